@@ -1,0 +1,1 @@
+"""Synthesizable units in Amaranth. Widths and biases come from golden's format descriptors, never arithmetic."""

@@ -1,0 +1,114 @@
+"""What the command lines share: options, errors, tables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import InputError
+
+#: Where generated files go unless told otherwise.
+BUILD = Path("build")
+
+
+def parser(tool: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:
+    """An argument parser whose help ends with examples."""
+    return argparse.ArgumentParser(
+        prog=f"python -m hwsim.{tool}",
+        description=description,
+        epilog="examples:\n" + "\n".join(f"  {e}" for e in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def run(main: Callable[[], int]) -> None:
+    """Run a ``main`` as a program: errors of the user give one line and exit code 2, no traceback."""
+    from hwsim.yosys import YosysError
+
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except YosysError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output went away (``| head``): nothing is wrong. Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def add_design(p: argparse.ArgumentParser, required: bool = True) -> None:
+    """Options that name a unit and its parameters."""
+    p.add_argument("--unit", metavar="NAME", required=required, help="unit (python -m hwsim.synth --list)")
+    p.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help="parameter of the unit"
+    )
+    p.add_argument("--build", metavar="DIR", type=Path, default=BUILD, help="folder for scripts, logs and netlists")
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["lanes=32", "format=e4m3"]`` as a dictionary; whole numbers become int, the rest stay text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"--set takes KEY=VALUE, got {pair!r}")
+        found[key] = int(value) if value.lstrip("-").isdigit() else value
+    return found
+
+
+def design(args: argparse.Namespace, name: str | None = None):
+    """The design that the options name; built once so that bad parameters are refused here."""
+    from hwsim.units import Design
+
+    found = Design.of(name or args.unit, settings(args.settings))
+    found.component()
+    return found
+
+
+def build_directory(args: argparse.Namespace) -> Path:
+    """Absolute path of the build folder."""
+    return args.build.resolve()
+
+
+def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
+    """Options that choose a library, a clock and a wire load."""
+    p.add_argument("--tech", metavar="NAME", default=None, help="asap7 (default), sg13g2, sky130hd or nangate45")
+    p.add_argument("--liberty", metavar="FILE", nargs="+", type=Path, help="your own library, several files as one")
+    p.add_argument("--clock-period", metavar="NS", type=float, help="default: the technology's")
+    if wire_load:
+        p.add_argument(
+            "--wire-load", choices=("zero", "fanout"), default="fanout", help="capacitance of wires (default: fanout)"
+        )
+
+
+def library(args: argparse.Namespace):
+    """The library that the options choose."""
+    from hwsim import tech
+
+    if args.tech and args.liberty:
+        raise InputError("give --tech or --liberty, not both")
+    return tech.load(args.tech, args.liberty, build_directory(args))
+
+
+def clock_period(args: argparse.Namespace, library) -> float:
+    """Clock period in ns: the option, or the technology's."""
+    period = library.clock_period_ns if args.clock_period is None else args.clock_period
+    if not 0 < period < float("inf"):
+        raise InputError(f"--clock-period must be a positive number of ns, got {period:g}")
+    return period
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows of text, columns aligned; columns in ``right`` to the right."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    return "\n".join(
+        "  ".join(c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(row)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,42 @@
+"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale."""
+
+from amaranth.hdl import Cat, Module, Signal, Value
+
+from golden.formats import E2M2, UE4M3
+from rtl.block_decoder import BlockDecoder, canonical_sign
+
+
+class MixFP4Decode(BlockDecoder):
+    """Both micro-formats to one E2M2 operand.
+
+    Source: MixFP4, arXiv 2605.31035. Ports, registers and latency: :class:`rtl.block_decoder.BlockDecoder`.
+
+    Parameters
+    ----------
+    polarity : int
+        Value of the scale's sign bit that means E2M1. The paper leaves it open; 0 makes every NVFP4 tensor a
+        MixFP4 tensor.
+    """
+
+    operand = E2M2
+    scale_format = UE4M3
+
+    def __init__(self, lanes: int = 16, registered: bool = True, polarity: int = 0):
+        if polarity not in (0, 1):
+            raise ValueError(f"polarity must be 0 or 1, got {polarity!r}")
+        super().__init__(lanes, registered)
+        self.polarity = int(polarity)
+
+    def decode_lane(self, m: Module, lane: int, code: Value, scale_code: Value) -> Value:
+        is_e1m2 = scale_code[7] ^ self.polarity
+        c0, c1, c2 = code[0], code[1], code[2]
+        # An E1M2 code is an integer n: its leading one sets the exponent, what follows it the fraction.
+        integer = Cat(c2 & c0, c1 & (c2 | c0), c2 | (~c1 & c0), c2 | c1)
+        # E2M1 has E2M2's bias: its fraction only gains a zero, and 0.5 is 0b10 of E2M2's four subnormals.
+        minifloat = Cat(0, c0, c1, c2)
+        magnitude = Signal(self.operand.magnitude_width, name=f"magnitude_{lane}")
+        with m.If(is_e1m2):
+            m.d.comb += magnitude.eq(integer)
+        with m.Else():
+            m.d.comb += magnitude.eq(minifloat)
+        return Cat(magnitude, canonical_sign(code))
