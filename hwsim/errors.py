@@ -4,6 +4,6 @@
 class InputError(ValueError):
     """Wrong or missing input, with a message for the person who supplied it.
 
-    Says what was wrong, the offending value and what was expected. Command lines print it as ``error: ...`` on
-    stderr and exit with status 2, without a traceback; anything else that escapes is a defect of this package.
+    Says what was wrong, the offending value and what was expected. Command lines print it as ``error: ...``
+    on stderr and exit with status 2, without a traceback; anything else that escapes is a defect here.
     """

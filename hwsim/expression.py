@@ -1,8 +1,8 @@
 """Boolean functions as Liberty writes them: parse, evaluate, tabulate, compare, simplify.
 
-Precedence, highest first, per the *Liberty User Guide* ("function" attribute): inversion (prefix ``!``, postfix
-``'``), XOR (``^``), AND (``*``, ``&`` or nothing but juxtaposition), OR (``+``, ``|``). Binary operators associate
-to the left. ``1`` and ``0`` are constants.
+Precedence, highest first, per the *Liberty User Guide* ("function" attribute): inversion (prefix ``!``,
+postfix ``'``), XOR (``^``), AND (``*``, ``&`` or nothing but juxtaposition), OR (``+``, ``|``). Binary
+operators associate to the left. ``1`` and ``0`` are constants.
 """
 
 import re
@@ -18,7 +18,7 @@ from hwsim.errors import InputError
 
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_][\w.\[\]]*)|([01])(?![\w.])|([!'*&+|^()]))")
 
-# Trying every order of more inputs than this takes longer than it helps: 8! orders of a 256-bit table is seconds.
+# Trying every order of more inputs than this takes longer than it helps.
 MAX_PERMUTED_INPUTS = 7
 
 
@@ -223,7 +223,7 @@ def canonical_class(tables: Sequence[int], inputs: int) -> tuple[int, tuple[int,
 
 
 def unateness(table: int, inputs: int, k: int) -> str:
-    """How a function moves with input ``k``: ``positive_unate``, ``negative_unate``, ``non_unate`` or ``none``."""
+    """How input ``k`` moves a function: ``positive_unate``, ``negative_unate``, ``non_unate`` or ``none``."""
     high, low = cofactors(table, inputs, k)
     rises, falls = bool(high & ~low), bool(low & ~high)
     if rises and falls:
