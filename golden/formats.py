@@ -234,7 +234,7 @@ def decode(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
     ValueError
         If ``codes`` are not unsigned integers or one does not fit the format.
     """
-    codes = _checked_codes(codes, fmt)
+    codes = checked_codes(codes, fmt)
     result = np.empty(codes.shape, np.float32)
     _look_up(codes.reshape(-1), fmt.values, result.reshape(-1))
     return result
@@ -250,7 +250,7 @@ def decode_units(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
     -------
     int64 array of the same shape.
     """
-    codes = _checked_codes(codes, fmt)
+    codes = checked_codes(codes, fmt)
     if fmt.max_finite * 2.0**-fmt.unit_exponent >= 2.0**63:
         raise ValueError(f"{fmt.name} spans more than 63 bits in units of 2**{fmt.unit_exponent}")
     units = fmt.values.astype(np.float64) * 2.0**-fmt.unit_exponent
@@ -328,7 +328,8 @@ def encode(
     return result
 
 
-def _checked_codes(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
+def checked_codes(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
+    """``codes``, C-contiguous; ValueError if they are not unsigned integers or one does not fit the format."""
     codes = np.ascontiguousarray(codes)
     if codes.dtype.kind != "u":
         raise ValueError(f"codes must be unsigned integers, got {codes.dtype}")

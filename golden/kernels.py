@@ -1,0 +1,187 @@
+"""What every kernel of ``golden`` is made of: compilation, threads, and element casts without branches.
+
+The casts keep to integer and FP32 operations that vectorise across a block. They agree bit for bit with
+:func:`golden.formats.encode`, which states the same rule in plain integers; ``tests/golden`` compares both over all
+2**32 inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numba
+import numpy as np
+from numba import njit
+from numba.core.caching import FunctionCache
+
+from .formats import FixedPoint, MiniFloat
+
+LANES = 16  # Inner loops have this fixed length, so that LLVM unrolls and vectorises them.
+FLOAT32_MAX = np.finfo(np.float32).max
+
+_MAGNITUDE = 0x7FFFFFFF
+_EXPONENT = 0x7F800000
+_SERIAL_BELOW = 1 << 16  # Elements below which a thread costs more than it gains.
+_CHUNKS_PER_THREAD = 4  # Evens out threads that the machine holds up.
+
+_SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+
+
+class _WholePackageCache(FunctionCache):
+    """Numba's disk cache watches a kernel's own file only; this one goes stale with any source of ``golden``."""
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = _SOURCES
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile ``function(start, stop, ...)`` for :func:`spread`: without the GIL, cached on disk.
+
+    Not Numba's ``parallel=True``, which takes several times longer to compile and keeps inner loops from
+    vectorising. No ``fastmath``: the order of FP32 operations is part of the contract.
+    """
+    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache = _WholePackageCache(function)
+    return dispatcher
+
+
+#: Compile a scalar function that kernels call. Division by zero gives infinity, as in FP32 hardware: the check for
+#: it would keep loops from vectorising.
+lane = njit(error_model="numpy")
+
+
+def spread(function: Callable, count: int, elements: int, *arguments) -> list:
+    """Run ``function(start, stop, *arguments)`` over ``range(count)`` in as many threads as Numba may use.
+
+    Parameters
+    ----------
+    function : kernel
+        Its result for an index must not depend on how the range was cut.
+    count : int
+        Independent pieces of work.
+    elements : int
+        Size of the whole work; small work stays in the calling thread.
+
+    Returns
+    -------
+    list of what the calls returned, in the order of the range.
+    """
+    threads = 1 if elements < _SERIAL_BELOW else min(numba.get_num_threads(), count)
+    if threads == 1:
+        return [function(0, count, *arguments)]
+    cuts = [count * i // (threads * _CHUNKS_PER_THREAD) for i in range(threads * _CHUNKS_PER_THREAD + 1)]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda start, stop: function(start, stop, *arguments), cuts[:-1], cuts[1:]))
+
+
+def cast_constants(fmt: MiniFloat | FixedPoint) -> tuple[int, int, int]:
+    """What :func:`nearest_code` needs of an element format.
+
+    Returns
+    -------
+    FP32 bits of the power of two below which the grid is uniform, fraction bits of the grid, and FP32 bits of the
+    largest finite value.
+    """
+    if isinstance(fmt, FixedPoint):
+        fraction_width, exponent = fmt.width - 2, fmt.max_exponent
+    else:
+        fraction_width, exponent = fmt.fraction_width, 1 - fmt.bias
+    return (exponent + 127) << 23, fraction_width, int(np.float32(fmt.max_finite).view(np.int32))
+
+
+@lane
+def as_bits(value):
+    return np.float32(value).view(np.int32)
+
+
+@lane
+def as_float(bits):
+    return np.int32(bits).view(np.float32)
+
+
+@lane
+def magnitude_bits(value):
+    """FP32 bits without the sign: ordered like the magnitudes, above ``_EXPONENT`` for NaN."""
+    return np.int32(as_bits(value) & np.int32(_MAGNITUDE))
+
+
+@lane
+def is_negative(value):
+    return np.int32(np.int32(as_bits(value) >> np.int32(31)) & np.int32(1))
+
+
+@lane
+def _binade(magnitude, cast):
+    """FP32 bits of the power of two that sets the element's unit at ``magnitude``."""
+    return np.int32(max(np.int32(magnitude & np.int32(_EXPONENT)), np.int32(cast[0])))
+
+
+@lane
+def _magic(binade, cast):
+    """The power of two whose FP32 unit in the last place is the element's unit in ``binade``.
+
+    Adding it makes FP32 addition itself round to the element's grid.
+    """
+    return as_float(np.int32(binade + np.int32(np.int32(23 - cast[1]) << np.int32(23))))
+
+
+@lane
+def nearest_code(value, cast):
+    """Magnitude code of the element nearest to ``|value|``, ties to even, saturating. ``cast``: cast_constants."""
+    magnitude = np.int32(min(magnitude_bits(value), np.int32(cast[2])))
+    binade = _binade(magnitude, cast)
+    magic = _magic(binade, cast)
+    units = np.int32(as_bits(as_float(magnitude) + magic) - as_bits(magic))
+    # A carry out of the fraction moves on into the exponent by itself.
+    return np.int32(np.int32(np.int32(binade - np.int32(cast[0])) >> np.int32(23 - cast[1])) + units)
+
+
+@lane
+def nearest_magnitude(value, cast):
+    """Value of :func:`nearest_code`, without going through the code."""
+    magnitude = np.int32(min(magnitude_bits(value), np.int32(cast[2])))
+    magic = _magic(_binade(magnitude, cast), cast)
+    return (as_float(magnitude) + magic) - magic
+
+
+@lane
+def stochastic_code(value, cast, random):
+    """Magnitude code of a neighbour of ``|value|``, the upper one with the probability of its nearness; saturating.
+
+    ``random`` is uniform in 0 .. 2**24 - 1.
+    """
+    magnitude = np.int32(min(magnitude_bits(value), np.int32(cast[2])))
+    binade = _binade(magnitude, cast)
+    per_unit = np.int32(np.int32(np.int32(254 + cast[1]) << np.int32(23)) - binade)
+    units = as_float(magnitude) * as_float(per_unit)
+    whole = np.int32(units)
+    up = np.int32(np.float32(random) < (units - np.float32(whole)) * np.float32(1 << 24))
+    shift = np.int32(23 - cast[1])
+    return np.int32(np.int32(np.int32(binade - np.int32(cast[0])) >> shift) + np.int32(whole + up))
+
+
+@lane
+def random24(seed, index):
+    """24 uniform bits that depend on ``seed`` and ``index`` alone: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
+    z = np.uint64(seed) + np.uint64(index + 1) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.int32((z ^ (z >> np.uint64(31))) >> np.uint64(40))
+
+
+@kernel
+def _largest(start, stop, x):
+    bits = np.int32(0)
+    for n in range(start, stop):
+        for i in range(LANES):
+            bits = np.int32(max(bits, magnitude_bits(x[n, i])))
+    return bits
+
+
+def largest_magnitude(x: np.ndarray) -> np.float32:
+    """Largest magnitude of ``x``, float32 [n, LANES]; infinity or NaN if there is one."""
+    return np.int32(max(spread(_largest, len(x), x.size, x))).view(np.float32)

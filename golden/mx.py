@@ -1,0 +1,200 @@
+"""OCP MX: MXFP4, MXFP6, MXFP8 and MXINT8. Blocks of 32 with an E8M0 scale.
+
+Sources: OCP Microscaling Formats (MX) v1.0, section 6.3; microxcaling, with which the default agrees in every bit;
+torchao for the names of the other scale rules.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, INT8, FixedPoint, MiniFloat
+from .kernels import (
+    as_float,
+    cast_constants,
+    is_negative,
+    kernel,
+    lane,
+    magnitude_bits,
+    nearest_code,
+    random24,
+    spread,
+    stochastic_code,
+)
+from .tensor import BlockTensor, System, one_of
+
+BLOCK_SIZE = 32
+_FP64_FRACTION = 52
+
+
+def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, int, int]:
+    """A rule that makes the shared exponent of a block from its largest magnitude.
+
+    Every rule is ``floor(log2(bmax / divisor + carry)) - emax``, where ``carry`` is added to the fraction and moves
+    on into the exponent.
+
+    Parameters
+    ----------
+    name : {"floor", "ceil", "even", "rceil"}
+    fmt : MiniFloat or FixedPoint
+        Element format.
+
+    Returns
+    -------
+    divisor (float32), carry in units of the last place of an FP64 fraction, emax.
+    """
+    one_of("scale_rule", name, ("floor", "ceil", "even", "rceil"))
+    up = (1 << _FP64_FRACTION) - 1
+    if name == "rceil":
+        return np.float32(fmt.max_finite), up, 0
+    fraction_width = cast_constants(fmt)[1]
+    carry = {"floor": 0, "ceil": up, "even": 1 << (_FP64_FRACTION - 1 - fraction_width)}[name]
+    return np.float32(1), carry, fmt.max_exponent
+
+
+@lane
+def shared_exponent(largest, rule):
+    """Unbiased shared exponent, -127 to 127, of a block with this largest magnitude. ``rule``: exponent_rule."""
+    # FP64 has no subnormals here, whatever the FP32 input.
+    bits = np.float64(largest / rule[0]).view(np.int64) + rule[1]
+    return min(max((bits >> _FP64_FRACTION) - 1023 - rule[2], -127), 127)
+
+
+@lane
+def power_of_two(exponent):
+    """``2**exponent`` in FP32 for -127 to 127; the lowest is subnormal."""
+    if exponent < -126:
+        return as_float(np.int32(1 << 22))
+    return as_float(np.int32((exponent + 127) << 23))
+
+
+@lane
+def _signed(code, negative, sign_shift):
+    """Sign-magnitude, or two's complement where ``sign_shift`` is negative."""
+    if sign_shift >= 0:
+        return np.uint8(code | (negative << np.int32(sign_shift)))
+    return np.uint8((code ^ -negative) + negative)
+
+
+@lane
+def encode_block(x, scale_up, cast, sign_shift, codes):
+    """Codes of ``x * scale_up``, both of one block."""
+    # The branch is kept out of the loops, which vectorise only without it.
+    if sign_shift >= 0:
+        for i in range(x.size):
+            v = x[i] * scale_up
+            codes[i] = _signed(nearest_code(v, cast), is_negative(v), sign_shift)
+    else:
+        for i in range(x.size):
+            v = x[i] * scale_up
+            codes[i] = _signed(nearest_code(v, cast), is_negative(v), -1)
+
+
+@lane
+def _encode_block_stochastic(x, scale_up, cast, sign_shift, seed, index, codes):
+    for i in range(x.size):
+        v = x[i] * scale_up
+        codes[i] = _signed(stochastic_code(v, cast, random24(seed, index + i)), is_negative(v), sign_shift)
+
+
+@kernel
+def _quantize(start, stop, x, rule, cast, sign_shift, stochastic, seed, codes, scales):
+    for block in range(start, stop):
+        bits = np.int32(0)
+        for i in range(x.shape[1]):
+            bits = np.int32(max(bits, magnitude_bits(x[block, i])))
+        if bits == 0:
+            scales[block] = 0
+            codes[block] = 0
+            continue
+        exponent = shared_exponent(as_float(bits), rule)
+        scales[block] = exponent + 127
+        if stochastic:
+            index = block * x.shape[1]
+            _encode_block_stochastic(
+                x[block], power_of_two(-exponent), cast, sign_shift, seed, index, codes[block]
+            )
+        else:
+            encode_block(x[block], power_of_two(-exponent), cast, sign_shift, codes[block])
+
+
+@kernel
+def _decode(start, stop, codes, scales, elements, values, result):
+    mask = elements.size - 1
+    for block in range(start, stop):
+        scale = values[scales[block]]
+        for i in range(codes.shape[1]):
+            result[block, i] = elements[codes[block, i] & mask] * scale
+
+
+def quantize_blocks(
+    x: np.ndarray, fmt: MiniFloat | FixedPoint, block_size: int, rule: tuple, stochastic_seed: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes [rows, K] and scale bytes [rows, K / block_size], uint8, of float32 [rows, K]."""
+    blocks = x.reshape(-1, block_size)
+    codes, scales = np.empty(blocks.shape, np.uint8), np.empty(len(blocks), np.uint8)
+    sign_shift = fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
+    spread(_quantize, len(blocks), x.size, blocks, rule, cast_constants(fmt), sign_shift,
+           stochastic_seed is not None, np.uint64(stochastic_seed or 0), codes, scales)
+    return codes.reshape(x.shape), scales.reshape(len(x), -1)
+
+
+def dequantize_blocks(codes: np.ndarray, scales: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
+    """FP32 values, [rows, K], of codes [rows, K] and scale bytes [rows, blocks]. A NaN scale makes NaN of its block."""
+    result = np.empty(codes.shape, np.float32)
+    blocks = codes.reshape(scales.size, -1)
+    spread(_decode, len(blocks), codes.size, blocks, scales.reshape(-1), fmt.values, E8M0.values,
+           result.reshape(blocks.shape))
+    return result
+
+
+def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
+    def quantize(
+        x: np.ndarray,
+        amax: np.float32,
+        *,
+        scale_rule: str = "floor",
+        block_size: int = BLOCK_SIZE,
+        stochastic_seed: int | None = None,
+    ) -> BlockTensor:
+        """Quantise to an OCP MX format.
+
+        Parameters
+        ----------
+        x : float32 [rows, K], C-contiguous, finite
+        amax : float32
+            Not used: there is no tensor scale.
+        scale_rule : {"floor", "ceil", "even", "rceil"}
+            How the shared exponent is made: :func:`exponent_rule`.
+        block_size : int
+            Elements that share a scale.
+        stochastic_seed : int, optional
+            Round elements to a neighbour with the probability of its nearness. The outcome depends on the seed and
+            an element's position alone.
+
+        Returns
+        -------
+        BlockTensor
+        """
+        codes, scales = quantize_blocks(x, fmt, block_size, exponent_rule(scale_rule, fmt), stochastic_seed)
+        options = {"scale_rule": scale_rule, "block_size": block_size, "stochastic_seed": stochastic_seed}
+        return BlockTensor(name, x.shape, ((fmt.name, x.shape[1]),), codes, scales, options)
+
+    def dequantize(t: BlockTensor) -> np.ndarray:
+        """FP32 values, [rows, K]."""
+        return dequantize_blocks(t.codes, t.scales, fmt)
+
+    return System(name, BLOCK_SIZE, quantize, dequantize)
+
+
+SYSTEMS = [
+    _system(name, fmt)
+    for name, fmt in {
+        "mxfp4": E2M1,
+        "mxfp6_e2m3": E2M3,
+        "mxfp6_e3m2": E3M2,
+        "mxfp8_e4m3": E4M3,
+        "mxfp8_e5m2": E5M2,
+        "mxint8": INT8,
+    }.items()
+]

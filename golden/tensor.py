@@ -1,0 +1,242 @@
+"""The quantised tensor, the same for every system, and its dense and on-disk layouts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .formats import FORMATS
+
+_METADATA_WIDTH = 2
+_ARRAYS = ("codes", "scales", "tensor_scale", "tensor_amax", "metadata", "factors", "permutation")
+
+
+@dataclass(frozen=True)
+class System:
+    """One block-scaled format of the literature, as the registry holds it.
+
+    Parameters
+    ----------
+    name : str
+        Format name.
+    multiple : int
+        What K, the last axis, must be a multiple of; a ``block_size`` option overrides it.
+    quantize : callable
+        ``(x float32 [rows, K] C-contiguous and finite, amax float32, **options) -> BlockTensor``, the options
+        keyword-only and with defaults.
+    dequantize : callable
+        ``(t with two-dimensional arrays) -> float32 [rows, K]``.
+    choices : callable, optional
+        ``(t) -> {name: share}``: which choices blocks made.
+    """
+
+    name: str
+    multiple: int
+    quantize: Callable[..., BlockTensor]
+    dequantize: Callable[[BlockTensor], np.ndarray]
+    choices: Callable[[BlockTensor], dict[str, float]] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTensor:
+    """A quantised tensor. K, the last axis of every array, is padded to whole blocks; ``shape`` is not.
+
+    Parameters
+    ----------
+    format : str
+        Name of the system, as :func:`golden.quantize` takes it.
+    shape : tuple of int
+        Shape of the tensor that was quantised.
+    segments : tuple of (str, int)
+        Element format and length of each stretch of K: one, except for MicroMix.
+    codes : uint8 [..., K]
+        One element code each.
+    scales : uint8 [..., K / block_size]
+        Raw bytes of the block scales.
+    options : mapping
+        The options of the quantisation.
+    tensor_scale : float32, optional
+        What every decoded value is multiplied by.
+    tensor_amax : float32, optional
+        The largest magnitude that ``tensor_scale`` was made from. Where it is known, decoding follows the order of
+        the contract, ``code * scale * amax / full_scale``; a foreign tensor without it is decoded as
+        ``code * scale * tensor_scale``, which may differ in the last bit.
+    metadata : uint8 [..., K / 8], optional
+        M2XFP: two bits of each subgroup.
+    factors : uint8 [..., K / 128], optional
+        MBS: each macro-block was multiplied by ``1 + factor / 256``.
+    permutation : int32 [K], optional
+        MicroMix: channel ``permutation[i]`` of the input lies at ``i``.
+    """
+
+    format: str
+    shape: tuple[int, ...]
+    segments: tuple[tuple[str, int], ...]
+    codes: np.ndarray
+    scales: np.ndarray
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tensor_scale: np.float32 | None = None
+    tensor_amax: np.float32 | None = None
+    metadata: np.ndarray | None = None
+    factors: np.ndarray | None = None
+    permutation: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("codes", "scales"):
+            array = getattr(self, name)
+            if array.dtype != np.uint8:
+                raise ValueError(f"{name} must be uint8, got {array.dtype}")
+        if sum(length for _, length in self.segments) != self.codes.shape[-1]:
+            raise ValueError(f"segments {self.segments} do not add up to K = {self.codes.shape[-1]} of codes")
+        if self.codes.shape[-1] % self.scales.shape[-1] or self.codes.shape[:-1] != self.scales.shape[:-1]:
+            raise ValueError(f"scales of shape {self.scales.shape} do not fit codes of shape {self.codes.shape}")
+
+    @property
+    def block_size(self) -> int:
+        """Elements that share a scale."""
+        return self.codes.shape[-1] // self.scales.shape[-1]
+
+    @property
+    def bits_per_element(self) -> float:
+        """Stored bits per element, padding not counted. A tensor scale and a permutation are left out: they are
+        one per tensor."""
+        width = sum(FORMATS[name].width * length for name, length in self.segments) / self.codes.shape[-1]
+        bits = width + 8 * self.scales.size / self.codes.size
+        if self.metadata is not None:
+            bits += _METADATA_WIDTH * self.metadata.size / self.codes.size
+        if self.factors is not None:
+            bits += 8 * self.factors.size / self.codes.size
+        return bits
+
+    def with_lead(self, lead: tuple[int, ...], shape: tuple[int, ...] | None = None) -> BlockTensor:
+        """The same tensor with its arrays shaped ``lead + (their last axis,)``."""
+
+        def shaped(array: np.ndarray | None) -> np.ndarray | None:
+            return None if array is None else array.reshape(*lead, array.shape[-1])
+
+        names = ("codes", "scales", "metadata", "factors")
+        arrays: dict[str, Any] = {name: shaped(getattr(self, name)) for name in names}
+        return replace(self, shape=self.shape if shape is None else shape, **arrays)
+
+    def pack(self) -> dict[str, np.ndarray]:
+        """The tensor as memory holds it.
+
+        Returns
+        -------
+        dict of arrays: ``header`` (JSON text: format, shape, segments, options), ``codes`` (uint8, rows of a little
+        endian bit stream: two FP4 codes a byte with the low nibble first, four FP6 codes in three bytes; segments
+        one after the other), ``metadata`` (four a byte) and the other arrays of the tensor as they are.
+        """
+        header = {"format": self.format, "shape": self.shape, "segments": self.segments, "options": self.options}
+        packed = {"header": np.array(json.dumps(header))}
+        for name in _ARRAYS:
+            if getattr(self, name) is not None:
+                packed[name] = np.asarray(getattr(self, name))
+        ends = np.cumsum([length for _, length in self.segments])[:-1]
+        parts = np.split(self.codes, ends, axis=-1)
+        widths = [FORMATS[name].width for name, _ in self.segments]
+        packed["codes"] = np.concatenate([pack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1)
+        if self.metadata is not None:
+            packed["metadata"] = pack_bits(self.metadata, _METADATA_WIDTH)
+        return packed
+
+    @classmethod
+    def unpack(cls, packed: Mapping[str, np.ndarray]) -> BlockTensor:
+        """The tensor that :meth:`pack` packed.
+
+        Raises
+        ------
+        ValueError
+            If ``header`` or one of the arrays is missing or does not fit.
+        """
+        for name in ("header", "codes", "scales"):
+            if name not in packed:
+                raise ValueError(f"not a packed BlockTensor: no {name!r} among {sorted(packed)}")
+        header = json.loads(str(packed["header"]))
+        arrays: dict[str, Any] = {name: packed[name] for name in _ARRAYS if name in packed}
+        segments = tuple((name, length) for name, length in header["segments"])
+        bits = [FORMATS[name].width * length for name, length in segments]
+        if sum(bits) != 8 * arrays["codes"].shape[-1]:
+            raise ValueError(f"codes have {arrays['codes'].shape[-1]} bytes a row, segments {segments} need {sum(bits) / 8}")
+        parts = np.split(arrays["codes"], np.cumsum(bits)[:-1] // 8, axis=-1)
+        widths = [FORMATS[name].width for name, _ in segments]
+        codes = np.concatenate([unpack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1)
+        arrays["codes"] = codes
+        if "metadata" in arrays:
+            arrays["metadata"] = unpack_bits(arrays["metadata"], _METADATA_WIDTH)
+        for name in ("tensor_scale", "tensor_amax"):
+            if name in arrays:
+                arrays[name] = np.float32(arrays[name])
+        return cls(header["format"], tuple(header["shape"]), segments, options=header["options"], **arrays)
+
+    def save(self, path: str | Path) -> None:
+        """Write the packed tensor to ``path`` as .npz."""
+        with open(path, "wb") as file:
+            np.savez(file, **self.pack())  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> BlockTensor:
+        """Read what :meth:`save` wrote; raises ValueError if it is something else."""
+        with np.load(path) as packed:
+            return cls.unpack(packed)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether every field, and every bit of every array, is the same."""
+        if not isinstance(other, BlockTensor):
+            return NotImplemented
+        for f in fields(self):
+            mine, theirs = getattr(self, f.name), getattr(other, f.name)
+            if isinstance(mine, np.ndarray) and isinstance(theirs, np.ndarray):
+                if not np.array_equal(mine, theirs):
+                    return False
+            elif isinstance(mine, np.ndarray) or isinstance(theirs, np.ndarray) or mine != theirs:
+                return False
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
+    """Rows of codes as a little-endian bit stream.
+
+    Parameters
+    ----------
+    codes : uint8 [..., K]; K times ``width`` must be whole bytes
+    width : int
+        Bits of a code, 1 to 8.
+
+    Returns
+    -------
+    uint8 [..., K * width / 8]
+    """
+    group = math.lcm(width, 8)
+    if codes.shape[-1] * width % group:
+        raise ValueError(f"{codes.shape[-1]} codes of {width} bits are not whole groups of {group} bits")
+    if width == 8:
+        return codes
+    word = sum(codes[..., i :: group // width].astype(np.uint32) << (width * i) for i in range(group // width))
+    packed = np.stack([(word >> (8 * i)) & 0xFF for i in range(group // 8)], axis=-1)
+    return packed.astype(np.uint8).reshape(*codes.shape[:-1], -1)
+
+
+def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
+    """Codes, uint8 [..., K], of a bit stream that :func:`pack_bits` made."""
+    if width == 8:
+        return packed
+    group = math.lcm(width, 8)
+    word = sum(packed[..., i :: group // 8].astype(np.uint32) << (8 * i) for i in range(group // 8))
+    codes = np.stack([(word >> (width * i)) & ((1 << width) - 1) for i in range(group // width)], axis=-1)
+    return codes.astype(np.uint8).reshape(*packed.shape[:-1], -1)
+
+
+def one_of(option: str, value: Any, allowed: tuple) -> Any:
+    """``value`` if it is among ``allowed``; else an error that names them."""
+    if value not in allowed:
+        raise ValueError(f"{option} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
