@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hwsim.errors import InputError
 
 #: Where generated files go unless told otherwise.
@@ -86,6 +88,31 @@ def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
         p.add_argument(
             "--wire-load", choices=("zero", "fanout"), default="fanout", help="capacitance of wires (default: fanout)"
         )
+
+
+def add_stimulus(p: argparse.ArgumentParser) -> None:
+    """Options that choose what the unit works on while activity is counted."""
+    p.add_argument("--tensor", metavar="FILE.npy", type=Path, help="float tensor to quantise (default: random tensors)")
+    p.add_argument("--vectors", metavar="N", type=int, default=1 << 16, help="of the activity (default: 65536)")
+    p.add_argument("--seed", type=int, default=1, help="of the random tensors (default: 1)")
+
+
+def tensor(args: argparse.Namespace) -> np.ndarray | None:
+    """The user's tensor as float32, or None."""
+    if args.vectors < 64:
+        raise InputError(f"--vectors must be at least 64, got {args.vectors}")
+    if args.seed < 0:
+        raise InputError(f"--seed must not be negative, got {args.seed}")
+    if args.tensor is None:
+        return None
+    try:
+        found = np.load(args.tensor, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"--tensor {args.tensor}: not a readable .npy file ({error})") from error
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.size == 0:
+        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
+        raise InputError(f"--tensor {args.tensor}: expected a float array with elements, got {what}")
+    return np.ascontiguousarray(found, dtype=np.float32)
 
 
 def library(args: argparse.Namespace):

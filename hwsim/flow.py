@@ -1,0 +1,273 @@
+"""From a design to its mapped netlist, and from that to timing, activity and power."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hwsim import activity, power, sta, verilog, yosys
+from hwsim.bits import to_bits
+from hwsim.expression import parse
+from hwsim.files import replace
+from hwsim.library import Cell, Library
+from hwsim.netlist import Netlist, NetlistError
+from hwsim.units import Design
+
+#: Streams of the activity simulation; each is a sequence of consecutive blocks of the tensor.
+STREAMS = 512
+
+#: ABC: restructure, map for area under the delay target, buffer what drives too much, then size gates up until the
+#: target is met and down where there is slack.
+ABC_SCRIPT = (
+    "strash", "ifraig", "scorr", "dc2", "dc2", "strash", "&get -n", "&dch -f", "&nf {D}", "&put",
+    "buffer -c", "topo", "upsize {D}", "dnsize {D}", "stime -p",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to map and measure.
+
+    Attributes
+    ----------
+    clock_period_ns : float
+    wire_load : bool
+        Whether the library's wire-load model is used; else wires have no capacitance.
+    hierarchical : bool
+        Whether modules are mapped one by one.
+    vectors : int
+        Of the activity simulation.
+    seed : int
+        Of the default stimulus.
+    tensor : ndarray or None
+        The user's own data for the stimulus.
+    tensor_name : str
+        Where it came from.
+    """
+
+    clock_period_ns: float
+    wire_load: bool = True
+    hierarchical: bool = False
+    vectors: int = 1 << 16
+    seed: int = 1
+    tensor: np.ndarray | None = None
+    tensor_name: str = ""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A design mapped to a library, and the files that were left behind."""
+
+    design: Design
+    library: Library
+    verilog: Path
+    netlist: Path
+    netlist_json: Path
+    log: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything measured of a mapped design."""
+
+    mapped: Mapped
+    options: Options
+    netlist: Netlist
+    loads: list[float]
+    timing: sta.Timing
+    activity: activity.Activity
+    power: power.Power
+    warnings: list[str]
+
+    @property
+    def design(self) -> Design:
+        return self.mapped.design
+
+    @property
+    def library(self) -> Library:
+        return self.mapped.library
+
+    @property
+    def gate_equivalents(self) -> float:
+        """Area in units of the library's smallest two-input NAND."""
+        return self.netlist.area / self.library.nand2_area
+
+    @property
+    def energy_per_cycle_pj(self) -> float:
+        """Total power times the clock period."""
+        return self.power.total * self.options.clock_period_ns
+
+    @property
+    def energy_per_operand_fj(self) -> float:
+        """Energy per cycle over the operands handled in one."""
+        return 1000 * self.energy_per_cycle_pj / self.design.unit.operands(self.design.parameters)
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """Where the figures come from."""
+        o = self.options
+        return {
+            "technology": self.library.name,
+            "corner": self.library.corner,
+            "liberty": ", ".join(Path(f).name for f in self.library.files),
+            "area": self.library.area_note,
+            "tools": verilog.generator(),
+            "clock": f"ideal, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
+            "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
+            "wire_load": f"{self.library.wire_load.name}, by fanout" if o.wire_load else "zero: wires have no capacitance",
+            "mapping": "hierarchical" if o.hierarchical else "flat",
+            "activity": f"{'tensor ' + o.tensor_name if o.tensor is not None else _DEFAULT_STIMULUS}; "
+            f"{self.activity.cycles} vector-cycles, {STREAMS} streams, glitches not counted",
+            "annotated": f"{len(self.netlist.nets)} of {len(self.netlist.nets)} nets",
+            "seed": str(o.seed),
+            "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity",
+        }
+
+
+_DEFAULT_STIMULUS = "quantised random tensors, half Gaussian, half Student's t (3 degrees of freedom)"
+
+
+def map_design(design: Design, library: Library, options: Options, build: Path) -> Mapped:
+    """Generate a design's Verilog and map it to a library with Yosys and ABC.
+
+    Files are left in ``build / design.slug / library``: script, log, netlist as Verilog and JSON.
+
+    Raises
+    ------
+    YosysError
+        If Yosys fails, or anything is left unmapped.
+    """
+    root = build / design.slug
+    period = f"{options.clock_period_ns:g}ns" + ("-hierarchical" if options.hierarchical else "")
+    folder = root / f"{library.name}-{period}"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = root / f"{design.name}.v"
+    replace(source, verilog.to_verilog(design, root))
+    target_ps = 1000 * max(options.clock_period_ns - _sequential_overhead(library, design), 0.0)
+    buffer = _smallest(library, "A")
+    (folder / "abc.constr").write_text(
+        f"set_driving_cell {buffer.name}\nset_load {library.output_load_fF:.6g}\n"
+    )  # fmt: skip
+    abc = ";".join(ABC_SCRIPT).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+    low, high = _ties(library)
+    script = [
+        f"read_rtlil {root / 'rtl.il'}",
+        f"hierarchy -check -top {design.name}",
+        "proc",
+        *([] if options.hierarchical else ["flatten"]),
+        f"synth -noabc -run begin:fine -top {design.name}",
+        "synth -noabc -run fine:check",
+        f"dfflibmap -liberty {library.liberty_path}",
+        "opt",
+        f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{abc}",
+        f"hilomap -singleton -hicell {high} -locell {low}" if high else "",
+        "opt_clean -purge",
+        "write_verilog -noattr -noexpr -nodec hierarchical.v" if options.hierarchical else "",
+        "flatten" if options.hierarchical else "",
+        "opt_clean -purge",
+        f"stat -liberty {library.liberty_path}",
+        "check -mapped -assert",
+        "write_verilog -noattr -noexpr -nodec netlist.v",
+        "write_json netlist.json",
+    ]
+    yosys.run([line for line in script if line], folder, "synth")
+    return Mapped(design, library, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
+
+
+def _sequential_overhead(library: Library, design: Design) -> float:
+    """ns of the period that registers take: clock to output into the default load, and setup."""
+    if not design.component().latency:
+        return 0.0
+    flop = min((c for c in library.usable_cells if c.flip_flop), key=lambda c: (c.area, c.name))
+    launch = max(
+        (float(t.lookup(library.clock_slew_ns, library.output_load_fF)) for arc in flop.timing
+         if arc.kind.endswith("_edge") for t in arc.delay.values()), default=0.0,
+    )  # fmt: skip
+    setup = max(
+        (float(t.lookup(library.clock_slew_ns, library.input_slew_ns)) for arc in flop.constraints
+         if arc.kind.startswith("setup") for t in arc.constraint.values()), default=0.0,
+    )  # fmt: skip
+    return launch + setup
+
+
+def _smallest(library: Library, function: str) -> Cell:
+    """The smallest usable cell of one output whose function of its first input is ``function`` (a buffer: ``A``)."""
+    table = parse(function).table()
+    found = [c for c in library.usable_cells if c.computes(table, 1)]
+    return min(found, key=lambda c: (c.area, c.name))
+
+
+def _ties(library: Library) -> tuple[str, str]:
+    """Cell and output pin of the tie-low and the tie-high cell, for hilomap; empty where there is none."""
+    names = {}
+    for cell in library.cells.values():
+        if not cell.inputs and not cell.dont_use and not cell.flip_flop:
+            for pin in cell.outputs:
+                function = cell.pins[pin].function
+                if function is not None and function.op in "01":
+                    names.setdefault(function.op, f"{cell.name} {pin}")
+    return (names["0"], names["1"]) if len(names) == 2 else ("", "")
+
+
+def analyse(mapped: Mapped, library: Library, options: Options) -> Result:
+    """Timing, activity and power of a mapped design.
+
+    Raises
+    ------
+    NetlistError
+        If the netlist is not sound, or differs from the golden model.
+    """
+    design = mapped.design
+    netlist = Netlist.read(mapped.netlist_json, design.name, library)
+    loads = netlist.loads(options.wire_load)
+    timing = sta.analyse(netlist, options.clock_period_ns, loads)
+    inputs = design.unit.stimulus(design.parameters, options.vectors, options.seed, options.tensor)
+    counted = simulate(design, netlist, inputs)
+    result = power.analyse(netlist, timing, loads, counted.toggle_rate(), counted.probability())
+    warnings = []
+    if timing.slack_ns < 0:
+        warnings.append(
+            f"TIMING NOT MET: {design.name} needs {timing.critical_path_ns:.4g} ns, the clock gives "
+            f"{options.clock_period_ns:g} ns"
+        )
+    if timing.unconstrained:
+        warnings.append(f"{timing.unconstrained} endpoint edges of {design.name} are constant and not timed")
+    return Result(mapped, options, netlist, loads, timing, counted, result, warnings)
+
+
+def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) -> activity.Activity:
+    """Activity of a netlist on stimulus, its outputs compared with the golden model in every bit.
+
+    Raises
+    ------
+    NetlistError
+        If an input port has no stimulus, or an output differs.
+    """
+    undriven = netlist.inputs.keys() - inputs.keys() - {"clk", "rst"}
+    if undriven:
+        raise NetlistError(f"{design.name}: no stimulus for {', '.join(sorted(undriven))}: nets would not be annotated")
+    latency = design.component().latency
+    vectors = len(next(iter(inputs.values())))
+    streams = min(STREAMS, max(1, vectors // (4 * (latency + 2))))
+    counted = activity.simulate(netlist, inputs, streams, warm_up=latency + 1 if latency else 1)
+    cycles = vectors // streams
+    expected = design.unit.golden({k: v[: cycles * streams] for k, v in inputs.items()}, design.parameters)
+    for name, fields in expected.items():
+        width = len(netlist.outputs[name])
+        want = to_bits(fields, width).reshape(streams, cycles, width)[:, : cycles - latency]
+        got = counted.outputs[name].reshape(streams, cycles, width)[:, latency:]
+        if not np.array_equal(got, want):
+            stream, cycle, bit = map(int, np.argwhere(got != want)[0])
+            vector = stream * cycles + cycle
+            seen = ", ".join(f"{k}={v[vector].tolist()}" for k, v in inputs.items())
+            raise NetlistError(f"{design.name}: netlist differs from golden at {name}[{bit}], vector {vector}: {seen}")
+    return counted
+
+
+def percent(value: float, base: float) -> float:
+    """``value`` over ``base`` in percent; NaN where the base is zero."""
+    return 100.0 * (value / base - 1.0) if base else math.nan

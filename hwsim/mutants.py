@@ -1,0 +1,121 @@
+"""Mutation score of a testbench: ``python -m hwsim.mutants --unit NAME``.
+
+Yosys puts one small fault after another into the RTL, all of them into one netlist with a port ``mutsel`` that selects
+which is active, so that one simulation tries them all. Those that the testbench does not notice are compared with the
+RTL by the SAT solver: a mutant that equals it is no fault and does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim import cli, cosim, prove, simulators, yosys
+from hwsim.errors import InputError
+from hwsim.units import Design
+
+
+@dataclass(frozen=True)
+class Score:
+    """Outcome: mutants made, killed by the testbench, proven equivalent, and the commands of the survivors."""
+
+    mutants: int
+    killed: int
+    equivalent: int
+    survivors: list[str]
+    vectors: int
+
+    @property
+    def percent(self) -> float:
+        """Killed, in percent of the mutants that are faults."""
+        return 100.0 * self.killed / (self.mutants - self.equivalent)
+
+
+def score(design: Design, count: int, build: Path, simulator: str = "verilator", seed: int = 1) -> Score:
+    """Make ``count`` mutants of a design and see how many its testbench kills.
+
+    Raises
+    ------
+    RuntimeError
+        If the unmutated design fails its testbench.
+    """
+    build = build / "mutants"
+    width = max(count.bit_length(), 1)
+    # Mutations name cells: one file that all later steps read keeps the names as they are.
+    read = [f"read_rtlil {build / 'original.il'}"]
+    yosys.run(
+        [
+            *prove.rtl(design, build),
+            "opt -full",
+            "write_rtlil original.il",
+            f"mutate -list {count} -seed {seed} -none -ctrl mutsel {width} 0 -o mutations.ys",
+            "script mutations.ys",
+            "opt_clean",
+            "write_verilog -noattr mutated.v",
+        ],
+        build,
+        "mutate",
+    )
+    commands = [line for line in (build / "mutations.ys").read_text().splitlines() if line.startswith("mutate")]
+    commands = [line for line in commands if "-mode none" not in line]
+    outcome = cosim.simulate(design, build / "mutated.v", build / "cosim", simulator, seed, len(commands))
+    if outcome.wrong:
+        raise RuntimeError(f"{design.slug} fails its testbench without any mutant: {outcome.wrong}")
+    killed = set(outcome.killed)
+    equivalent, survivors = 0, []
+    for number, command in enumerate(commands, 1):
+        if number in killed:
+            continue
+        plain = command.split(" -ctrl ")[0] + "".join(f" {word}" for word in _after_ctrl(command))
+        proof = prove.prove(
+            f"mutant {number} equals RTL", design, read, [*read, plain], build, f"mutant_{number}"
+        )
+        if proof.holds:
+            equivalent += 1
+        else:
+            survivors.append(plain)
+    return Score(len(commands), len(killed), equivalent, survivors, outcome.vectors)
+
+
+def _after_ctrl(command: str) -> list[str]:
+    """Words of a mutate command that follow ``-ctrl NAME WIDTH VALUE``."""
+    words = command.split()
+    return words[words.index("-ctrl") + 4 :]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = cli.parser(
+        "mutants",
+        "Mutation score of a unit's testbench: the share of injected faults that it notices.\n"
+        "Exit code 1 if a mutant survives that is not proven equivalent.",
+        ["python -m hwsim.mutants --unit mixfp4_decode", "python -m hwsim.mutants --unit nvfp4_decode --mutants 500"],
+    )
+    cli.add_design(parser)
+    parser.add_argument("--mutants", metavar="N", type=int, default=200, help="faults to inject (default: 200)")
+    parser.add_argument("--simulator", choices=simulators.SIMULATORS, default="verilator")
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of faults (default: 1)")
+    args = parser.parse_args(argv)
+    return report(args)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Run as the options say and print the score; 1 if a fault survives."""
+    if args.mutants < 1:
+        raise InputError(f"--mutants must be positive, got {args.mutants}")
+    design = cli.design(args)
+    start = time.perf_counter()
+    found = score(design, args.mutants, cli.build_directory(args) / design.slug, args.simulator, args.seed)
+    print(f"{design.slug}: {found.percent:.1f} % of the faults killed: {found.mutants} mutants, {found.killed} killed, "
+          f"{found.equivalent} proven equivalent, {len(found.survivors)} survive "
+          f"({found.vectors} vectors, seed {args.seed}, Yosys {yosys.version()} mutate, "
+          f"{simulators.version(args.simulator)}, {time.perf_counter() - start:.1f} s)")  # fmt: skip
+    for command in found.survivors:
+        print(f"  survives: {command}")
+    return 1 if found.survivors else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,184 @@
+"""Proofs of equivalence for all inputs: ``python -m hwsim.prove --unit NAME``.
+
+Two proofs make a chain from the contract to the gates: the RTL equals a bit-level statement of the contract
+(``hwsim/specs``, written from the format's definition and from nothing else here), and the mapped netlist equals the
+RTL. Both are decided by the SAT solver inside Yosys.
+
+Units are feed-forward pipelines: what they put out depends on the inputs of the last ``latency + 1`` cycles and on
+nothing older. Comparing the outputs of cycle ``latency + 1`` with free inputs in every cycle (``rst`` among them) and
+a free initial state therefore covers all of time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim import cli, yosys
+from hwsim.units import Design
+from hwsim.verilog import ports, to_rtlil
+
+SPECS = Path(__file__).parent / "specs"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Outcome of one proof: what was claimed, whether it holds, else an input that refutes it."""
+
+    claim: str
+    holds: bool
+    counterexample: str
+    seconds: float
+
+
+def rtl(design: Design, build: Path) -> list[str]:
+    """Yosys commands that read the RTL of a design as module ``design.name``."""
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "rtl.il").write_text(to_rtlil(design))
+    return [f"read_rtlil {build / 'rtl.il'}", "proc", "flatten", "opt_clean", "memory_map"]
+
+
+def specification(design: Design) -> list[str]:
+    """Yosys commands that read a unit's specification as module ``design.name``, its parameters set."""
+    top = f"{Path(design.unit.spec).stem}_spec"
+    settings = " ".join(f"-set {k.upper()} {int(v)}" for k, v in design.parameters.items())
+    commands = [
+        f"read_verilog -sv {SPECS / 'spec_registers.v'} {SPECS / design.unit.spec}",
+        f"chparam {settings} {top}",
+        f"hierarchy -top {top}",
+        "proc -norom",
+        "flatten",
+        "opt_clean",
+        f"rename -top {design.name}",
+    ]
+    if "clk" not in ports(design.component()):
+        commands += [f"delete -port {design.name}/clk {design.name}/rst", "opt_clean -purge"]
+    return commands
+
+
+def netlist(design: Design, mapped: Path, liberty: Path) -> list[str]:
+    """Yosys commands that read a mapped netlist, cells replaced by their functions in the library."""
+    return [
+        f"read_liberty -ignore_miss_func {liberty}",
+        f"read_verilog {mapped}",
+        f"hierarchy -check -top {design.name}",
+        "flatten",
+        "proc",
+        "opt_clean",
+    ]
+
+
+def prove(claim: str, design: Design, gold: list[str], gate: list[str], build: Path, name: str) -> Proof:
+    """Decide whether two descriptions of a design have the same outputs for all inputs.
+
+    Parameters
+    ----------
+    claim : str
+        What is being claimed, in words.
+    design : Design
+        Gives the name of the top module and the latency.
+    gold, gate : list of str
+        Yosys commands that read either side, each as module ``design.name``.
+    build : Path
+        Folder for script and log, ``name.ys`` and ``name.log``.
+    """
+    steps = design.component().latency + 1
+    unrolled = f"-seq {steps} -prove-skip {steps - 1}" if steps > 1 else ""
+    script = []
+    for side, commands in (("gold", gold), ("gate", gate)):
+        script += ["design -reset", *commands, f"rename {design.name} {side}", f"design -stash {side}"]
+    script += [
+        "design -copy-from gold -as gold gold",
+        "design -copy-from gate -as gate gate",
+        "miter -equiv -flatten -make_outputs gold gate miter",
+        "hierarchy -top miter",
+        "opt -full",
+        # Not -verify: a refutation is an answer, not a failure of Yosys.
+        f"sat {unrolled} -show-ports -prove trigger 0 miter",
+    ]
+    start = time.perf_counter()
+    log = yosys.run(script, build, name)
+    seconds = time.perf_counter() - start
+    holds = "SAT proof finished - no model found: SUCCESS!" in log
+    if not holds and "SAT proof finished - model found: FAIL!" not in log:
+        raise yosys.YosysError(f"the solver came to no answer; see {build / name}.log")
+    return Proof(claim, holds, "" if holds else _model(log), seconds)
+
+
+def _model(log: str) -> str:
+    """The ports' rows of the table that the solver prints."""
+    rows = re.findall(r"^ +(?:\d+ )?\\(?:in|gold|gate)_.*$", log[log.index("model found: FAIL!") :], re.M)
+    return "\n".join(rows)
+
+
+def injected(commands: list[str], seed: int) -> list[str]:
+    """The commands with one random fault put into what they read."""
+    return [*commands, f"mutate -list 1 -seed {seed} -o mutation.ys", "script mutation.ys"]
+
+
+def rtl_equals_specification(design: Design, build: Path, inject: int | None = None) -> Proof:
+    """The RTL equals the specification in ``hwsim/specs``, for all inputs; with ``inject``, a faulty RTL does."""
+    gate = rtl(design, build)
+    return prove(
+        f"RTL equals hwsim/specs/{design.unit.spec}",
+        design,
+        specification(design),
+        gate if inject is None else injected(gate, inject),
+        build / "prove",
+        "specification",
+    )
+
+
+def netlist_equals_rtl(design: Design, mapped: Path, liberty: Path, build: Path, inject: int | None = None) -> Proof:
+    """The mapped netlist equals the RTL, for all inputs; with ``inject``, a faulty netlist does."""
+    gate = netlist(design, mapped, liberty)
+    return prove(
+        f"netlist on {liberty.stem} equals RTL",
+        design,
+        rtl(design, build),
+        gate if inject is None else injected(gate, inject),
+        build / "prove",
+        "netlist",
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = cli.parser(
+        "prove",
+        "Prove that a unit's RTL equals its specification and that its mapped netlist equals the RTL.\n"
+        "Exit code 1 if either is refuted.",
+        ["python -m hwsim.prove --unit mixfp4_decode", "python -m hwsim.prove --unit mixfp4_decode --inject 1"],
+    )
+    cli.add_design(parser)
+    cli.add_technology(parser, wire_load=False)
+    parser.add_argument("--inject", metavar="SEED", type=int, help="put a random fault in: both proofs should fail")
+    args = parser.parse_args(argv)
+    return report(args)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Run both proofs as the options say and print them; 1 if one is refuted."""
+    from hwsim import flow
+
+    design, library = cli.design(args), cli.library(args)
+    build = cli.build_directory(args) / design.slug
+    options = flow.Options(cli.clock_period(args, library))
+    mapped = flow.map_design(design, library, options, cli.build_directory(args))
+    proofs = [
+        rtl_equals_specification(design, build, args.inject),
+        netlist_equals_rtl(design, mapped.netlist, library.liberty_path, build, args.inject),
+    ]
+    for proof in proofs:
+        print(f"{design.slug}: {'proven ' if proof.holds else 'REFUTED'}  {proof.claim}  "
+              f"({proof.seconds:.1f} s, Yosys {yosys.version()} sat)")  # fmt: skip
+        if not proof.holds:
+            print(proof.counterexample)
+    return 0 if all(proof.holds for proof in proofs) else 1
+
+
+if __name__ == "__main__":
+    cli.run(main)

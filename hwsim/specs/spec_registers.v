@@ -1,0 +1,16 @@
+// The registers that a specification has where the unit documents them: one stage at the inputs, one at the outputs,
+// of which only the outputs are cleared by rst.
+module spec_registers #(parameter IN = 1, OUT = 1, REGISTERED = 1) (
+  input  wire clk, input wire rst,
+  input  wire [IN-1:0] in, output wire [IN-1:0] in_q,
+  input  wire [OUT-1:0] out, output wire [OUT-1:0] out_q
+);
+  reg [IN-1:0] first;
+  reg [OUT-1:0] last;
+  always @(posedge clk) begin
+    first <= in;
+    last <= rst ? {OUT{1'b0}} : out;
+  end
+  assign in_q = REGISTERED ? first : in;
+  assign out_q = REGISTERED ? last : out;
+endmodule

@@ -1,0 +1,133 @@
+"""The report of ``hwsim.synth``: a table for people, JSON for machines.
+
+JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``area_um2``,
+``gate_equivalents``, ``sequential_percent``, ``critical_path_ns``, ``slack_ns``, ``fmax_mhz``, ``timing_met``,
+``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
+``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
+energy_per_operand_percent,published}``, ``provenance``, ``warnings`` and
+``artifacts.{verilog,netlist,liberty,saif,log}``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hwsim import cli
+from hwsim.flow import Result, percent
+
+
+def overhead(result: Result, baseline: Result) -> dict[str, Any]:
+    """Costs over a baseline in percent, and the published figure if there is one."""
+    published = result.design.unit.published
+    return {
+        "baseline": baseline.design.slug,
+        "area_percent": percent(result.netlist.area, baseline.netlist.area),
+        "power_percent": percent(result.power.total, baseline.power.total),
+        "delay_percent": percent(result.timing.critical_path_ns, baseline.timing.critical_path_ns),
+        "energy_per_operand_percent": percent(result.energy_per_operand_fj, baseline.energy_per_operand_fj),
+        "published": asdict(published) if published else None,
+    }
+
+
+def to_json(result: Result, extra: dict[str, Any] | None, saif: Path | None) -> dict[str, Any]:
+    """All figures of a result, ready for ``json.dumps``; keys as this module's docstring lists them."""
+    timing, power, mapped = result.timing, result.power, result.mapped
+    return {
+        "top": result.design.name,
+        "parameters": {k: int(v) if isinstance(v, bool) else v for k, v in result.design.parameters.items()},
+        "latency_cycles": result.design.component().latency,
+        "cells": len(result.netlist.instances),
+        "area_um2": result.netlist.area,
+        "gate_equivalents": result.gate_equivalents,
+        "sequential_percent": 100 * result.netlist.sequential_area / result.netlist.area,
+        "critical_path_ns": timing.critical_path_ns,
+        "slack_ns": timing.slack_ns,
+        "fmax_mhz": timing.fmax_mhz,
+        "timing_met": timing.slack_ns >= 0,
+        "critical_path": [asdict(step) for step in timing.path],
+        "power_mw": {
+            "internal": power.internal,
+            "switching": power.switching,
+            "leakage": power.leakage,
+            "total": power.total,
+            "clock_pins": power.clock_pins,
+        },
+        "energy_pj_per_cycle": result.energy_per_cycle_pj,
+        "energy_fj_per_operand": result.energy_per_operand_fj,
+        "overhead": extra,
+        "provenance": result.provenance,
+        "warnings": result.warnings,
+        "artifacts": {
+            "verilog": str(mapped.verilog),
+            "netlist": str(mapped.netlist),
+            "liberty": str(mapped.library.liberty_path),
+            "saif": str(saif) if saif else None,
+            "log": str(mapped.log),
+        },
+    }
+
+
+def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | None) -> str:
+    """The same for people."""
+    compared = [result] if baseline is None else [result, baseline]
+    rows = [["", *(r.design.slug for r in compared), *(["overhead"] if baseline else [])]]
+    for label, value, shown in _FIGURES:
+        figures = [value(r) for r in compared]
+        row = [label, *(shown(f) for f in figures)]
+        if baseline and label in _COMPARED:
+            row.append(f"{percent(*figures):+.1f} %")
+        rows.append(row)
+    lines = [cli.table(rows, right=range(1, len(rows[0]))), ""]
+    lines += [f"critical path of {result.design.name} ({result.timing.endpoint}):", _path(result), ""]
+    published = (extra or {}).get("published")
+    if published:
+        figures = [
+            f"{published[key]:+g} % {what}"
+            for key, what in (("area_percent", "area"), ("power_percent", "power"))
+            if published[key] is not None
+        ]
+        lines += [f"published: {', '.join(figures)} ({published['source']})", f"  {published['differs']}", ""]
+    lines += [cli.table([[f"{k.replace('_', ' ')}:", v] for k, v in result.provenance.items()])]
+    lines += [
+        f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more; no clock tree is built, not in the total"
+    ]
+    warnings = [w for r in compared for w in r.warnings]
+    if warnings:
+        lines += ["", *(f"WARNING: {w}" for w in warnings)]
+    lines += ["", f"files: {result.mapped.netlist.parent}"]
+    return "\n".join(lines)
+
+
+_FIGURES = [
+    ("cells", lambda r: len(r.netlist.instances), "{:d}".format),
+    ("area (um2)", lambda r: r.netlist.area, "{:.2f}".format),
+    ("area (NAND2 equivalents)", lambda r: r.gate_equivalents, "{:.1f}".format),
+    ("sequential share (%)", lambda r: 100 * r.netlist.sequential_area / r.netlist.area, "{:.1f}".format),
+    ("critical path (ns)", lambda r: r.timing.critical_path_ns, "{:.4f}".format),
+    ("slack (ns)", lambda r: r.timing.slack_ns, "{:.4f}".format),
+    ("max frequency (MHz)", lambda r: r.timing.fmax_mhz, "{:.0f}".format),
+    ("internal power (mW)", lambda r: r.power.internal, "{:.5f}".format),
+    ("switching power (mW)", lambda r: r.power.switching, "{:.5f}".format),
+    ("leakage power (mW)", lambda r: r.power.leakage, "{:.3g}".format),
+    ("total power (mW)", lambda r: r.power.total, "{:.5f}".format),
+    ("energy (pJ/cycle)", lambda r: r.energy_per_cycle_pj, "{:.5f}".format),
+    ("energy (fJ/operand)", lambda r: r.energy_per_operand_fj, "{:.3f}".format),
+]
+_COMPARED = {
+    "cells", "area (um2)", "critical path (ns)", "internal power (mW)", "switching power (mW)", "leakage power (mW)",
+    "total power (mW)", "energy (fJ/operand)",
+}  # fmt: skip
+
+
+def _path(result: Result) -> str:
+    rows = [["  cell", "through", "edge", "arrival (ns)", "slew (ns)", "load (fF)", "net"]]
+    for step in result.timing.path:
+        rows.append([
+            f"  {step.cell}", step.through, step.edge, f"{step.arrival_ns:.4f}", f"{step.slew_ns:.4f}",
+            f"{step.load_fF:.3f}", step.net,
+        ])  # fmt: skip
+    if result.timing.setup_ns:
+        rows.append(["  setup", "", "", f"{result.timing.arrival_ns + result.timing.setup_ns:.4f}", "", "", ""])
+    return cli.table(rows, right=(3, 4, 5))

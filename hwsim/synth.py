@@ -1,0 +1,108 @@
+"""What a unit costs: ``python -m hwsim.synth --unit NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from hwsim import cli, flow
+from hwsim.errors import InputError
+from hwsim.files import replace_all
+from hwsim.saif import to_saif
+from hwsim.summary import overhead, to_json, to_text
+from hwsim.units import UNITS, Design, Unit
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = cli.parser(
+        "synth",
+        "Map a unit to a cell library and report its area, timing and power, and the overhead over its baseline.",
+        [
+            "python -m hwsim.synth --unit mixfp4_decode",
+            "python -m hwsim.synth --unit mixfp4_decode --tech sky130hd --clock-period 4",
+            "python -m hwsim.synth --unit mixfp4_decode --set lanes=32 --json - | jq .overhead",
+            "python -m hwsim.synth --unit nvfp4_decode --liberty a.lib b.lib.gz --saif nvfp4_decode.saif",
+        ],
+    )
+    parser.add_argument("--list", action="store_true", help="list the units and their parameters, and stop")
+    cli.add_design(parser, required=False)
+    parser.add_argument("--baseline", metavar="NAME", help="unit that overheads refer to, or none (default: natural)")
+    cli.add_technology(parser)
+    cli.add_stimulus(parser)
+    parser.add_argument("--hierarchical", action="store_true", help="map module by module (default: flat)")
+    parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
+    parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
+    args = parser.parse_args(argv)
+    if args.list:
+        print(_units())
+        return 0
+    if not args.unit:
+        raise InputError("--unit is missing; --list shows the units")
+    return report(args)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Run as the options say and print the figures."""
+    design = cli.design(args)
+    baseline = _baseline(args, design.unit)
+    library = cli.library(args)
+    options = flow.Options(
+        clock_period_ns=cli.clock_period(args, library),
+        wire_load=args.wire_load == "fanout",
+        hierarchical=args.hierarchical,
+        vectors=args.vectors,
+        seed=args.seed,
+        tensor=cli.tensor(args),
+        tensor_name=str(args.tensor or ""),
+    )
+    designs = [design] if baseline is None else [design, baseline]
+    # Two children map in parallel; the analysis behind them is compiled code that lets go of the interpreter.
+    with ThreadPoolExecutor(2) as pool:
+        mapped = list(pool.map(lambda d: flow.map_design(d, library, options, cli.build_directory(args)), designs))
+    results = [flow.analyse(m, library, options) for m in mapped]
+    extra = overhead(results[0], results[1]) if baseline else None
+    files: dict[Path, str | bytes] = {}
+    if args.saif:
+        files[args.saif] = to_saif(
+            results[0].netlist, results[0].activity, options.clock_period_ns, f"hwsim {results[0].provenance['seed']}"
+        )
+    document = json.dumps(to_json(results[0], extra, args.saif), indent=2) + "\n"
+    if args.json and args.json != "-":
+        files[Path(args.json)] = document
+    replace_all(files)
+    if args.json == "-":
+        sys.stdout.write(document)
+    else:
+        print(to_text(results[0], results[1] if baseline else None, extra))
+    return 0
+
+
+def _baseline(args: argparse.Namespace, unit: Unit) -> Design | None:
+    """The design to compare with: the option, or the unit's natural one with the same parameters where it has them."""
+    name = args.baseline or unit.baseline
+    if name is None or name == "none":
+        return None
+    from hwsim.units import find
+
+    chosen = find(name)
+    settings = {k: v for k, v in cli.settings(args.settings).items() if k in chosen.defaults}
+    if "lanes" in chosen.defaults and "lanes" in unit.defaults:
+        # Cost is compared lane by lane, whatever the block lengths.
+        settings.setdefault("lanes", unit.defaults["lanes"])
+    return Design.of(name, settings)
+
+
+def _units() -> str:
+    rows = [["unit", "parameters", "baseline", "what it is"]]
+    for unit in UNITS.values():
+        settings = " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in unit.defaults.items())
+        rows.append([unit.name, settings, unit.baseline or "-", unit.summary])
+    return cli.table(rows)
+
+
+if __name__ == "__main__":
+    cli.run(main)
