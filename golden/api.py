@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from . import mixfp4, mx, nvfp4
+from . import four_over_six, m2xfp, mbs, micromix, mixfp4, mx, nvfp4, oas
 from .kernels import LANES, largest_magnitude
 from .tensor import BlockTensor, System
 
 #: Every format, by name. A new one is a new file and one entry here.
 SYSTEMS: dict[str, System] = {
-    s.name: s for s in (nvfp4.SYSTEM, mixfp4.SYSTEM, *mx.SYSTEMS)
+    s.name: s
+    for s in (
+        nvfp4.SYSTEM,
+        four_over_six.SYSTEM,
+        mixfp4.SYSTEM,
+        *mx.SYSTEMS,
+        oas.SYSTEM,
+        *mbs.SYSTEMS,
+        *m2xfp.SYSTEMS,
+        micromix.SYSTEM,
+    )
 }
 
 

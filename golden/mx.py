@@ -24,7 +24,7 @@ from .kernels import (
 from .tensor import BlockTensor, System, one_of
 
 BLOCK_SIZE = 32
-_FP64_FRACTION = 52
+FP64_FRACTION = 52
 
 
 def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, int, int]:
@@ -44,12 +44,20 @@ def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, i
     divisor (float32), carry in units of the last place of an FP64 fraction, emax.
     """
     one_of("scale_rule", name, ("floor", "ceil", "even", "rceil"))
-    up = (1 << _FP64_FRACTION) - 1
+    up = (1 << FP64_FRACTION) - 1
     if name == "rceil":
         return np.float32(fmt.max_finite), up, 0
     fraction_width = cast_constants(fmt)[1]
-    carry = {"floor": 0, "ceil": up, "even": 1 << (_FP64_FRACTION - 1 - fraction_width)}[name]
+    carry = {"floor": 0, "ceil": up, "even": 1 << (FP64_FRACTION - 1 - fraction_width)}[name]
     return np.float32(1), carry, fmt.max_exponent
+
+
+@lane
+def block_largest(x):
+    bits = np.int32(0)
+    for i in range(x.size):
+        bits = np.int32(max(bits, magnitude_bits(x[i])))
+    return as_float(bits)
 
 
 @lane
@@ -57,7 +65,7 @@ def shared_exponent(largest, rule):
     """Unbiased shared exponent, -127 to 127, of a block with this largest magnitude. ``rule``: exponent_rule."""
     # FP64 has no subnormals here, whatever the FP32 input.
     bits = np.float64(largest / rule[0]).view(np.int64) + rule[1]
-    return min(max((bits >> _FP64_FRACTION) - 1023 - rule[2], -127), 127)
+    return min(max((bits >> FP64_FRACTION) - 1023 - rule[2], -127), 127)
 
 
 @lane
@@ -98,16 +106,14 @@ def _encode_block_stochastic(x, scale_up, cast, sign_shift, seed, index, codes):
 
 
 @kernel
-def _quantize(start, stop, x, rule, cast, sign_shift, stochastic, seed, codes, scales):
+def _quantize(start, stop, x, rule, zero_scale, cast, sign_shift, stochastic, seed, codes, scales):
     for block in range(start, stop):
-        bits = np.int32(0)
-        for i in range(x.shape[1]):
-            bits = np.int32(max(bits, magnitude_bits(x[block, i])))
-        if bits == 0:
-            scales[block] = 0
+        largest = block_largest(x[block])
+        if largest == 0:
+            scales[block] = zero_scale
             codes[block] = 0
             continue
-        exponent = shared_exponent(as_float(bits), rule)
+        exponent = shared_exponent(largest, rule)
         scales[block] = exponent + 127
         if stochastic:
             index = block * x.shape[1]
@@ -128,13 +134,21 @@ def _decode(start, stop, codes, scales, elements, values, result):
 
 
 def quantize_blocks(
-    x: np.ndarray, fmt: MiniFloat | FixedPoint, block_size: int, rule: tuple, stochastic_seed: int | None = None
+    x: np.ndarray,
+    fmt: MiniFloat | FixedPoint,
+    block_size: int,
+    rule: tuple[np.float32, int, int],
+    zero_scale: int = 0,
+    stochastic_seed: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [rows, K] and scale bytes [rows, K / block_size], uint8, of float32 [rows, K]."""
+    """Codes [rows, K] and scale bytes [rows, K / block_size], uint8, of float32 [rows, K].
+
+    ``rule``: :func:`exponent_rule`; ``zero_scale``: scale byte of a block of zeros.
+    """
     blocks = x.reshape(-1, block_size)
     codes, scales = np.empty(blocks.shape, np.uint8), np.empty(len(blocks), np.uint8)
     sign_shift = fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
-    spread(_quantize, len(blocks), x.size, blocks, rule, cast_constants(fmt), sign_shift,
+    spread(_quantize, len(blocks), x.size, blocks, rule, zero_scale, cast_constants(fmt), sign_shift,
            stochastic_seed is not None, np.uint64(stochastic_seed or 0), codes, scales)
     return codes.reshape(x.shape), scales.reshape(len(x), -1)
 
@@ -176,7 +190,7 @@ def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
         -------
         BlockTensor
         """
-        codes, scales = quantize_blocks(x, fmt, block_size, exponent_rule(scale_rule, fmt), stochastic_seed)
+        codes, scales = quantize_blocks(x, fmt, block_size, exponent_rule(scale_rule, fmt), 0, stochastic_seed)
         options = {"scale_rule": scale_rule, "block_size": block_size, "stochastic_seed": stochastic_seed}
         return BlockTensor(name, x.shape, ((fmt.name, x.shape[1]),), codes, scales, options)
 

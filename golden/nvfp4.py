@@ -34,8 +34,8 @@ E2M1_CAST = cast_constants(E2M1)
 E2M1_SIGN = E2M1.magnitude_width
 _SCALE_CAST = cast_constants(UE4M3)
 _SCALE_MAX = UE4M3.max_code
-_E2M1_MAX = np.float32(E2M1.max_finite)
-_ELEMENTS = np.stack([E2M1.values, E2M1.values])
+E2M1_MAX = np.float32(E2M1.max_finite)
+ELEMENTS = np.stack([E2M1.values, E2M1.values])
 
 
 def encode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32, np.float32]:
@@ -153,7 +153,7 @@ def _encode_part_stochastic(x, inverse, cast, seed, index, codes):
 def _quantize(start, stop, x, parts, stride, encode, decode, round_up, stochastic, seed, values, codes, scales):
     for block in range(start, stop):
         first = first_part(block, parts, stride)
-        scale = scale_code((block_largest(x, first, parts, stride) / _E2M1_MAX) * encode, round_up, values)
+        scale = scale_code((block_largest(x, first, parts, stride) / E2M1_MAX) * encode, round_up, values)
         inverse = reciprocal(decode, values[scale])
         for part in range(parts):
             row = first + part * stride
@@ -274,7 +274,7 @@ def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_sca
 
 def dequantize(t: BlockTensor) -> np.ndarray:
     """FP32 values, [rows, K]: ``code * scale * amax / 2688``, left to right."""
-    return decode_tensor(t, _ELEMENTS, 0, FULL_SCALE)
+    return decode_tensor(t, ELEMENTS, 0, FULL_SCALE)
 
 
 SYSTEM = System("nvfp4", LANES, quantize, dequantize)

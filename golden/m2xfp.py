@@ -1,0 +1,200 @@
+"""M2XFP: MXFP4 with two bits of metadata for each subgroup of 8, spent on its largest element (Elem-EM, activations)
+or on a multiplier of its scale (Sg-EM, weights).
+
+Source: arXiv 2601.19213, Algorithm 1; the authors' quantiser. The published RTL differs from the algorithm twice: it
+ranks +v above -v in the search for the largest element, and it appends the metadata instead of biasing it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .formats import E2M1, E2M3, E8M0
+from .kernels import cast_constants, is_negative, kernel, lane, nearest_code, nearest_magnitude, spread
+from .mx import BLOCK_SIZE, block_largest, encode_block, exponent_rule, power_of_two, shared_exponent
+from .tensor import BlockTensor, System
+
+SUBGROUP = 8
+_SUBGROUPS = BLOCK_SIZE // SUBGROUP
+_ELEM_EM, _SG_EM = "m2xfp_elem_em", "m2xfp_sg_em"
+_E2M1_CAST, _E2M3_CAST = cast_constants(E2M1), cast_constants(E2M3)
+_E2M1_SIGN, _E2M1_MASK = E2M1.magnitude_width, (1 << E2M1.magnitude_width) - 1
+_RULE = exponent_rule("floor", E2M1)
+_LEAST_MAXIMUM = np.float32(1e-8)
+_MULTIPLIERS = 4
+_SHIFTS = (-1, 0, 1)
+
+
+@lane
+def _block_exponent(x):
+    return shared_exponent(max(block_largest(x), _LEAST_MAXIMUM), _RULE)
+
+
+@lane
+def _top1(codes, first):
+    """Index of the subgroup's largest magnitude code, the lowest of equals."""
+    best = first
+    for i in range(first + 1, first + SUBGROUP):
+        if (codes[i] & _E2M1_MASK) > (codes[best] & _E2M1_MASK):
+            best = i
+    return best
+
+
+@kernel
+def _quantize_elem_em(start, stop, x, codes, scales, metadata):
+    for block in range(start, stop):
+        exponent = _block_exponent(x[block])
+        up = power_of_two(-exponent)
+        scales[block] = exponent + 127
+        encode_block(x[block], up, _E2M1_CAST, _E2M1_SIGN, codes[block])
+        for group in range(_SUBGROUPS):
+            top = _top1(codes[block], group * SUBGROUP)
+            coarse = np.int64(codes[block, top] & _E2M1_MASK)
+            fine = np.int64(nearest_code(x[block, top] * up, _E2M3_CAST))
+            metadata[block, group] = min(max(fine + 1 - 4 * coarse, 0), 3)
+
+
+@kernel
+def _decode_elem_em(start, stop, codes, scales, metadata, elements, fine_elements, values, result):
+    for block in range(start, stop):
+        scale = values[scales[block]]
+        for i in range(BLOCK_SIZE):
+            result[block, i] = elements[codes[block, i] & 15] * scale
+        for group in range(_SUBGROUPS):
+            top = _top1(codes[block], group * SUBGROUP)
+            code = codes[block, top]
+            fine = max(np.int64(code & _E2M1_MASK) * 4 + np.int64(metadata[block, group] & 3) - 1, 0)
+            value = fine_elements[fine] * scale
+            result[block, top] = -value if (code >> _E2M1_SIGN) & 1 else value
+
+
+@lane
+def _multiplier(k):
+    return np.float32(1) + np.float32(k) * np.float32(0.25)
+
+
+@lane
+def _mean_squared_error(x, scale):
+    total = np.float32(0)
+    for i in range(SUBGROUP):
+        difference = abs(x[i]) - nearest_magnitude(x[i] / scale, _E2M1_CAST) * scale
+        total += difference * difference
+    return total / np.float32(SUBGROUP)
+
+
+@lane
+def _best_multipliers(x, exponent, multipliers):
+    """Fill in the multiplier of each subgroup, the first of least error; mean error over the block."""
+    total = np.float32(0)
+    for group in range(_SUBGROUPS):
+        least = np.float32(np.inf)
+        for k in range(_MULTIPLIERS):
+            part = x[group * SUBGROUP : (group + 1) * SUBGROUP]
+            error = _mean_squared_error(part, power_of_two(exponent) * _multiplier(k))
+            if error < least:
+                least, multipliers[group] = error, k
+        total += least
+    return total / np.float32(_SUBGROUPS)
+
+
+@kernel
+def _quantize_sg_em(start, stop, x, codes, scales, metadata):
+    multipliers = np.empty(_SUBGROUPS, np.uint8)
+    for block in range(start, stop):
+        unshifted = _block_exponent(x[block])
+        least = np.float32(np.inf)
+        exponent = unshifted
+        for shift in _SHIFTS:
+            error = _best_multipliers(x[block], unshifted + shift, multipliers)
+            if error < least:
+                least, exponent = error, unshifted + shift
+                metadata[block] = multipliers
+        scales[block] = exponent + 127
+        for group in range(_SUBGROUPS):
+            scale = power_of_two(exponent) * _multiplier(metadata[block, group])
+            for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
+                v = x[block, i] / scale
+                codes[block, i] = np.uint8(nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN)))
+
+
+@kernel
+def _decode_sg_em(start, stop, codes, scales, metadata, elements, values, result):
+    for block in range(start, stop):
+        for group in range(_SUBGROUPS):
+            scale = values[scales[block]] * _multiplier(metadata[block, group] & 3)
+            for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
+                result[block, i] = elements[codes[block, i] & 15] * scale
+
+
+def _quantize(x: np.ndarray, name: str) -> BlockTensor:
+    blocks = x.reshape(-1, BLOCK_SIZE)
+    codes = np.empty(blocks.shape, np.uint8)
+    scales, metadata = np.empty(len(blocks), np.uint8), np.empty((len(blocks), _SUBGROUPS), np.uint8)
+    target = _quantize_elem_em if name == _ELEM_EM else _quantize_sg_em
+    spread(target, len(blocks), x.size, blocks, codes, scales, metadata)
+    rows, k = x.shape
+    return BlockTensor(
+        name, x.shape, ((E2M1.name, k),), codes.reshape(rows, k), scales.reshape(rows, -1),
+        metadata=metadata.reshape(rows, -1),
+    )
+
+
+def quantize_elem_em(x: np.ndarray, amax: np.float32) -> BlockTensor:
+    """Quantise with the largest element of each subgroup refined towards its E2M3 value.
+
+    Parameters
+    ----------
+    x : float32 [rows, K], C-contiguous, finite; K a multiple of 32
+    amax : float32
+        Not used: there is no tensor scale.
+
+    Returns
+    -------
+    BlockTensor whose ``metadata`` m makes the magnitude of the largest element, the lowest of equals, the E2M3 code
+    ``4 * code + m - 1``.
+    """
+    return _quantize(x, _ELEM_EM)
+
+
+def quantize_sg_em(x: np.ndarray, amax: np.float32) -> BlockTensor:
+    """Quantise with a multiplier for each subgroup and a shift of the block's exponent, by least squared error.
+
+    Parameters as for :func:`quantize_elem_em`.
+
+    Returns
+    -------
+    BlockTensor whose ``metadata`` k multiplies the subgroup's scale by ``1 + k / 4``.
+    """
+    return _quantize(x, _SG_EM)
+
+
+def dequantize_elem_em(t: BlockTensor) -> np.ndarray:
+    """FP32 values, [rows, K]."""
+    return _dequantize(t, _decode_elem_em, E2M1.values, E2M3.values)
+
+
+def dequantize_sg_em(t: BlockTensor) -> np.ndarray:
+    """FP32 values, [rows, K]: ``code * (scale * multiplier)``."""
+    return _dequantize(t, _decode_sg_em, E2M1.values)
+
+
+def _dequantize(t: BlockTensor, decode, *elements: np.ndarray) -> np.ndarray:
+    assert t.metadata is not None
+    result = np.empty(t.codes.shape, np.float32)
+    codes = t.codes.reshape(-1, BLOCK_SIZE)
+    spread(decode, len(codes), codes.size, codes, t.scales.reshape(-1), t.metadata.reshape(-1, _SUBGROUPS), *elements,
+           E8M0.values, result.reshape(codes.shape))
+    return result
+
+
+def choices(t: BlockTensor) -> dict[str, float]:
+    """Share of subgroups by metadata."""
+    assert t.metadata is not None
+    counts = np.bincount(t.metadata.reshape(-1), minlength=_MULTIPLIERS) / t.metadata.size
+    return {f"metadata {k}": float(share) for k, share in enumerate(counts)}
+
+
+SYSTEMS = [
+    System(_ELEM_EM, BLOCK_SIZE, quantize_elem_em, dequantize_elem_em, choices),
+    System(_SG_EM, BLOCK_SIZE, quantize_sg_em, dequantize_sg_em, choices),
+]

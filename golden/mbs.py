@@ -1,0 +1,163 @@
+"""MBS: macro-blocks of 128 are multiplied by a factor in [1, 2) and then quantised with OAS; values are divided by it.
+
+Source: arXiv 2603.08713. The factor places the macro-block within the binade that an E8M0 scale cannot resolve. The
+paper's default, MBS-H, is dynamic for weights and static for activations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .formats import E2M1, E8M0
+from .kernels import as_bits, as_float, cast_constants, kernel, lane, nearest_magnitude, spread
+from .mx import block_largest, encode_block, power_of_two, shared_exponent
+from .oas import BLOCK_SIZE, RULE, ZERO_SCALE
+from .tensor import BlockTensor, System
+
+MACRO_BLOCK = 128
+DYNAMIC_FACTORS = 16
+_STATIC, _DYNAMIC = "mxfp4_mbs_static", "mxfp4_mbs_dynamic"
+_E2M1_CAST = cast_constants(E2M1)
+_E2M1_SIGN = E2M1.magnitude_width
+_E2M1_MAX = np.float32(E2M1.max_finite)
+_ONE_256TH = np.float32(1 / 256)
+
+
+@lane
+def factor_value(factor):
+    """What a stored factor, 0 to 255, stands for: 1 to 2."""
+    return np.float32(1) + np.float32(factor) * _ONE_256TH
+
+
+@lane
+def _static_factor(largest):
+    """Top eight fraction bits of ``6 / largest``, cut."""
+    if largest == 0:
+        return 0
+    return (as_bits(_E2M1_MAX / largest) >> 15) & 0xFF
+
+
+@lane
+def _scaled(x, factor, scaled):
+    for i in range(MACRO_BLOCK):
+        scaled[i] = x[i] * factor
+
+
+@lane
+def _squared_error(x, factor, scaled, squares):
+    """Squared error of a macro-block after OAS, added left to right in FP32."""
+    _scaled(x, factor, scaled)
+    for first in range(0, MACRO_BLOCK, BLOCK_SIZE):
+        exponent = shared_exponent(block_largest(scaled[first : first + BLOCK_SIZE]), RULE)
+        up, down = power_of_two(-exponent), power_of_two(exponent)
+        for i in range(first, first + BLOCK_SIZE):
+            difference = abs(x[i]) - nearest_magnitude(scaled[i] * up, _E2M1_CAST) * down / factor
+            squares[i] = difference * difference
+    error = np.float32(0)
+    for i in range(MACRO_BLOCK):
+        error += squares[i]
+    return error
+
+
+@lane
+def _dynamic_factor(x, scaled, squares):
+    """The factor of least error, the first of equals."""
+    best, least = 0, np.float32(np.inf)
+    for j in range(DYNAMIC_FACTORS):
+        factor = j * (256 // DYNAMIC_FACTORS)
+        error = _squared_error(x, factor_value(factor), scaled, squares)
+        if error < least:
+            best, least = factor, error
+    return best
+
+
+@kernel
+def _quantize(start, stop, x, dynamic, codes, scales, factors):
+    scaled, squares = np.empty(MACRO_BLOCK, np.float32), np.empty(MACRO_BLOCK, np.float32)
+    for macro in range(start, stop):
+        if dynamic:
+            factor = _dynamic_factor(x[macro], scaled, squares)
+        else:
+            factor = _static_factor(block_largest(x[macro]))
+        factors[macro] = factor
+        _scaled(x[macro], factor_value(factor), scaled)
+        for block in range(MACRO_BLOCK // BLOCK_SIZE):
+            part = scaled[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE]
+            largest = block_largest(part)
+            exponent = shared_exponent(largest, RULE)
+            scales[macro, block] = exponent + 127 if largest > 0 else ZERO_SCALE
+            out = codes[macro, block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE]
+            if largest > 0:
+                encode_block(part, power_of_two(-exponent), _E2M1_CAST, _E2M1_SIGN, out)
+            else:
+                out[:] = 0
+
+
+@kernel
+def _decode(start, stop, codes, scales, factors, elements, values, result):
+    for macro in range(start, stop):
+        factor = factor_value(factors[macro])
+        for block in range(MACRO_BLOCK // BLOCK_SIZE):
+            scale = values[scales[macro, block]]
+            for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
+                result[macro, i] = elements[codes[macro, i] & 15] * scale / factor
+
+
+def _quantize_macro_blocks(x: np.ndarray, name: str) -> BlockTensor:
+    macro = x.reshape(-1, MACRO_BLOCK)
+    codes = np.empty(macro.shape, np.uint8)
+    scales = np.empty((len(macro), MACRO_BLOCK // BLOCK_SIZE), np.uint8)
+    factors = np.empty(len(macro), np.uint8)
+    spread(_quantize, len(macro), x.size, macro, name == _DYNAMIC, codes, scales, factors)
+    rows, k = x.shape
+    return BlockTensor(
+        name, x.shape, ((E2M1.name, k),), codes.reshape(rows, k), scales.reshape(rows, -1),
+        factors=factors.reshape(rows, -1),
+    )
+
+
+def quantize_static(x: np.ndarray, amax: np.float32) -> BlockTensor:
+    """Quantise with factors that put each macro-block's maximum at 6 up to a power of two, cut to eight bits.
+
+    Parameters
+    ----------
+    x : float32 [rows, K], C-contiguous, finite; K a multiple of 128
+    amax : float32
+        Not used: there is no tensor scale.
+
+    Returns
+    -------
+    BlockTensor with ``factors``
+    """
+    return _quantize_macro_blocks(x, _STATIC)
+
+
+def quantize_dynamic(x: np.ndarray, amax: np.float32) -> BlockTensor:
+    """Quantise with that of the factors 1, 17/16, ... 31/16 that has the least squared error over the macro-block.
+
+    Parameters and result as for :func:`quantize_static`.
+    """
+    return _quantize_macro_blocks(x, _DYNAMIC)
+
+
+def dequantize(t: BlockTensor) -> np.ndarray:
+    """FP32 values, [rows, K]: ``code * scale / factor``, left to right."""
+    assert t.factors is not None
+    result = np.empty(t.codes.shape, np.float32)
+    codes = t.codes.reshape(-1, MACRO_BLOCK)
+    spread(_decode, len(codes), codes.size, codes, t.scales.reshape(len(codes), -1), t.factors.reshape(-1),
+           E2M1.values, E8M0.values, result.reshape(codes.shape))
+    return result
+
+
+def choices(t: BlockTensor) -> dict[str, float]:
+    """Share of macro-blocks by factor, in sixteenths above 1."""
+    assert t.factors is not None
+    counts = np.bincount(t.factors.reshape(-1) >> 4, minlength=DYNAMIC_FACTORS) / t.factors.size
+    return {f"factor 1+{j}/16": float(share) for j, share in enumerate(counts)}
+
+
+SYSTEMS = [
+    System(_STATIC, MACRO_BLOCK, quantize_static, dequantize, choices),
+    System(_DYNAMIC, MACRO_BLOCK, quantize_dynamic, dequantize, choices),
+]

@@ -1,0 +1,208 @@
+"""MicroMix: channels in MXFP4 (E2M1), MXFP6 (E3M2) or MXFP8 (E4M3), assigned by calibration and laid side by side.
+
+Sources: arXiv 2508.02343 and its public code.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
+from .kernels import as_bits, as_float, cast_constants, kernel, lane, spread
+from .mx import BLOCK_SIZE, block_largest, encode_block, exponent_rule, power_of_two, shared_exponent
+from .tensor import BlockTensor, System
+
+ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
+GRANULE = 128  # Channels of FP6 and FP8 come in multiples of this.
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """Which channel goes where. Weights must use that of the activations they meet.
+
+    Parameters
+    ----------
+    permutation : int32 [K]
+        Channel ``permutation[i]`` is laid at ``i``.
+    lengths : tuple of int
+        Channels in FP4, FP6 and FP8, in this order; multiples of 32 that add up to K.
+    """
+
+    permutation: np.ndarray
+    lengths: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        k = self.permutation.size
+        if not np.array_equal(np.sort(self.permutation), np.arange(k)):
+            raise ValueError(f"permutation must hold every channel 0 to {k - 1} once")
+        if sum(self.lengths) != k or any(n < 0 or n % BLOCK_SIZE for n in self.lengths):
+            raise ValueError(f"lengths must be multiples of {BLOCK_SIZE} that add up to {k}, got {self.lengths}")
+
+
+def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignment:
+    """Assign channels from calibration activations.
+
+    An element can be FP4 (FP6) if its step there is not above FP8's step at the largest element of its row; the
+    share of elements sets the number of channels, and channels go in the order of their mean magnitude.
+
+    Parameters
+    ----------
+    activations : float32 [tokens, K] or [samples, tokens, K]
+    multiplier : float
+        Scales both thresholds: above 1, more channels become FP4 and FP6.
+
+    Returns
+    -------
+    Assignment
+
+    Raises
+    ------
+    ValueError
+        For another number of axes, or K not a multiple of 32.
+    """
+    if activations.ndim not in (2, 3) or activations.size == 0:
+        raise ValueError(f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}")
+    k = activations.shape[-1]
+    if k % BLOCK_SIZE:
+        raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
+    thresholds = [multiplier * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))]
+    order = np.zeros(k)
+    fits = [0, 0]
+    for sample in activations.reshape(-1, *activations.shape[-2:]):
+        magnitudes = np.abs(sample)
+        order = np.maximum(order, magnitudes.mean(axis=0, dtype=np.float64))
+        largest = magnitudes.max(axis=1, keepdims=True).astype(np.float64)
+        for i, threshold in enumerate(thresholds):
+            fits[i] += np.count_nonzero(magnitudes <= largest * threshold)
+    fp4, fp6_or_less = fits[0], max(fits)
+    fp8_channels = min(_granules(activations.size - fp6_or_less, activations.size, k), k)
+    fp6_channels = min(_granules(fp6_or_less - fp4, activations.size, k), k - fp8_channels)
+    permutation = np.argsort(order, kind="stable").astype(np.int32)
+    return Assignment(permutation, (k - fp6_channels - fp8_channels, fp6_channels, fp8_channels))
+
+
+def _granules(elements: int, total: int, k: int) -> int:
+    """The share of elements as a number of channels, rounded up to whole granules."""
+    return math.ceil(elements * k / (total * GRANULE)) * GRANULE
+
+
+@lane
+def _round_to_bf16(value):
+    bits = as_bits(value)
+    return as_float(np.int32((bits + 0x7FFF + ((bits >> 16) & 1)) & ~0xFFFF))
+
+
+@kernel
+def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16, codes, scales):
+    block = np.empty(BLOCK_SIZE, np.float32)
+    for row in range(start, stop):
+        for offset in range(0, channels.size, BLOCK_SIZE):
+            for i in range(BLOCK_SIZE):
+                block[i] = x[row, channels[offset + i]]
+            out = codes[row, first + offset : first + offset + BLOCK_SIZE]
+            largest = block_largest(block)
+            if largest == 0:
+                scales[row, (first + offset) // BLOCK_SIZE] = 0
+                out[:] = 0
+                continue
+            exponent = shared_exponent(largest, rule)
+            scales[row, (first + offset) // BLOCK_SIZE] = exponent + 127
+            up = power_of_two(-exponent)
+            if via_bf16:
+                for i in range(BLOCK_SIZE):
+                    block[i] = _round_to_bf16(block[i] * up)
+                up = np.float32(1)
+            encode_block(block, up, cast, sign_shift, out)
+
+
+@kernel
+def _decode(start, stop, codes, scales, channels, first, elements, values, result):
+    for row in range(start, stop):
+        for i in range(channels.size):
+            code = codes[row, first + i] & (elements.size - 1)
+            result[row, channels[i]] = elements[code] * values[scales[row, (first + i) // BLOCK_SIZE]]
+
+
+def quantize(
+    x: np.ndarray,
+    amax: np.float32,
+    *,
+    assignment: Assignment | None = None,
+    multiplier: float = 1.0,
+    via_bf16: bool = False,
+) -> BlockTensor:
+    """Quantise to the three segments of MicroMix. A block of zeros has scale byte 0 (the public code: 2**-1).
+
+    Parameters
+    ----------
+    x : float32 [rows, K], C-contiguous, finite
+    amax : float32
+        Not used: there is no tensor scale.
+    assignment : Assignment, optional
+        Of the activations; without it, ``x`` itself is the calibration sample.
+    multiplier : float
+        See :func:`assign_channels`; used only without ``assignment``.
+    via_bf16 : bool
+        Round scaled elements to BF16 first, as the public kernel does (double rounding).
+
+    Returns
+    -------
+    BlockTensor with ``permutation``
+
+    Raises
+    ------
+    ValueError
+        If the assignment is of another K.
+    """
+    rows, k = x.shape
+    assignment = assignment or assign_channels(x, multiplier)
+    if assignment.permutation.size != k:
+        raise ValueError(f"assignment is for K = {assignment.permutation.size}, got K = {k}")
+    codes, scales = np.empty((rows, k), np.uint8), np.empty((rows, k // BLOCK_SIZE), np.uint8)
+    for fmt, first, channels in _segments(assignment):
+        spread(_quantize, rows, x.size, x, channels, first, exponent_rule("rceil", fmt), cast_constants(fmt),
+               fmt.magnitude_width, via_bf16, codes, scales)
+    return BlockTensor(
+        "micromix",
+        x.shape,
+        tuple((fmt.name, n) for fmt, n in zip(ELEMENTS, assignment.lengths, strict=True)),
+        codes,
+        scales,
+        {"via_bf16": via_bf16},
+        permutation=assignment.permutation,
+    )
+
+
+def dequantize(t: BlockTensor) -> np.ndarray:
+    """FP32 values, [rows, K], channels in their original order."""
+    result = np.empty(t.codes.shape, np.float32)
+    for fmt, first, channels in _segments(assignment_of(t)):
+        spread(_decode, len(result), result.size, t.codes, t.scales, channels, first, fmt.values, E8M0.values, result)
+    return result
+
+
+def assignment_of(t: BlockTensor) -> Assignment:
+    """The assignment that ``t`` was quantised with."""
+    fp4, fp6, fp8 = (length for _, length in t.segments)
+    assert t.permutation is not None
+    return Assignment(t.permutation, (fp4, fp6, fp8))
+
+
+def _segments(assignment: Assignment):
+    """Element format, first position and channels of each segment that is not empty."""
+    first = 0
+    for fmt, length in zip(ELEMENTS, assignment.lengths, strict=True):
+        if length:
+            yield fmt, first, assignment.permutation[first : first + length]
+        first += length
+
+
+def choices(t: BlockTensor) -> dict[str, float]:
+    """Share of channels by element format."""
+    return {name.upper(): length / t.codes.shape[-1] for name, length in t.segments}
+
+
+SYSTEM = System("micromix", BLOCK_SIZE, quantize, dequantize, choices)

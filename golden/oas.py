@@ -1,0 +1,45 @@
+"""OAS: MXFP4 in blocks of 16 whose scale puts the block maximum in (3.5, 7], clipped at 6.
+
+Source: arXiv 2603.08713. Plain MXFP4 puts it in [4, 8): half of that range saturates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .formats import E2M1
+from .mx import FP64_FRACTION, dequantize_blocks, quantize_blocks
+from .tensor import BlockTensor, System
+
+BLOCK_SIZE = 16
+ZERO_SCALE = 127  # Scale 1.
+#: As in :func:`golden.mx.exponent_rule`. A significand above 1.75 carries into the exponent.
+RULE = (np.float32(1), (1 << (FP64_FRACTION - 2)) - 1, E2M1.max_exponent)
+
+
+def quantize(x: np.ndarray, amax: np.float32, *, block_size: int = BLOCK_SIZE) -> BlockTensor:
+    """Quantise with overflow-aware scales.
+
+    Parameters
+    ----------
+    x : float32 [rows, K], C-contiguous, finite
+    amax : float32
+        Not used: there is no tensor scale.
+    block_size : int
+        Elements that share a scale.
+
+    Returns
+    -------
+    BlockTensor
+    """
+    codes, scales = quantize_blocks(x, E2M1, block_size, RULE, ZERO_SCALE)
+    segments = ((E2M1.name, x.shape[1]),)
+    return BlockTensor("mxfp4_oas", x.shape, segments, codes, scales, {"block_size": block_size})
+
+
+def dequantize(t: BlockTensor) -> np.ndarray:
+    """FP32 values, [rows, K]."""
+    return dequantize_blocks(t.codes, t.scales, E2M1)
+
+
+SYSTEM = System("mxfp4_oas", BLOCK_SIZE, quantize, dequantize)
