@@ -196,11 +196,18 @@ class CellReader:
         timing: list[TimingArc],
         constraints: list[ConstraintArc],
     ) -> None:
-        """Add the arcs of one ``timing`` group, but for pulse widths, three-state and asynchronous arcs."""
+        """Add the arcs of one ``timing`` group, but for pulse widths, three-state and asynchronous arcs.
+
+        Left out too are arcs from another output, as adders have: the arcs from the inputs cover their paths.
+        """
         kind = group.get("timing_type")
         when = group.get("when")
         time = self.units.time
         for related in group.get("related_pin").split():
+            if related not in pins:
+                raise InputError(f"arc {related} -> {name}: related_pin {related} is not a pin of the cell")
+            if pins[related].direction != "input":
+                continue
             if kind in _DELAY_KINDS:
                 delay = self._edges(group, "cell_{}", _SLEW, _LOAD, time)
                 slew = self._edges(group, "{}_transition", _SLEW, _LOAD, time)

@@ -57,7 +57,7 @@ class WireLoad:
     slope: float = 0.0
 
     def capacitance(self, fanout: int) -> float:
-        """Wire capacitance in fF of a net with ``fanout`` sinks, interpolated as OpenSTA does (Wireload.cc)."""
+        """Wire capacitance in fF of a net with ``fanout`` sinks, interpolated as OpenSTA does."""
         if not self.lengths or fanout <= 0:
             return 0.0
         first, last = self.lengths[0], self.lengths[-1]

@@ -1,11 +1,9 @@
-"""Several Liberty files into one, because Yosys and ABC read one; and files written whole or not at all."""
+"""Several Liberty files into one, because Yosys and ABC read one."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hwsim import liberty
+from hwsim import files, liberty
 from hwsim.cell_reader import Units
 from hwsim.errors import InputError
 from hwsim.library import Library
@@ -35,7 +33,7 @@ def write_merged(paths: Sequence[str | Path], out: str | Path) -> None:
     """
     groups = [liberty.read(path) for path in paths]
     library = Library.from_groups(groups, [str(path) for path in paths])
-    write_atomically(out, merged(groups, paths, library))
+    files.replace(Path(out), merged(groups, paths, library))
 
 
 def merged(groups: Sequence[liberty.Group], paths: Sequence[str | Path], library: Library) -> str:
@@ -77,27 +75,3 @@ def _rename(names: Mapping[str, str], groups: Iterable[liberty.Group]) -> None:
         if group.name in names and (group.kind.endswith("_template") or group.raw("values") is not None):
             group.raw_args = names[group.name]
         _rename(names, group.groups)
-
-
-def write_atomically(path: str | Path, text: str) -> None:
-    """Write a text file beside its place and move it there, so that no reader sees half of it.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(beside, 0o644)  # mkstemp makes it private; libraries are shared
-            os.replace(beside, path)
-        except BaseException:
-            os.unlink(beside)
-            raise
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
