@@ -222,9 +222,10 @@ def read(path: str | Path) -> Group:
 
 
 def write(group: Group) -> str:
-    """Liberty text of a group: attributes first, then subgroups, both in file order.
+    """Liberty text of a group: attributes, then subgroups.
 
-    Parsing the result gives an equal tree. Comments are not kept.
+    In a library the ``default_`` attributes follow the groups that they may name and precede the cells that
+    they apply to. Comments are not kept.
     """
     lines: list[str] = []
     _write(group, "", lines)
@@ -235,7 +236,14 @@ def _write(group: Group, indent: str, lines: list[str]) -> None:
     lines.append(f"{indent}{group.kind} ({group.raw_args}) {{")
     inner = indent + "  "
     lines += [f"{inner}{name} ({raw});" for name, raw in group.complex]
-    lines += [f"{inner}{name} : {value};" for name, value in group.simple.items()]
+    is_library = group.kind == "library"
+    defaults = {name for name in group.simple if is_library and name.startswith("default_")}
+    cells = [child for child in group.groups if is_library and child.kind == "cell"]
+    lines += [f"{inner}{name} : {value};" for name, value in group.simple.items() if name not in defaults]
     for child in group.groups:
-        _write(child, inner, lines)
+        if child.kind != "cell":
+            _write(child, inner, lines)
+    lines += [f"{inner}{name} : {value};" for name, value in group.simple.items() if name in defaults]
+    for cell in cells:
+        _write(cell, inner, lines)
     lines.append(f"{indent}}}")

@@ -1,6 +1,6 @@
 """Technology packs: compact linear models of standard cells as TOML, and their rendering as Liberty.
 
-A plane ``constant + per_slew * slew + per_load * load`` is rendered as the 2 x 2 table of its corners:
+A plane ``constant + per_slew * slew + per_load * load`` is rendered as a small table of points on it:
 bilinear interpolation and linear extrapolation, which every tool does, give back the plane exactly.
 """
 
@@ -82,33 +82,44 @@ def _value(value, digits: int = _DIGITS) -> str:
 
 
 class _Renderer:
-    """Builds the Liberty groups of one pack on the corners (0, ``slew``) and (0, ``load``)."""
+    """Builds the Liberty groups of one pack.
+
+    Delay tables have three loads because ABC takes the slope of a cell from the first and the last but one;
+    they begin at a usual slew because ABC maps with the slew a third into the table.
+    """
 
     def __init__(self, slew: float, load: float):
-        self.slew = slew
-        self.load = load
+        slews, loads = [slew, 4 * slew], [0.0, load, 8 * load]
+        net, edge, total = "input_net_transition", "input_transition_time", "total_output_net_capacitance"
+        clock, data = "related_pin_transition", "constrained_pin_transition"
+        self.axes = {
+            "delay": ("lu_table_template", {net: slews, total: loads}),
+            "constraint": ("lu_table_template", {clock: slews, data: slews}),
+            "output_energy": ("power_lut_template", {edge: slews, total: loads}),
+            "input_energy": ("power_lut_template", {edge: slews}),
+        }
 
     def templates(self) -> list[Group]:
         """Table templates, which carry the indices for all tables."""
-        slew, load = f'"0, {self.slew:.9g}"', f'"0, {self.load:.9g}"'
-        net, edge, total = "input_net_transition", "input_transition_time", "total_output_net_capacitance"
-        clock, data = "related_pin_transition", "constrained_pin_transition"
         return [
-            _template("lu_table_template", "delay_2x2", (net, total), (slew, load)),
-            _template("lu_table_template", "constraint_2x2", (clock, data), (slew, slew)),
-            _template("power_lut_template", "energy_2x2", (edge, total), (slew, load)),
-            _template("power_lut_template", "energy_2", (edge,), (slew,)),
+            Group(
+                kind,
+                name,
+                {f"variable_{k}": variable for k, variable in enumerate(axes, 1)},
+                [(f"index_{k}", _row(axis)) for k, axis in enumerate(axes.values(), 1)],
+            )
+            for name, (kind, axes) in self.axes.items()
         ]
 
     def table(self, kind: str, template: str, plane: Sequence[float]) -> Group:
-        """A table group with the corner values of a plane of two or three coefficients."""
+        """A table group with points of a plane of two or three coefficients."""
         constant, per_x, *per_y = plane
-        rows = [constant, constant + per_x * self.slew]
+        xs, *ys = self.axes[template][1].values()
+        column = [constant + per_x * x for x in xs]
         if per_y:
-            end = per_y[0] * (self.slew if template == "constraint_2x2" else self.load)
-            text = ", ".join(f'"{row:.9g}, {row + end:.9g}"' for row in rows)
+            text = ", ".join(_row([value + per_y[0] * y for y in ys[0]]) for value in column)
         else:
-            text = f'"{rows[0]:.9g}, {rows[1]:.9g}"'
+            text = _row(column)
         return Group(kind, template, complex=[("values", text)])
 
     def cell(self, name: str, model: Mapping) -> Group:
@@ -118,7 +129,9 @@ class _Renderer:
         if flip_flop:
             simple = {key: f'"{text}"' for key, text in flip_flop.items()}
             groups.append(Group("ff", '"IQ", "IQN"', simple))
-        groups += [self._input(pin, capacitance, model) for pin, capacitance in model["inputs"].items()]
+        groups += [
+            self._input(pin, capacitance, model) for pin, capacitance in model.get("inputs", {}).items()
+        ]
         groups += [self._output(pin, function, model) for pin, function in model["outputs"].items()]
         simple = {"area": _number(model["area"]), "cell_leakage_power": _number(model["leakage"])}
         return Group("cell", f'"{name}"', simple, groups=groups)
@@ -131,15 +144,13 @@ class _Renderer:
             if to == name:
                 simple = {"related_pin": f'"{related}"', "timing_type": kind}
                 pin.groups.append(
-                    self._arc(
-                        "timing", simple, ("rise_constraint", "fall_constraint"), "constraint_2x2", planes
-                    )
+                    self._arc("timing", simple, ("rise_constraint", "fall_constraint"), "constraint", planes)
                 )
         for first, when, *planes in model.get("energy", ()):
             if first == name and len(planes) == 4:
                 simple = {"when": f'"{when}"'} if when else {}
                 pin.groups.append(
-                    self._arc("internal_power", simple, ("rise_power", "fall_power"), "energy_2", planes)
+                    self._arc("internal_power", simple, ("rise_power", "fall_power"), "input_energy", planes)
                 )
         return pin
 
@@ -157,12 +168,12 @@ class _Renderer:
                     "timing_type": kind if edge else "combinational",
                 }
                 tables = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
-                pin.groups.append(self._arc("timing", simple, tables, "delay_2x2", planes))
+                pin.groups.append(self._arc("timing", simple, tables, "delay", planes))
         for related, to, *planes in model.get("energy", ()):
             if to == name and len(planes) == 6:
                 simple = {"related_pin": f'"{related}"'}
                 pin.groups.append(
-                    self._arc("internal_power", simple, ("rise_power", "fall_power"), "energy_2x2", planes)
+                    self._arc("internal_power", simple, ("rise_power", "fall_power"), "output_energy", planes)
                 )
         return pin
 
@@ -175,9 +186,8 @@ class _Renderer:
         return Group(kind, "", simple, groups=groups)
 
 
-def _template(kind: str, name: str, variables: Iterable[str], indices: Iterable[str]) -> Group:
-    simple = {f"variable_{k}": variable for k, variable in enumerate(variables, 1)}
-    return Group(kind, name, simple, [(f"index_{k}", index) for k, index in enumerate(indices, 1)])
+def _row(values: Iterable[float]) -> str:
+    return '"' + ", ".join(map(_number, values)) + '"'
 
 
 def _number(value: float) -> str:
@@ -226,7 +236,7 @@ def render(pack: Mapping) -> str:
         lengths = [("fanout_length", f"{fanout:g}, {_number(load)}") for fanout, load in wire["fanout_fF"]]
         slope = {"capacitance": "1", "resistance": "0", "area": "0", "slope": _number(wire["slope_fF"])}
         groups.append(Group("wire_load", f'"{wire["name"]}"', slope, lengths))
-    renderer = _Renderer(4 * library["input_slew_ns"], 32 * library["output_load_fF"])
+    renderer = _Renderer(library["input_slew_ns"], library["output_load_fF"])
     groups += renderer.templates()
     groups += [renderer.cell(name, model) for name, model in pack["cell"].items()]
     units = [("capacitive_load_unit", "1, ff")]

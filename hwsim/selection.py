@@ -20,9 +20,9 @@ def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], 
 
     With ``patterns`` (regular expressions that match whole names) those cells. Otherwise, per function up to
     the order of its inputs: gates of up to `MAX_GATE_INPUTS` inputs none of which is merely an inverted one,
-    adders, ties, and D flip-flops on the rising edge without set, reset, scan or enable (or, if the library
-    has none, with a reset alone); by rising area, each drive `FASTER` than the one before into a heavy load:
-    which leaves out delay cells. As many drives as `_drives` says.
+    adders, ties, and D flip-flops on the rising edge without scan or enable, of the kind with the fewest
+    resets and then the least area. In order of area, each further drive has to be `FASTER` than the one before
+    into a heavy load, which leaves out delay cells; as many drives as `_drives` says.
 
     Raises
     ------
@@ -103,20 +103,19 @@ def _drives(cell: Cell) -> int:
 def _fastest_by_area(library: Library, cells: list[Cell], left_out: dict[str, str]) -> list[Cell]:
     """Per function the smallest cell and those that buy speed with area; the others go to ``left_out``."""
     slew, load, _ = fanout_of_4(smallest_inverter(library))
-    plain = any(cell.flip_flop and _asynchronous(cell) == 0 for cell in cells)
-    groups: dict[tuple, list[tuple[float, float, Cell]]] = defaultdict(list)
+    groups: dict[tuple, list[tuple[float, float, str, Cell]]] = defaultdict(list)
+    flops = [cell for cell in cells if cell.flip_flop]
+    simplest = min((_flip_flop_key(cell)[0], cell.area, cell.name) for cell in flops)[2] if flops else ""
     for cell in cells:
-        if cell.flip_flop and _asynchronous(cell) > (0 if plain else 1):
-            left_out[cell.name] = "flip-flop with set or reset"
-            continue
-        key = ("ff",) if cell.flip_flop else canonical_class(cell.tables(), len(cell.inputs))
-        groups[key].append((cell.area, _worst_delay(cell, slew, HEAVY_LOAD * load), cell))
+        if cell.flip_flop and _flip_flop_key(cell) != _flip_flop_key(library.cells[simplest]):
+            left_out[cell.name] = f"another kind of flip-flop than {simplest}"
+        elif cell.inputs:
+            key = _flip_flop_key(cell) if cell.flip_flop else canonical_class(cell.tables(), len(cell.inputs))
+            groups[key].append((cell.area, _worst_delay(cell, slew, HEAVY_LOAD * load), cell.name, cell))
     chosen: list[Cell] = []
-    for key, group in groups.items():
-        if key[0] == 0:
-            continue
+    for group in groups.values():
         kept: list[float] = []
-        for _, delay, cell in sorted(group, key=lambda entry: (*entry[:2], entry[2].name)):
+        for _, delay, _, cell in sorted(group, key=lambda entry: entry[:3]):
             if kept and delay > FASTER * kept[-1]:
                 left_out[cell.name] = "hardly faster than a smaller cell of the same function"
             elif len(kept) == _drives(cell):
@@ -124,18 +123,26 @@ def _fastest_by_area(library: Library, cells: list[Cell], left_out: dict[str, st
             else:
                 kept.append(delay)
                 chosen.append(cell)
-    ties = [cell for cell in cells if not cell.inputs]
-    for constant in (0, 1):
-        makers = [cell for cell in ties if constant in cell.tables()]
-        if makers:
-            chosen.append(min(makers, key=lambda cell: (cell.area, cell.name)))
-    left_out.update((cell.name, "larger tie cell") for cell in ties if cell not in chosen)
-    return list(dict.fromkeys(chosen))
+    return chosen + _smallest_ties([cell for cell in cells if not cell.inputs], left_out)
 
 
-def _asynchronous(cell: Cell) -> int:
+def _smallest_ties(ties: list[Cell], left_out: dict[str, str]) -> list[Cell]:
+    """The smallest cell that makes each constant; one if it makes both."""
+    makers = ([cell for cell in ties if constant in cell.tables()] for constant in (0, 1))
+    chosen = {
+        cell.name: cell for cells in makers if cells for cell in [min(cells, key=lambda c: (c.area, c.name))]
+    }
+    left_out.update((cell.name, "larger tie cell") for cell in ties if cell.name not in chosen)
+    return list(chosen.values())
+
+
+def _flip_flop_key(cell: Cell) -> tuple[int, tuple[bool, ...]]:
+    """What two drives of one flip-flop share: number of asynchronous inputs, and which outputs are inverted."""
     flip_flop = cell.flip_flop
-    return 0 if flip_flop is None else (flip_flop.clear is not None) + 2 * (flip_flop.preset is not None)
+    assert flip_flop is not None
+    resets = (flip_flop.clear is not None) + (flip_flop.preset is not None)
+    inverted = flip_flop.next_state.op == "not"
+    return resets, tuple(sorted((state == "IQN") != inverted for state in flip_flop.outputs.values()))
 
 
 def _worst_delay(cell: Cell, slew: float, load: float) -> float:

@@ -96,11 +96,18 @@ def _from_liberty(paths: Sequence[str | Path], build_dir: Path) -> Library:
     groups = [liberty.read(path) for path in paths]
     library = Library.from_groups(groups, [str(path) for path in paths])
     text = merge.merged(groups, paths, library)
-    # The name tells contents apart, so that two libraries can share a build directory.
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    out = build_dir / f"{library.name}-{digest}.lib"
-    _write(out, text)
-    return replace(library, liberty_path=out)
+    return replace(library, liberty_path=_store(build_dir, library.name, text))
+
+
+def _store(build_dir: Path, name: str, text: str) -> Path:
+    """Write rendered Liberty under a name that tells contents apart.
+
+    So libraries can share a directory, and Yosys, which caches libraries by path, never meets a stale one.
+    """
+    path = build_dir / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.lib"
+    if not path.exists():
+        _write(path, text)
+    return path
 
 
 def _from_pack(path: Path, build_dir: Path) -> Library:
@@ -108,8 +115,6 @@ def _from_pack(path: Path, build_dir: Path) -> Library:
     text = pack.render(content)
     about, stated = content["about"], content["library"]
     library = Library.from_groups([liberty.parse(text, str(path))], [str(path)])
-    out = build_dir / f"{about['name']}.lib"
-    _write(out, text)
     return replace(
         library,
         corner=stated["corner"],
@@ -122,7 +127,7 @@ def _from_pack(path: Path, build_dir: Path) -> Library:
         source=", ".join(content["sources"]),
         licence=about["licence"],
         attribution=about["attribution"],
-        liberty_path=out,
+        liberty_path=_store(build_dir, about["name"], text),
     )
 
 
@@ -245,6 +250,7 @@ def _fit_command(arguments: argparse.Namespace) -> None:
     out = Path(arguments.output)
     about = pack.load(out)["about"] if out.exists() else {}
     content, fitted, left_out = fit_pack(arguments.liberty, about, arguments.cells)
+    Library.from_groups([liberty.parse(pack.render(content))], ["the cells selected"])  # can it be used?
     _write(out, pack.dumps(content))
     print(f"{len(content['cell'])} cells to {out}: {', '.join(content['cell'])}\n")
     for reason in sorted(set(left_out.values())):
