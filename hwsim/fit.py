@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from hwsim.cells import Cell, Table
+from hwsim.cells import Cell, EnergyArc, Table
 from hwsim.expression import cofactors, minimised, parse
 from hwsim.library import Library, fanout_of_4, smallest_inverter
 
@@ -199,26 +199,38 @@ class Fit:
         return rows
 
     def _input_energy(self, cell: Cell) -> list:
-        """Rows ``[pin, when, rise x2, fall x2]`` of input edges, which have no load."""
-        rows = []
+        """Rows ``[pin, when, rise x2, fall x2]`` of input edges, which have no load.
+
+        One per pin of a gate. A flip-flop keeps its states apart, for an edge of its clock costs several
+        times more where the data is about to change it.
+        """
+        rows: list[list] = []
         for pin in cell.inputs:
             arcs = [arc for arc in cell.energy if arc.pin == pin and arc.related_pin is None]
-            default = any(not arc.when for arc in arcs)
+            everywhere = any(not arc.when for arc in arcs)
             arcs = [arc for arc in arcs if arc.when and not _under_reset(cell, arc.when)] or arcs
-            planes, conditions = [], []
-            for edge in ("rise", "fall"):
-                present = [arc for arc in arcs if edge in arc.energy and _events([arc.energy[edge]])]
-                tables = [arc.energy[edge] for arc in present]
-                no_load = np.zeros(1)
-                fitted = self.plane(tables, self.region.slews, no_load, "energy, input", self.region.energy)
-                planes.append(fitted[:2])
-                conditions.append("" if default else condition(cell, pin, [arc.when for arc in present]))
-            if conditions[0] == conditions[1]:
-                rows.append([pin, conditions[0], *planes[0], *planes[1]])
+            if cell.flip_flop:
+                for arc in arcs:
+                    rows += self._input_energy_rows(cell, pin, [arc], not arc.when)
             else:
-                rows.append([pin, conditions[0], *planes[0], 0.0, 0.0])
-                rows.append([pin, conditions[1], 0.0, 0.0, *planes[1]])
+                rows += self._input_energy_rows(cell, pin, arcs, everywhere)
         return [row for row in rows if any(row[2:])]
+
+    def _input_energy_rows(self, cell: Cell, pin: str, arcs: list[EnergyArc], everywhere: bool) -> list[list]:
+        """One row that joins the arcs; two if its edges hold under different conditions."""
+        planes, conditions = [], []
+        for edge in ("rise", "fall"):
+            present = [arc for arc in arcs if edge in arc.energy and _events([arc.energy[edge]])]
+            tables = [arc.energy[edge] for arc in present]
+            no_load = np.zeros(1)
+            plane = self.plane(tables, self.region.slews, no_load, "energy, input", self.region.energy)
+            planes.append(plane[:2])
+            whens = [arc.when for arc in present or arcs]
+            conditions.append("" if everywhere else condition(cell, pin, whens))
+        (rise, fall), none = planes, [0.0, 0.0]
+        if conditions[0] == conditions[1]:
+            return [[pin, conditions[0], *rise, *fall]]
+        return [[pin, conditions[0], *rise, *none], [pin, conditions[1], *none, *fall]]
 
 
 def _events(tables: Sequence[Table]) -> list[Table]:

@@ -21,8 +21,8 @@ def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], 
     With ``patterns`` (regular expressions that match whole names) those cells. Otherwise, per function up to
     the order of its inputs: gates of up to `MAX_GATE_INPUTS` inputs none of which is merely an inverted one,
     adders, ties, and D flip-flops on the rising edge without scan or enable, of the kind with the fewest
-    resets and then the least area. In order of area, each further drive has to be `FASTER` than the one before
-    into a heavy load, which leaves out delay cells; as many drives as `_drives` says.
+    resets and then the least area. In order of area, each further drive has to be `FASTER` than the one
+    before into a heavy load, which leaves out delay cells; as many drives as `_drives` says.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _smallest_ties(ties: list[Cell], left_out: dict[str, str]) -> list[Cell]:
 
 
 def _flip_flop_key(cell: Cell) -> tuple[int, tuple[bool, ...]]:
-    """What two drives of one flip-flop share: number of asynchronous inputs, and which outputs are inverted."""
+    """What drives of one flip-flop share: the number of resets, and which outputs are inverted."""
     flip_flop = cell.flip_flop
     assert flip_flop is not None
     resets = (flip_flop.clear is not None) + (flip_flop.preset is not None)
