@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import four_over_six, m2xfp, mbs, micromix, mixfp4, mx, nvfp4, oas
-from .kernels import LANES, largest_magnitude
+from .kernels import LANES, part_maxima
 from .tensor import BlockTensor, System
 
 #: Every format, by name. A new one is a new file and one entry here.
@@ -72,7 +72,8 @@ def quantize(x: np.ndarray, format: str, *, pad: bool = False, **options: Any) -
         raise ValueError(f"block_size must be a multiple of {LANES}, got {multiple!r}")
     x = np.asarray(x)
     whole = whole_blocks(x, multiple, LANES if options.get("block_2d") else 1, pad)
-    t = target.quantize(whole.reshape(-1, whole.shape[-1]), finite_amax(whole), **options)
+    maxima = finite_maxima(whole)
+    t = target.quantize(whole.reshape(-1, whole.shape[-1]), maxima.reshape(-1, maxima.shape[-1]), **options)
     return t.with_lead(whole.shape[:-1], x.shape)
 
 
@@ -112,10 +113,10 @@ def whole_blocks(x: np.ndarray, multiple: int, row_multiple: int, pad: bool) -> 
     return np.ascontiguousarray(x, np.float32)
 
 
-def finite_amax(x: np.ndarray) -> np.float32:
-    """Largest magnitude of C-contiguous float32 ``x``; ValueError at the first NaN or infinity."""
-    amax = largest_magnitude(x.reshape(-1, LANES))
-    if not np.isfinite(amax):
+def finite_maxima(x: np.ndarray) -> np.ndarray:
+    """:func:`golden.kernels.part_maxima` of ``x``; ValueError at the first NaN or infinity."""
+    maxima = part_maxima(x)
+    if not np.isfinite(maxima.max()):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise ValueError(f"x must be finite, got {x[where]} at index {where}")
-    return amax
+    return maxima

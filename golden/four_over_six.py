@@ -15,69 +15,66 @@ from .nvfp4 import (
     E2M1_MAX,
     ELEMENTS,
     SCALE_VALUES,
-    block_largest,
     block_tensor,
     decode_factors,
     decode_tensor,
     encode_factors,
     encode_part,
-    first_part,
     parts_of,
     reciprocal,
-    scale_code,
+    scale_codes,
 )
 from .tensor import BlockTensor, System, one_of
 
 FULL_SCALE = np.float32(E2M1.max_finite * 256)
 _FOUR = np.float32(4)
-_SIX_OVER_FOUR = np.float32(1.5)
+# How much larger than its scale at 6 is a block's scale at 4.
+_STRETCH = np.float32(1.5)
 _RULES = ("mse", "mae", "abs_max")
 _MSE, _MAE, _ABS_MAX = range(len(_RULES))
 
 
 @lane
-def _error(x, inverse, scale, multiplier, divisor, rule, error, scratch):
-    """``error`` so far and that of one part: a sum, left to right in FP32, or the largest."""
+def _errors(x, inverse, scale, multiplier, divisor, squared, errors):
     for i in range(LANES):
         value = nearest_magnitude(x[i] * inverse, E2M1_CAST) * scale * multiplier / divisor
         difference = abs(abs(x[i]) - value)
-        scratch[i] = difference * difference if rule == _MSE else difference
-    for i in range(LANES):
-        error = max(error, scratch[i]) if rule == _ABS_MAX else error + scratch[i]
-    return error
+        errors[i] = difference * difference if squared else difference
 
 
 @kernel
-def _quantize(start, stop, x, parts, stride, encode, decode, multiplier, divisor, rule, values, codes, scales):
-    scratch = np.empty(LANES, np.float32)
-    for block in range(start, stop):
-        first = first_part(block, parts, stride)
-        normalised = (block_largest(x, first, parts, stride) / E2M1_MAX) * encode
-        scale6 = scale_code(normalised, False, values)
-        scale4 = scale_code(normalised * _SIX_OVER_FOUR, False, values)
-        inverse6, inverse4 = reciprocal(decode, values[scale6]), reciprocal(decode, values[scale4])
-        error6 = error4 = np.float32(0)
-        for part in range(parts):
-            row = x[first + part * stride]
-            error6 = _error(row, inverse6, values[scale6], multiplier, divisor, rule, error6, scratch)
-            error4 = _error(row, inverse4, values[scale4], multiplier, divisor, rule, error4, scratch)
-        four = error4 < error6
-        for part in range(parts):
-            row = first + part * stride
-            scales[row] = scale4 if four else scale6
-            encode_part(x[row], inverse4 if four else inverse6, E2M1_CAST, codes[row])
+def _choose(start, stop, x, scales6, scales4, decode, multiplier, divisor, rule, values, codes, scales):
+    errors6, errors4 = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    for band in range(start, stop):
+        for column in range(x.shape[2]):
+            scale6, scale4 = scales6[band, column], scales4[band, column]
+            inverse6, inverse4 = reciprocal(decode, values[scale6]), reciprocal(decode, values[scale4])
+            error6 = error4 = np.float32(0)
+            for part in range(x.shape[1]):
+                row = x[band, part, column]
+                _errors(row, inverse6, values[scale6], multiplier, divisor, rule == _MSE, errors6)
+                _errors(row, inverse4, values[scale4], multiplier, divisor, rule == _MSE, errors4)
+                # Side by side: each sum waits for its own last addition.
+                for i in range(LANES):
+                    error6 = max(error6, errors6[i]) if rule == _ABS_MAX else error6 + errors6[i]
+                    error4 = max(error4, errors4[i]) if rule == _ABS_MAX else error4 + errors4[i]
+            four = error4 < error6
+            for part in range(x.shape[1]):
+                scales[band, part, column] = scale4 if four else scale6
+                inverse = inverse4 if four else inverse6
+                encode_part(x[band, part, column], inverse, E2M1_CAST, codes[band, part, column])
 
 
 def quantize(
-    x: np.ndarray, amax: np.float32, *, rule: str = "mse", block_size: int = 16, block_2d: bool = False
+    x: np.ndarray, maxima: np.ndarray, *, rule: str = "mse", block_size: int = 16, block_2d: bool = False
 ) -> BlockTensor:
     """Quantise to NVFP4's layout, each block at 6 or at 4; a tie keeps 6.
 
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
-    amax : float32
-        Largest magnitude of ``x``.
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
     rule : {"mse", "mae", "abs_max"}
         Error that decides.
     block_size : int
@@ -90,13 +87,16 @@ def quantize(
     BlockTensor
     """
     rule_index = _RULES.index(one_of("rule", rule, _RULES))
-    x16, parts, stride = parts_of(x, block_size, block_2d)
-    codes, scales = np.zeros(x16.shape, np.uint8), np.zeros(len(x16), np.uint8)
+    parts, block_maxima = parts_of(x, maxima, block_size, block_2d)
+    amax = maxima.max()
+    codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
     if amax > 0:
-        spread(_quantize, len(x16) // parts, x.size, x16, parts, stride, *encode_factors(amax, FULL_SCALE),
-               *decode_factors(amax, FULL_SCALE), rule_index, SCALE_VALUES, codes, scales)
+        encode, decode = encode_factors(amax, FULL_SCALE)
+        candidates = [scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)]
+        factors = decode, *decode_factors(amax, FULL_SCALE)
+        spread(_choose, len(parts), x.size, parts, *candidates, *factors, rule_index, SCALE_VALUES, codes, scales)
     options = {"rule": rule, "block_size": block_size, "block_2d": block_2d}
-    return block_tensor("four_over_six", x, codes, scales, block_size, amax, FULL_SCALE, options)
+    return block_tensor("four_over_six", x, codes, scales, amax, FULL_SCALE, options)
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:

@@ -173,15 +173,26 @@ def random24(seed, index):
     return np.int32((z ^ (z >> np.uint64(31))) >> np.uint64(40))
 
 
-@kernel
-def _largest(start, stop, x):
+@lane
+def part_largest(x):
+    """Largest magnitude of LANES values."""
     bits = np.int32(0)
-    for n in range(start, stop):
-        for i in range(LANES):
-            bits = np.int32(max(bits, magnitude_bits(x[n, i])))
-    return bits
+    for i in range(LANES):
+        bits = np.int32(max(bits, magnitude_bits(x[i])))
+    return as_float(bits)
 
 
-def largest_magnitude(x: np.ndarray) -> np.float32:
-    """Largest magnitude of ``x``, float32 [n, LANES]; infinity or NaN if there is one."""
-    return np.int32(max(spread(_largest, len(x), x.size, x))).view(np.float32)
+@kernel
+def _part_maxima(start, stop, x, maxima):
+    for part in range(start, stop):
+        maxima[part] = part_largest(x[part])
+
+
+def part_maxima(x: np.ndarray) -> np.ndarray:
+    """Largest magnitude of every LANES elements of ``x``; infinity or NaN if there is one among them.
+
+    ``x``: float32 [..., K], C-contiguous, K a multiple of LANES. Returns float32 [..., K / LANES].
+    """
+    maxima = np.empty((*x.shape[:-1], x.shape[-1] // LANES), np.float32)
+    spread(_part_maxima, maxima.size, x.size, x.reshape(-1, LANES), maxima.reshape(-1))
+    return maxima

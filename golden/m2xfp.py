@@ -11,7 +11,7 @@ import numpy as np
 
 from .formats import E2M1, E2M3, E8M0
 from .kernels import cast_constants, is_negative, kernel, lane, nearest_code, nearest_magnitude, spread
-from .mx import BLOCK_SIZE, block_largest, encode_block, exponent_rule, power_of_two, shared_exponent
+from .mx import BLOCK_SIZE, encode_block, exponent_rule, largest_of, power_of_two, shared_exponent
 from .tensor import BlockTensor, System
 
 SUBGROUP = 8
@@ -26,24 +26,25 @@ _SHIFTS = (-1, 0, 1)
 
 
 @lane
-def _block_exponent(x):
-    return shared_exponent(max(block_largest(x), _LEAST_MAXIMUM), _RULE)
+def _block_exponent(maxima):
+    return shared_exponent(max(largest_of(maxima), _LEAST_MAXIMUM), _RULE)
 
 
 @lane
 def _top1(codes, first):
     """Index of the subgroup's largest magnitude code, the lowest of equals."""
-    best = first
-    for i in range(first + 1, first + SUBGROUP):
-        if (codes[i] & _E2M1_MASK) > (codes[best] & _E2M1_MASK):
-            best = i
-    return best
+    # One maximum over codes with the index, counted down, below them: no branch to mispredict.
+    best = np.int32(0)
+    for i in range(SUBGROUP):
+        key = np.int32(np.int32(codes[first + i] & _E2M1_MASK) * np.int32(SUBGROUP)) | np.int32(SUBGROUP - 1 - i)
+        best = np.int32(max(best, np.int32(key)))
+    return first + SUBGROUP - 1 - (best & (SUBGROUP - 1))
 
 
 @kernel
-def _quantize_elem_em(start, stop, x, codes, scales, metadata):
+def _quantize_elem_em(start, stop, x, maxima, codes, scales, metadata):
     for block in range(start, stop):
-        exponent = _block_exponent(x[block])
+        exponent = _block_exponent(maxima[block])
         up = power_of_two(-exponent)
         scales[block] = exponent + 127
         encode_block(x[block], up, _E2M1_CAST, _E2M1_SIGN, codes[block])
@@ -98,10 +99,10 @@ def _best_multipliers(x, exponent, multipliers):
 
 
 @kernel
-def _quantize_sg_em(start, stop, x, codes, scales, metadata):
+def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
     multipliers = np.empty(_SUBGROUPS, np.uint8)
     for block in range(start, stop):
-        unshifted = _block_exponent(x[block])
+        unshifted = _block_exponent(maxima[block])
         least = np.float32(np.inf)
         exponent = unshifted
         for shift in _SHIFTS:
@@ -126,12 +127,12 @@ def _decode_sg_em(start, stop, codes, scales, metadata, elements, values, result
                 result[block, i] = elements[codes[block, i] & 15] * scale
 
 
-def _quantize(x: np.ndarray, name: str) -> BlockTensor:
+def _quantize(x: np.ndarray, maxima: np.ndarray, name: str) -> BlockTensor:
     blocks = x.reshape(-1, BLOCK_SIZE)
     codes = np.empty(blocks.shape, np.uint8)
     scales, metadata = np.empty(len(blocks), np.uint8), np.empty((len(blocks), _SUBGROUPS), np.uint8)
     target = _quantize_elem_em if name == _ELEM_EM else _quantize_sg_em
-    spread(target, len(blocks), x.size, blocks, codes, scales, metadata)
+    spread(target, len(blocks), x.size, blocks, maxima.reshape(len(blocks), -1), codes, scales, metadata)
     rows, k = x.shape
     return BlockTensor(
         name, x.shape, ((E2M1.name, k),), codes.reshape(rows, k), scales.reshape(rows, -1),
@@ -139,24 +140,24 @@ def _quantize(x: np.ndarray, name: str) -> BlockTensor:
     )
 
 
-def quantize_elem_em(x: np.ndarray, amax: np.float32) -> BlockTensor:
+def quantize_elem_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
     """Quantise with the largest element of each subgroup refined towards its E2M3 value.
 
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite; K a multiple of 32
-    amax : float32
-        Not used: there is no tensor scale.
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
 
     Returns
     -------
     BlockTensor whose ``metadata`` m makes the magnitude of the largest element, the lowest of equals, the E2M3 code
     ``4 * code + m - 1``.
     """
-    return _quantize(x, _ELEM_EM)
+    return _quantize(x, maxima, _ELEM_EM)
 
 
-def quantize_sg_em(x: np.ndarray, amax: np.float32) -> BlockTensor:
+def quantize_sg_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
     """Quantise with a multiplier for each subgroup and a shift of the block's exponent, by least squared error.
 
     Parameters as for :func:`quantize_elem_em`.
@@ -165,7 +166,7 @@ def quantize_sg_em(x: np.ndarray, amax: np.float32) -> BlockTensor:
     -------
     BlockTensor whose ``metadata`` k multiplies the subgroup's scale by ``1 + k / 4``.
     """
-    return _quantize(x, _SG_EM)
+    return _quantize(x, maxima, _SG_EM)
 
 
 def dequantize_elem_em(t: BlockTensor) -> np.ndarray:

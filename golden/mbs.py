@@ -10,11 +10,12 @@ import numpy as np
 
 from .formats import E2M1, E8M0
 from .kernels import as_bits, as_float, cast_constants, kernel, lane, nearest_magnitude, spread
-from .mx import block_largest, encode_block, power_of_two, shared_exponent
+from .mx import encode_block, largest_of, power_of_two, shared_exponent
 from .oas import BLOCK_SIZE, RULE, ZERO_SCALE
 from .tensor import BlockTensor, System
 
 MACRO_BLOCK = 128
+_BLOCKS = MACRO_BLOCK // BLOCK_SIZE
 DYNAMIC_FACTORS = 16
 _STATIC, _DYNAMIC = "mxfp4_mbs_static", "mxfp4_mbs_dynamic"
 _E2M1_CAST = cast_constants(E2M1)
@@ -38,20 +39,15 @@ def _static_factor(largest):
 
 
 @lane
-def _scaled(x, factor, scaled):
-    for i in range(MACRO_BLOCK):
-        scaled[i] = x[i] * factor
-
-
-@lane
-def _squared_error(x, factor, scaled, squares):
+def _squared_error(x, maxima, factor, squares):
     """Squared error of a macro-block after OAS, added left to right in FP32."""
-    _scaled(x, factor, scaled)
-    for first in range(0, MACRO_BLOCK, BLOCK_SIZE):
-        exponent = shared_exponent(block_largest(scaled[first : first + BLOCK_SIZE]), RULE)
+    for block in range(_BLOCKS):
+        # The maximum of the products is the product of the maximum: rounding keeps the order.
+        exponent = shared_exponent(maxima[block] * factor, RULE)
         up, down = power_of_two(-exponent), power_of_two(exponent)
-        for i in range(first, first + BLOCK_SIZE):
-            difference = abs(x[i]) - nearest_magnitude(scaled[i] * up, _E2M1_CAST) * down / factor
+        for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
+            value = nearest_magnitude(x[i] * factor * up, _E2M1_CAST) * down / factor
+            difference = abs(x[i]) - value
             squares[i] = difference * difference
     error = np.float32(0)
     for i in range(MACRO_BLOCK):
@@ -60,55 +56,56 @@ def _squared_error(x, factor, scaled, squares):
 
 
 @lane
-def _dynamic_factor(x, scaled, squares):
+def _dynamic_factor(x, maxima, squares):
     """The factor of least error, the first of equals."""
     best, least = 0, np.float32(np.inf)
     for j in range(DYNAMIC_FACTORS):
         factor = j * (256 // DYNAMIC_FACTORS)
-        error = _squared_error(x, factor_value(factor), scaled, squares)
+        error = _squared_error(x, maxima, factor_value(factor), squares)
         if error < least:
             best, least = factor, error
     return best
 
 
 @kernel
-def _quantize(start, stop, x, dynamic, codes, scales, factors):
-    scaled, squares = np.empty(MACRO_BLOCK, np.float32), np.empty(MACRO_BLOCK, np.float32)
+def _quantize(start, stop, x, maxima, dynamic, codes, scales, factors):
+    scratch = np.empty(MACRO_BLOCK, np.float32)
     for macro in range(start, stop):
         if dynamic:
-            factor = _dynamic_factor(x[macro], scaled, squares)
+            factors[macro] = _dynamic_factor(x[macro], maxima[macro], scratch)
         else:
-            factor = _static_factor(block_largest(x[macro]))
-        factors[macro] = factor
-        _scaled(x[macro], factor_value(factor), scaled)
-        for block in range(MACRO_BLOCK // BLOCK_SIZE):
-            part = scaled[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE]
-            largest = block_largest(part)
-            exponent = shared_exponent(largest, RULE)
-            scales[macro, block] = exponent + 127 if largest > 0 else ZERO_SCALE
-            out = codes[macro, block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE]
-            if largest > 0:
-                encode_block(part, power_of_two(-exponent), _E2M1_CAST, _E2M1_SIGN, out)
-            else:
-                out[:] = 0
+            factors[macro] = _static_factor(largest_of(maxima[macro]))
+        factor = factor_value(factors[macro])
+        for i in range(MACRO_BLOCK):
+            scratch[i] = x[macro, i] * factor
+        for block in range(_BLOCKS):
+            part = slice(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE)
+            if maxima[macro, block] == 0:
+                scales[macro, block] = ZERO_SCALE
+                codes[macro, part] = 0
+                continue
+            exponent = shared_exponent(maxima[macro, block] * factor, RULE)
+            scales[macro, block] = exponent + 127
+            encode_block(scratch[part], power_of_two(-exponent), _E2M1_CAST, _E2M1_SIGN, codes[macro, part])
 
 
 @kernel
 def _decode(start, stop, codes, scales, factors, elements, values, result):
     for macro in range(start, stop):
         factor = factor_value(factors[macro])
-        for block in range(MACRO_BLOCK // BLOCK_SIZE):
+        for block in range(_BLOCKS):
             scale = values[scales[macro, block]]
             for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
                 result[macro, i] = elements[codes[macro, i] & 15] * scale / factor
 
 
-def _quantize_macro_blocks(x: np.ndarray, name: str) -> BlockTensor:
+def _quantize_macro_blocks(x: np.ndarray, maxima: np.ndarray, name: str) -> BlockTensor:
     macro = x.reshape(-1, MACRO_BLOCK)
     codes = np.empty(macro.shape, np.uint8)
-    scales = np.empty((len(macro), MACRO_BLOCK // BLOCK_SIZE), np.uint8)
+    scales = np.empty((len(macro), _BLOCKS), np.uint8)
     factors = np.empty(len(macro), np.uint8)
-    spread(_quantize, len(macro), x.size, macro, name == _DYNAMIC, codes, scales, factors)
+    maxima = maxima.reshape(scales.shape)
+    spread(_quantize, len(macro), x.size, macro, maxima, name == _DYNAMIC, codes, scales, factors)
     rows, k = x.shape
     return BlockTensor(
         name, x.shape, ((E2M1.name, k),), codes.reshape(rows, k), scales.reshape(rows, -1),
@@ -116,28 +113,28 @@ def _quantize_macro_blocks(x: np.ndarray, name: str) -> BlockTensor:
     )
 
 
-def quantize_static(x: np.ndarray, amax: np.float32) -> BlockTensor:
+def quantize_static(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
     """Quantise with factors that put each macro-block's maximum at 6 up to a power of two, cut to eight bits.
 
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite; K a multiple of 128
-    amax : float32
-        Not used: there is no tensor scale.
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
 
     Returns
     -------
     BlockTensor with ``factors``
     """
-    return _quantize_macro_blocks(x, _STATIC)
+    return _quantize_macro_blocks(x, maxima, _STATIC)
 
 
-def quantize_dynamic(x: np.ndarray, amax: np.float32) -> BlockTensor:
+def quantize_dynamic(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
     """Quantise with that of the factors 1, 17/16, ... 31/16 that has the least squared error over the macro-block.
 
     Parameters and result as for :func:`quantize_static`.
     """
-    return _quantize_macro_blocks(x, _DYNAMIC)
+    return _quantize_macro_blocks(x, maxima, _DYNAMIC)
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
-from .kernels import as_bits, as_float, cast_constants, kernel, lane, spread
-from .mx import BLOCK_SIZE, block_largest, encode_block, exponent_rule, power_of_two, shared_exponent
+from .kernels import LANES, as_bits, as_float, cast_constants, kernel, lane, part_largest, spread
+from .mx import BLOCK_SIZE, encode_block, exponent_rule, power_of_two, shared_exponent
 from .tensor import BlockTensor, System
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
@@ -103,7 +103,7 @@ def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16,
             for i in range(BLOCK_SIZE):
                 block[i] = x[row, channels[offset + i]]
             out = codes[row, first + offset : first + offset + BLOCK_SIZE]
-            largest = block_largest(block)
+            largest = max(part_largest(block[:LANES]), part_largest(block[LANES:]))
             if largest == 0:
                 scales[row, (first + offset) // BLOCK_SIZE] = 0
                 out[:] = 0
@@ -120,15 +120,17 @@ def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16,
 
 @kernel
 def _decode(start, stop, codes, scales, channels, first, elements, values, result):
+    mask = elements.size - 1
     for row in range(start, stop):
-        for i in range(channels.size):
-            code = codes[row, first + i] & (elements.size - 1)
-            result[row, channels[i]] = elements[code] * values[scales[row, (first + i) // BLOCK_SIZE]]
+        for offset in range(0, channels.size, BLOCK_SIZE):
+            scale = values[scales[row, (first + offset) // BLOCK_SIZE]]
+            for i in range(offset, offset + BLOCK_SIZE):
+                result[row, channels[i]] = elements[codes[row, first + i] & mask] * scale
 
 
 def quantize(
     x: np.ndarray,
-    amax: np.float32,
+    maxima: np.ndarray,
     *,
     assignment: Assignment | None = None,
     multiplier: float = 1.0,
@@ -139,8 +141,8 @@ def quantize(
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
-    amax : float32
-        Not used: there is no tensor scale.
+    maxima : float32 [rows, K / 16]
+        Not used: blocks are made of permuted channels.
     assignment : Assignment, optional
         Of the activations; without it, ``x`` itself is the calibration sample.
     multiplier : float

@@ -14,10 +14,10 @@ from .formats import E1M2, E2M1, E2M2, UE4M3, checked_codes
 from .kernels import LANES, cast_constants, kernel, lane, nearest_magnitude, spread
 from .nvfp4 import (
     E2M1_CAST,
+    E2M1_MAX,
     FULL_SCALE,
     SCALE_MASK,
     SCALE_VALUES,
-    block_largest,
     block_tensor,
     decode_factors,
     decode_tensor,
@@ -26,14 +26,14 @@ from .nvfp4 import (
     operand_table,
     parts_of,
     reciprocal,
-    scale_code,
+    scale_codes,
 )
 from .tensor import BlockTensor, System, one_of
 
 TYPE_SHIFT = UE4M3.width
 E1M2_INTEGERS = replace(E1M2, name="e1m2_integers", bias=E1M2.bias - 1)
 _E1M2_CAST = cast_constants(E1M2_INTEGERS)
-_E2M1_MAX, _E1M2_MAX = np.float32(E2M1.max_finite), np.float32(E1M2_INTEGERS.max_finite)
+_E1M2_MAX = np.float32(E1M2_INTEGERS.max_finite)
 # By type bit under polarity 0.
 _ELEMENTS = np.stack([E2M1.values, E1M2_INTEGERS.values])
 _OPERANDS = np.stack([operand_table(values, E2M2) for values in _ELEMENTS])
@@ -73,49 +73,48 @@ def decode_operands(
 
 
 @lane
-def squared_error(x, inverse, cast, scale, multiplier, divisor, total, scratch):
-    """``total`` plus the squared errors of one part, added left to right in FP32."""
+def _squared_errors(x, inverse, cast, scale, multiplier, divisor, errors):
     for i in range(LANES):
         value = nearest_magnitude(x[i] * inverse, cast) * scale * multiplier / divisor
         difference = abs(x[i]) - value
-        scratch[i] = difference * difference
-    for i in range(LANES):
-        total += scratch[i]
-    return total
+        errors[i] = difference * difference
 
 
 @kernel
-def _quantize(start, stop, x, parts, encode, decode, multiplier, divisor, polarity, values, codes, scales):
-    scratch = np.empty(LANES, np.float32)
+def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polarity, values, codes, scales):
+    """Candidate 0 is E2M1, candidate 1 E1M2."""
+    errors0, errors1 = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for block in range(start, stop):
-        first = block * parts
-        normalised = block_largest(x, first, parts, 1)
-        scale0 = scale_code((normalised / _E2M1_MAX) * encode, False, values)
-        scale1 = scale_code((normalised / _E1M2_MAX) * encode, False, values)
+        scale0, scale1 = scales0[block, 0], scales1[block, 0]
         inverse0, inverse1 = reciprocal(decode, values[scale0]), reciprocal(decode, values[scale1])
         error0 = error1 = np.float32(0)
-        for row in range(first, first + parts):
-            error0 = squared_error(x[row], inverse0, E2M1_CAST, values[scale0], multiplier, divisor, error0, scratch)
-            error1 = squared_error(x[row], inverse1, _E1M2_CAST, values[scale1], multiplier, divisor, error1, scratch)
+        for part in range(x.shape[1]):
+            row = x[block, part, 0]
+            _squared_errors(row, inverse0, E2M1_CAST, values[scale0], multiplier, divisor, errors0)
+            _squared_errors(row, inverse1, _E1M2_CAST, values[scale1], multiplier, divisor, errors1)
+            # Side by side: each sum waits for its own last addition.
+            for i in range(LANES):
+                error0 += errors0[i]
+                error1 += errors1[i]
         e2m1 = error0 < error1
         scale = scale0 if e2m1 else scale1
-        kind = np.int32(e2m1) ^ np.int32(polarity) ^ np.int32(1)
-        for row in range(first, first + parts):
-            scales[row] = np.uint8(scale | (kind << TYPE_SHIFT)) if scale != 0 else np.uint8(0)
+        kind = polarity if e2m1 else 1 - polarity
+        for part in range(x.shape[1]):
+            scales[block, part, 0] = scale | (kind << TYPE_SHIFT) if scale != 0 else 0
             if e2m1:
-                encode_part(x[row], inverse0, E2M1_CAST, codes[row])
+                encode_part(x[block, part, 0], inverse0, E2M1_CAST, codes[block, part, 0])
             else:
-                encode_part(x[row], inverse1, _E1M2_CAST, codes[row])
+                encode_part(x[block, part, 0], inverse1, _E1M2_CAST, codes[block, part, 0])
 
 
-def quantize(x: np.ndarray, amax: np.float32, *, polarity: int = 0, block_size: int = 16) -> BlockTensor:
+def quantize(x: np.ndarray, maxima: np.ndarray, *, polarity: int = 0, block_size: int = 16) -> BlockTensor:
     """Quantise to MixFP4: the type of lower squared error, a tie taking E1M2.
 
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
-    amax : float32
-        Largest magnitude of ``x``.
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
     polarity : {0, 1}
         Type bit of E2M1 blocks. A block whose scale is zero has byte 0x00 under either.
     block_size : int
@@ -126,13 +125,16 @@ def quantize(x: np.ndarray, amax: np.float32, *, polarity: int = 0, block_size: 
     BlockTensor
     """
     one_of("polarity", polarity, (0, 1))
-    x16, parts, _ = parts_of(x, block_size, False)
-    codes, scales = np.zeros(x16.shape, np.uint8), np.zeros(len(x16), np.uint8)
+    parts, block_maxima = parts_of(x, maxima, block_size)
+    amax = maxima.max()
+    codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
     if amax > 0:
-        spread(_quantize, len(x16) // parts, x.size, x16, parts, *encode_factors(amax, FULL_SCALE),
-               *decode_factors(amax, FULL_SCALE), polarity, SCALE_VALUES, codes, scales)
+        encode, decode = encode_factors(amax, FULL_SCALE)
+        candidates = [scale_codes(block_maxima, largest, encode) for largest in (E2M1_MAX, _E1M2_MAX)]
+        factors = decode, *decode_factors(amax, FULL_SCALE)
+        spread(_choose, len(parts), x.size, parts, *candidates, *factors, polarity, SCALE_VALUES, codes, scales)
     options = {"polarity": polarity, "block_size": block_size}
-    return block_tensor("mixfp4", x, codes, scales, block_size, amax, FULL_SCALE, options)
+    return block_tensor("mixfp4", x, codes, scales, amax, FULL_SCALE, options)
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:

@@ -10,12 +10,12 @@ import numpy as np
 
 from .formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, INT8, FixedPoint, MiniFloat
 from .kernels import (
+    LANES,
     as_float,
     cast_constants,
     is_negative,
     kernel,
     lane,
-    magnitude_bits,
     nearest_code,
     random24,
     spread,
@@ -53,11 +53,12 @@ def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, i
 
 
 @lane
-def block_largest(x):
-    bits = np.int32(0)
-    for i in range(x.size):
-        bits = np.int32(max(bits, magnitude_bits(x[i])))
-    return as_float(bits)
+def largest_of(maxima):
+    """Largest of the maxima of a block's parts."""
+    largest = maxima[0]
+    for part in range(1, maxima.size):
+        largest = max(largest, maxima[part])
+    return largest
 
 
 @lane
@@ -98,30 +99,29 @@ def encode_block(x, scale_up, cast, sign_shift, codes):
             codes[i] = _signed(nearest_code(v, cast), is_negative(v), -1)
 
 
-@lane
-def _encode_block_stochastic(x, scale_up, cast, sign_shift, seed, index, codes):
-    for i in range(x.size):
-        v = x[i] * scale_up
-        codes[i] = _signed(stochastic_code(v, cast, random24(seed, index + i)), is_negative(v), sign_shift)
-
-
 @kernel
-def _quantize(start, stop, x, rule, zero_scale, cast, sign_shift, stochastic, seed, codes, scales):
+def _quantize(start, stop, x, maxima, rule, zero_scale, cast, sign_shift, codes, scales):
     for block in range(start, stop):
-        largest = block_largest(x[block])
+        largest = largest_of(maxima[block])
         if largest == 0:
             scales[block] = zero_scale
             codes[block] = 0
             continue
         exponent = shared_exponent(largest, rule)
         scales[block] = exponent + 127
-        if stochastic:
-            index = block * x.shape[1]
-            _encode_block_stochastic(
-                x[block], power_of_two(-exponent), cast, sign_shift, seed, index, codes[block]
-            )
-        else:
-            encode_block(x[block], power_of_two(-exponent), cast, sign_shift, codes[block])
+        encode_block(x[block], power_of_two(-exponent), cast, sign_shift, codes[block])
+
+
+@kernel
+def _round_stochastically(start, stop, x, maxima, cast, sign_shift, seed, codes, scales):
+    for block in range(start, stop):
+        if largest_of(maxima[block]) == 0:
+            continue
+        scale_up = power_of_two(127 - np.int64(scales[block]))
+        for i in range(x.shape[1]):
+            v = x[block, i] * scale_up
+            code = stochastic_code(v, cast, random24(seed, block * x.shape[1] + i))
+            codes[block, i] = _signed(code, is_negative(v), sign_shift)
 
 
 @kernel
@@ -135,6 +135,7 @@ def _decode(start, stop, codes, scales, elements, values, result):
 
 def quantize_blocks(
     x: np.ndarray,
+    maxima: np.ndarray,
     fmt: MiniFloat | FixedPoint,
     block_size: int,
     rule: tuple[np.float32, int, int],
@@ -143,13 +144,15 @@ def quantize_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes [rows, K] and scale bytes [rows, K / block_size], uint8, of float32 [rows, K].
 
-    ``rule``: :func:`exponent_rule`; ``zero_scale``: scale byte of a block of zeros.
+    ``maxima``: largest magnitude of every 16 elements; ``rule``: :func:`exponent_rule`; ``zero_scale``: scale byte of a block of zeros.
     """
-    blocks = x.reshape(-1, block_size)
+    blocks, maxima = x.reshape(-1, block_size), maxima.reshape(-1, block_size // LANES)
     codes, scales = np.empty(blocks.shape, np.uint8), np.empty(len(blocks), np.uint8)
-    sign_shift = fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
-    spread(_quantize, len(blocks), x.size, blocks, rule, zero_scale, cast_constants(fmt), sign_shift,
-           stochastic_seed is not None, np.uint64(stochastic_seed or 0), codes, scales)
+    cast, sign_shift = cast_constants(fmt), fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
+    spread(_quantize, len(blocks), x.size, blocks, maxima, rule, zero_scale, cast, sign_shift, codes, scales)
+    if stochastic_seed is not None:
+        constants = cast, sign_shift, np.uint64(stochastic_seed)
+        spread(_round_stochastically, len(blocks), x.size, blocks, maxima, *constants, codes, scales)
     return codes.reshape(x.shape), scales.reshape(len(x), -1)
 
 
@@ -165,7 +168,7 @@ def dequantize_blocks(codes: np.ndarray, scales: np.ndarray, fmt: MiniFloat | Fi
 def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
     def quantize(
         x: np.ndarray,
-        amax: np.float32,
+        maxima: np.ndarray,
         *,
         scale_rule: str = "floor",
         block_size: int = BLOCK_SIZE,
@@ -176,8 +179,8 @@ def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
         Parameters
         ----------
         x : float32 [rows, K], C-contiguous, finite
-        amax : float32
-            Not used: there is no tensor scale.
+        maxima : float32 [rows, K / 16]
+            Largest magnitude of every 16 elements.
         scale_rule : {"floor", "ceil", "even", "rceil"}
             How the shared exponent is made: :func:`exponent_rule`.
         block_size : int
@@ -190,7 +193,8 @@ def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
         -------
         BlockTensor
         """
-        codes, scales = quantize_blocks(x, fmt, block_size, exponent_rule(scale_rule, fmt), 0, stochastic_seed)
+        rule = exponent_rule(scale_rule, fmt)
+        codes, scales = quantize_blocks(x, maxima, fmt, block_size, rule, stochastic_seed=stochastic_seed)
         options = {"scale_rule": scale_rule, "block_size": block_size, "stochastic_seed": stochastic_seed}
         return BlockTensor(name, x.shape, ((fmt.name, x.shape[1]),), codes, scales, options)
 

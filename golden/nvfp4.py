@@ -13,12 +13,10 @@ from .formats import E2M1, UE4M3, MiniFloat, checked_codes, decode, encode
 from .kernels import (
     FLOAT32_MAX,
     LANES,
-    as_float,
     cast_constants,
     is_negative,
     kernel,
     lane,
-    magnitude_bits,
     nearest_code,
     random24,
     spread,
@@ -98,24 +96,6 @@ def decode_operands(codes: np.ndarray, scale_codes: np.ndarray) -> tuple[np.ndar
 
 
 @lane
-def first_part(block, parts, stride):
-    """Index of a block's first part of LANES elements; the others follow at distance ``stride``.
-
-    A block is ``parts`` neighbours (stride 1) or the rows of a tile (stride: parts in a row of the tensor).
-    """
-    return block // stride * parts * stride + block % stride
-
-
-@lane
-def block_largest(x, first, parts, stride):
-    bits = np.int32(0)
-    for part in range(parts):
-        for i in range(LANES):
-            bits = np.int32(max(bits, magnitude_bits(x[first + part * stride, i])))
-    return as_float(bits)
-
-
-@lane
 def scale_code(value, round_up, values):
     """UE4M3 code nearest to ``value``, or the least one not below it; saturating."""
     code = nearest_code(value, _SCALE_CAST)
@@ -141,27 +121,27 @@ def encode_part(x, inverse, cast, codes):
         codes[i] = np.uint8(nearest_code(v, cast) | (-is_negative(v) & signs))
 
 
-@lane
-def _encode_part_stochastic(x, inverse, cast, seed, index, codes):
-    signs = np.int32(inverse > 0) << np.int32(E2M1_SIGN)
-    for i in range(LANES):
-        v = x[i] * inverse
-        codes[i] = np.uint8(stochastic_code(v, cast, random24(seed, index + i)) | (-is_negative(v) & signs))
+@kernel
+def _scale_codes(start, stop, maxima, element_max, encode, stretch, round_up, values, scales):
+    for block in range(start, stop):
+        scales[block] = scale_code((maxima[block] / element_max) * encode * stretch, round_up, values)
 
 
 @kernel
-def _quantize(start, stop, x, parts, stride, encode, decode, round_up, stochastic, seed, values, codes, scales):
-    for block in range(start, stop):
-        first = first_part(block, parts, stride)
-        scale = scale_code((block_largest(x, first, parts, stride) / E2M1_MAX) * encode, round_up, values)
-        inverse = reciprocal(decode, values[scale])
-        for part in range(parts):
-            row = first + part * stride
-            scales[row] = scale
-            if stochastic:
-                _encode_part_stochastic(x[row], inverse, E2M1_CAST, seed, row * LANES, codes[row])
-            else:
-                encode_part(x[row], inverse, E2M1_CAST, codes[row])
+def _encode(start, stop, x, decode, values, scales, codes):
+    for part in range(start, stop):
+        encode_part(x[part], reciprocal(decode, values[scales[part]]), E2M1_CAST, codes[part])
+
+
+@kernel
+def _encode_stochastic(start, stop, x, decode, seed, values, scales, codes):
+    for part in range(start, stop):
+        inverse = reciprocal(decode, values[scales[part]])
+        signs = np.int32(inverse > 0) << np.int32(E2M1_SIGN)
+        for i in range(LANES):
+            v = x[part, i] * inverse
+            code = stochastic_code(v, E2M1_CAST, random24(seed, part * LANES + i))
+            codes[part, i] = np.uint8(code | (-is_negative(v) & signs))
 
 
 @kernel
@@ -176,37 +156,61 @@ def _decode(start, stop, codes, scales, type_flip, elements, values, multiplier,
             result[block, i] = table[codes[block, i] & 15]
 
 
-def parts_of(x: np.ndarray, block_size: int, block_2d: bool) -> tuple[np.ndarray, int, int]:
-    """``x`` as float32 [n, LANES] with the ``parts`` and ``stride`` of :func:`first_part`.
+def parts_of(
+    x: np.ndarray, maxima: np.ndarray, block_size: int, block_2d: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """``x``, [rows, K], as [bands, parts, columns, LANES]: the block ``[band, :, column]`` shares a scale.
+
+    Its parts are neighbours in a row (one column), or the rows of a tile. ``maxima`` become those of the blocks,
+    [bands, columns].
 
     Raises
     ------
     ValueError
-        If the block size is not a multiple of LANES, or the rows do not make whole tiles.
+        If there are 2D blocks of another size than LANES x LANES.
     """
-    if block_size < LANES or block_size % LANES:
-        raise ValueError(f"block_size must be a multiple of {LANES}, got {block_size}")
     if block_2d:
         if block_size != LANES:
             raise ValueError(f"2D blocks are {LANES} x {LANES}: block_size must be {LANES}, got {block_size}")
-        if len(x) % LANES:
-            raise ValueError(f"2D blocks need a multiple of {LANES} rows, got {len(x)}")
-        return x.reshape(-1, LANES), LANES, x.shape[1] // LANES
-    return x.reshape(-1, LANES), block_size // LANES, 1
+        shape = len(x) // LANES, LANES, x.shape[1] // LANES
+    else:
+        shape = x.size // block_size, block_size // LANES, 1
+    maxima = maxima.reshape(shape)
+    return x.reshape(*shape, LANES), maxima[:, 0] if shape[1] == 1 else maxima.max(axis=1)
+
+
+def scale_codes(
+    maxima: np.ndarray,
+    element_max: np.float32,
+    encode: np.float32,
+    stretch: np.float32 = np.float32(1),
+    round_up: bool = False,
+) -> np.ndarray:
+    """UE4M3 codes, uint8, of ``(maxima / element_max) * encode * stretch`` for blocks, float32 [bands, columns]."""
+    scales = np.empty(maxima.shape, np.uint8)
+    constants = element_max, encode, stretch, round_up, SCALE_VALUES
+    spread(_scale_codes, scales.size, scales.size, maxima.reshape(-1), *constants, scales.reshape(-1))
+    return scales
 
 
 def block_tensor(
-    name: str, x: np.ndarray, codes: np.ndarray, scales: np.ndarray, block_size: int,
-    amax: np.float32, full_scale: np.float32, options: dict[str, Any],
+    name: str,
+    x: np.ndarray,
+    codes: np.ndarray,
+    scales: np.ndarray,
+    amax: np.float32,
+    full_scale: np.float32,
+    options: dict[str, Any],
 ) -> BlockTensor:
-    """A tensor of NVFP4's layout from codes [n, LANES] and scales [n] of its parts."""
+    """A tensor of NVFP4's layout from codes and scales of parts, [bands, parts, columns, LANES] without the last."""
     rows, k = x.shape
+    parts_of_a_block = options["block_size"] // LANES
     return BlockTensor(
         format=name,
         shape=x.shape,
         segments=((E2M1.name, k),),
         codes=codes.reshape(rows, k),
-        scales=np.ascontiguousarray(scales.reshape(rows, -1)[:, :: block_size // LANES]),
+        scales=np.ascontiguousarray(scales.reshape(rows, -1)[:, ::parts_of_a_block]),
         options=options,
         tensor_scale=amax / full_scale,
         tensor_amax=amax,
@@ -215,7 +219,7 @@ def block_tensor(
 
 def quantize(
     x: np.ndarray,
-    amax: np.float32,
+    maxima: np.ndarray,
     *,
     scale_rounding: str = "rne",
     block_size: int = 16,
@@ -227,8 +231,8 @@ def quantize(
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
-    amax : float32
-        Largest magnitude of ``x``.
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
     scale_rounding : {"rne", "up"}
         "up" rounds block scales up, so that no element saturates.
     block_size : int
@@ -244,16 +248,26 @@ def quantize(
     -------
     BlockTensor
     """
-    options = {"scale_rounding": scale_rounding, "block_size": block_size, "block_2d": block_2d,
-               "stochastic_seed": stochastic_seed}
     round_up = one_of("scale_rounding", scale_rounding, ("rne", "up")) == "up"
-    x16, parts, stride = parts_of(x, block_size, block_2d)
-    codes, scales = np.zeros(x16.shape, np.uint8), np.zeros(len(x16), np.uint8)
+    parts, block_maxima = parts_of(x, maxima, block_size, block_2d)
+    amax = maxima.max()
+    codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
     if amax > 0:
         encode, decode = encode_factors(amax, FULL_SCALE)
-        spread(_quantize, len(x16) // parts, x.size, x16, parts, stride, encode, decode, round_up,
-               stochastic_seed is not None, np.uint64(stochastic_seed or 0), SCALE_VALUES, codes, scales)
-    return block_tensor("nvfp4", x, codes, scales, block_size, amax, FULL_SCALE, options)
+        scales[:] = scale_codes(block_maxima, E2M1_MAX, encode, round_up=round_up)[:, None]
+        arrays = SCALE_VALUES, scales.reshape(-1), codes.reshape(-1, LANES)
+        flat = parts.reshape(-1, LANES)
+        if stochastic_seed is None:
+            spread(_encode, len(flat), x.size, flat, decode, *arrays)
+        else:
+            spread(_encode_stochastic, len(flat), x.size, flat, decode, np.uint64(stochastic_seed), *arrays)
+    options = {
+        "scale_rounding": scale_rounding,
+        "block_size": block_size,
+        "block_2d": block_2d,
+        "stochastic_seed": stochastic_seed,
+    }
+    return block_tensor("nvfp4", x, codes, scales, amax, FULL_SCALE, options)
 
 
 def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_scale: np.float32) -> np.ndarray:

@@ -17,14 +17,14 @@ ZERO_SCALE = 127  # Scale 1.
 RULE = (np.float32(1), (1 << (FP64_FRACTION - 2)) - 1, E2M1.max_exponent)
 
 
-def quantize(x: np.ndarray, amax: np.float32, *, block_size: int = BLOCK_SIZE) -> BlockTensor:
+def quantize(x: np.ndarray, maxima: np.ndarray, *, block_size: int = BLOCK_SIZE) -> BlockTensor:
     """Quantise with overflow-aware scales.
 
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
-    amax : float32
-        Not used: there is no tensor scale.
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
     block_size : int
         Elements that share a scale.
 
@@ -32,7 +32,7 @@ def quantize(x: np.ndarray, amax: np.float32, *, block_size: int = BLOCK_SIZE) -
     -------
     BlockTensor
     """
-    codes, scales = quantize_blocks(x, E2M1, block_size, RULE, ZERO_SCALE)
+    codes, scales = quantize_blocks(x, maxima, E2M1, block_size, RULE, ZERO_SCALE)
     segments = ((E2M1.name, x.shape[1]),)
     return BlockTensor("mxfp4_oas", x.shape, segments, codes, scales, {"block_size": block_size})
 

@@ -28,8 +28,8 @@ class System:
     multiple : int
         What K, the last axis, must be a multiple of; a ``block_size`` option overrides it.
     quantize : callable
-        ``(x float32 [rows, K] C-contiguous and finite, amax float32, **options) -> BlockTensor``, the options
-        keyword-only and with defaults.
+        ``(x, maxima, **options) -> BlockTensor``: x float32 [rows, K], C-contiguous and finite; maxima float32
+        [rows, K / 16], the largest magnitude of every 16 elements; the options keyword-only and with defaults.
     dequantize : callable
         ``(t with two-dimensional arrays) -> float32 [rows, K]``.
     choices : callable, optional
