@@ -8,20 +8,25 @@ net between settled states, so glitches within a cycle are not seen: reports say
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-import llvmlite.ir
 import numpy as np
+from llvmlite import ir
 from numba import njit, prange, types
 from numba.extending import intrinsic
 
 from hwsim.bits import to_bits
-from hwsim.expression import Expression
+from hwsim.expression import Expression, minimised, parse
 from hwsim.netlist import Netlist
 
-#: Words that one pass of the program works on; wide enough for the vector unit, small enough for the cache.
+#: Words that one operation works on: one AVX-512 register, two AVX2 ones.
 _WORDS = 8
-_AND, _OR, _XOR, _NOT, _COPY, _NAND, _NOR, _XNOR = range(8)
-_INVERTED = {_AND: _NAND, _OR: _NOR, _XOR: _XNOR}
+
+# Every operation is ``(AND & a & b) ^ (XOR & (a ^ b)) ^ INVERT`` with masks of all ones or all zeros: no branch in the
+# inner loop, and an OR is an AND and a XOR together.
+_ALL = 0xFFFFFFFFFFFFFFFF
+_AND, _OR, _XOR = (_ALL, 0, 0), (_ALL, _ALL, 0), (0, _ALL, 0)
+_COPY, _NOT = _AND, (_ALL, 0, _ALL)
 
 
 @dataclass(frozen=True)
@@ -30,18 +35,24 @@ class Program:
 
     Attributes
     ----------
-    operations : int32 [n, 4]
-        Operation, destination, two sources.
+    masks : uint64 [n, 3]
+        AND, XOR and INVERT of every operation.
+    places : int64 [n, 3]
+        Its destination and its two sources, as slots.
     slots : int
-    state : int32 [flip-flops, 2]
+    state : int64 [flip-flops, 2]
         Slot of the next state and slot of the state.
+    inputs : dict of str to list of int
+        Slots where the bits of every input port are put.
     ones : list of int
         Slots that hold constant 1.
     """
 
-    operations: np.ndarray
+    masks: np.ndarray
+    places: np.ndarray
     slots: int
     state: np.ndarray
+    inputs: dict[str, list[int]]
     ones: list[int]
 
 
@@ -90,6 +101,10 @@ def compile_program(netlist: Netlist) -> Program:
     """
     compiler = _Compiler(len(netlist.nets))
     constants = [net for net, value in netlist.constants.items() if value]
+    inputs = {name: [compiler.slot() for _ in bits] for name, bits in netlist.inputs.items()}
+    for name, bits in netlist.inputs.items():
+        for slot, net in zip(inputs[name], bits, strict=True):
+            compiler.emit(_COPY, slot, slot, net)
     flops = netlist.flip_flops
     states = [compiler.slot() for _ in flops]
     for flop, state in zip(flops, states, strict=True):
@@ -100,7 +115,7 @@ def compile_program(netlist: Netlist) -> Program:
         if not gate.cell.flip_flop:
             for pin in gate.cell.outputs:
                 if pin in gate.nets:
-                    compiler.expression(gate.cell.pins[pin].function, gate.nets, gate.nets[pin])
+                    compiler.expression(_cheapest(gate.cell.pins[pin].function), gate.nets, gate.nets[pin])
     pairs = []
     for flop, state in zip(flops, states, strict=True):
         # Liberty writes the state as IQ, whatever the library calls it (hwsim.cell_reader renames it).
@@ -109,24 +124,51 @@ def compile_program(netlist: Netlist) -> Program:
     if compiler.one is not None:
         constants.append(compiler.one)
     return Program(
-        np.array(compiler.operations, np.int32).reshape(-1, 4),
+        np.array([masks for masks, *_ in compiler.operations], np.uint64).reshape(-1, 3),
+        np.array([places for _, *places in compiler.operations], np.int64).reshape(-1, 3),
         compiler.slots,
-        np.array(pairs, np.int32).reshape(-1, 2),
+        np.array(pairs, np.int64).reshape(-1, 2),
+        inputs,
         constants,
     )
+
+
+@lru_cache(maxsize=4096)
+def _cheapest(function: Expression) -> Expression:
+    """An equal expression of few operations: libraries write an AOI21 as a sum of products of complements."""
+    pins = function.pins
+    table, ones = function.table(), (1 << (1 << len(pins))) - 1
+    candidates = [
+        function,
+        parse(minimised(table, pins)),
+        Expression("not", (parse(minimised(table ^ ones, pins)),)),
+    ]
+    parity = Expression("xor", tuple(Expression("pin", (pin,)) for pin in pins))
+    if len(pins) > 1:
+        candidates += [e for e in (parity, Expression("not", (parity,))) if e.table(pins) == table]
+    return min(candidates, key=_cost)
+
+
+def _cost(e: Expression) -> int:
+    if e.op in ("pin", "0", "1"):
+        return 0
+    if e.op == "not":
+        # An inverted output costs nothing, an inverted input an operation.
+        return max(_cost(e.operands[0]), 1)
+    return len(e.operands) - 1 + sum(map(_cost, e.operands))
 
 
 class _Compiler:
     def __init__(self, nets: int):
         self.slots = nets
-        self.operations: list[tuple[int, int, int, int]] = []
+        self.operations: list[tuple[tuple[int, int, int], int, int, int]] = []
         self.one: int | None = None
 
     def slot(self) -> int:
         self.slots += 1
         return self.slots - 1
 
-    def emit(self, operation: int, a: int, b: int, to: int | None = None) -> int:
+    def emit(self, operation: tuple[int, int, int], a: int, b: int, to: int | None = None) -> int:
         to = self.slot() if to is None else to
         self.operations.append((operation, to, a, b))
         return to
@@ -154,11 +196,12 @@ class _Compiler:
         value = first[0]
         for operand in first[1:]:
             value = self.emit(operation, value, operand)
-        return self.emit(_INVERTED[operation] if inverted else operation, value, last, to)
+        conjunction, exclusive, _ = operation
+        return self.emit((conjunction, exclusive, _ALL if inverted else 0), value, last, to)
 
 
 def simulate(
-    netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64, warm_up: int = 0, program: Program | None = None
+    netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64, warm_up: int = 0
 ) -> Activity:
     """Run a netlist on stimulus and count.
 
@@ -169,49 +212,80 @@ def simulate(
         Every input port but clock and reset; reset stays low. Consecutive vectors are consecutive cycles of one
         stream; each stream takes an equal share and left-over vectors are dropped.
     streams : int
-        Independent sequences.
+        Independent sequences, a multiple of 64.
     warm_up : int
         Cycles of each stream that are simulated but not counted.
-    program : Program, optional
-        From :func:`compile_program`, if at hand.
 
     Raises
     ------
     ValueError
-        If there are fewer than ``warm_up + 2`` vectors a stream.
+        If ``streams`` is not a multiple of 64, or there are fewer than ``warm_up + 2`` vectors a stream.
     """
-    program = program or compile_program(netlist)
-    vectors = len(next(iter(inputs.values())))
-    cycles = vectors // streams
-    if cycles < warm_up + 2:
-        raise ValueError(f"{vectors} vectors are too few for {streams} streams with a warm-up of {warm_up} cycles")
-    words = -(-streams // 64)
-    groups = -(-words // _WORDS)
-    nets, planes = [], []
-    for name, values in inputs.items():
-        nets += netlist.inputs[name]
-        planes.append(pack_streams(values[: cycles * streams], len(netlist.inputs[name]), streams, groups * _WORDS))
-    given = np.concatenate(planes, axis=1)
-    mask = np.zeros(groups * _WORDS, np.uint64)
-    mask[: streams // 64] = ~np.uint64(0)
-    if streams % 64:
-        mask[streams // 64] = (np.uint64(1) << np.uint64(streams % 64)) - np.uint64(1)
-    out_nets = [net for bits in netlist.outputs.values() for net in bits]
-    result = np.zeros((cycles, len(out_nets), groups * _WORDS), np.uint64)
-    toggles = np.zeros((groups, len(netlist.nets)), np.int64)
-    ones = np.zeros((groups, len(netlist.nets)), np.int64)
-    _run(
-        program.operations, program.slots, program.state, np.array(program.ones, np.int32), np.array(nets, np.int32),
-        given, np.array(out_nets, np.int32), result, mask, warm_up, toggles, ones,
-    )  # fmt: skip
+    run = Run(netlist, inputs, streams, warm_up)
+    run()
     clocks = frozenset(
         flop.nets[pin] for flop in netlist.flip_flops for pin in flop.cell.flip_flop.clocked_on.pins if pin in flop.nets
     )
     outputs, at = {}, 0
     for name, bits in netlist.outputs.items():
-        outputs[name] = unpack_streams(result[:, at : at + len(bits)], streams)
+        outputs[name] = unpack_streams(run.outputs[:, at : at + len(bits)], streams)
         at += len(bits)
-    return Activity(toggles.sum(0), ones.sum(0), (cycles - warm_up) * streams, clocks, outputs)
+    return Activity(run.toggles, run.ones, (run.cycles - warm_up) * streams, clocks, outputs)
+
+
+class Run:
+    """A simulation with its stimulus packed, ready to be called; parameters and errors as :func:`simulate`.
+
+    Attributes
+    ----------
+    cycles : int
+        Of every stream.
+    outputs : uint64 [cycles, output bits, words]
+    """
+
+    def __init__(self, netlist: Netlist, inputs: dict[str, np.ndarray], streams: int, warm_up: int = 0):
+        if streams < 64 or streams % 64:
+            raise ValueError(f"streams must be a positive multiple of 64, got {streams}")
+        vectors = len(next(iter(inputs.values())))
+        self.cycles = vectors // streams
+        if self.cycles < warm_up + 2:
+            raise ValueError(f"{vectors} vectors are too few for {streams} streams with a warm-up of {warm_up} cycles")
+        self._program = compile_program(netlist)
+        self._warm_up = warm_up
+        groups = -(-streams // (64 * _WORDS))
+        nets: list[int] = []
+        planes = []
+        for name, values in inputs.items():
+            nets += self._program.inputs[name]
+            used = values[: self.cycles * streams]
+            planes.append(pack_streams(used, len(netlist.inputs[name]), streams, groups * _WORDS))
+        self._given, self._slots = np.concatenate(planes, axis=1), np.array(nets, np.int64)
+        self._out_nets = np.array([net for bits in netlist.outputs.values() for net in bits], np.int64)
+        self.outputs = np.zeros((self.cycles, len(self._out_nets), groups * _WORDS), np.uint64)
+        self._counts = np.zeros((2, groups, len(netlist.nets), _WORDS), np.int64)
+        self._words = streams // 64
+
+    def __call__(self) -> None:
+        """Simulate from the state of all zeros; counts start anew."""
+        p = self._program
+        _run(
+            p.masks, p.places, p.slots, p.state, np.array(p.ones, np.int64), self._slots, self._given, self._out_nets,
+            self.outputs, self._warm_up, self._counts[0], self._counts[1],
+        )  # fmt: skip
+
+    @property
+    def toggles(self) -> np.ndarray:
+        """Changes of every net, int64 [nets]."""
+        return self._total(self._counts[0])
+
+    @property
+    def ones(self) -> np.ndarray:
+        """Cycles at 1 of every net over all streams, int64 [nets]."""
+        return self._total(self._counts[1])
+
+    def _total(self, counts: np.ndarray) -> np.ndarray:
+        groups, nets, _ = counts.shape
+        return counts.transpose(1, 0, 2).reshape(nets, groups * _WORDS)[:, : self._words].sum(axis=1)
 
 
 def pack_streams(values: np.ndarray, width: int, streams: int, words: int) -> np.ndarray:
@@ -232,89 +306,93 @@ def unpack_streams(words: np.ndarray, streams: int) -> np.ndarray:
 
 @intrinsic
 def _popcount(context, word):
-    """Bits set in a uint64; NumPy's ``bitwise_count`` is not known to Numba."""
+    """Bits set in a uint64. Inline LLVM: NumPy's ``bitwise_count`` is not known to Numba."""
 
     def generate(context, builder, signature, args):
-        function = builder.module.declare_intrinsic("llvm.ctpop", [llvmlite.ir.IntType(64)])
-        return builder.call(function, args)
+        return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), generate
 
 
+@intrinsic
+def _operate(context, values, to, a, b, conjunction, exclusive, inversion):
+    """One operation on `_WORDS` words of ``values`` [slots * words].
+
+    Written as vector instructions because the compiler cannot know that rows do not overlap, and would go word by
+    word.
+    """
+    signature = types.void(values, *[types.int64] * 3, *[types.uint64] * 3)
+
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(ir.IntType(64), _WORDS)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+
+        def row(index):
+            at = builder.gep(data, [builder.mul(index, ir.Constant(ir.IntType(64), _WORDS))])
+            return builder.bitcast(at, vector.as_pointer())
+
+        def everywhere(scalar):
+            first = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), _WORDS), [0] * _WORDS)
+            return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), zeros)
+
+        x, y = builder.load(row(args[2]), align=8), builder.load(row(args[3]), align=8)
+        both = builder.and_(everywhere(args[4]), builder.and_(x, y))
+        either = builder.and_(everywhere(args[5]), builder.xor(x, y))
+        new = builder.xor(builder.xor(both, either), everywhere(args[6]))
+        builder.store(new, row(args[1]), align=8)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @njit(cache=True, parallel=True)
-def _run(operations, slots, state, constant_ones, in_nets, given, out_nets, result, mask, warm_up, toggles, ones):
-    cycles = given.shape[0]
-    nets = toggles.shape[1]
+def _run(masks, places, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, toggles, ones):
     for group in prange(toggles.shape[0]):
-        first = group * _WORDS
-        masked = mask[first : first + _WORDS]
-        values = np.zeros((slots, _WORDS), np.uint64)
-        following = np.zeros((len(state), _WORDS), np.uint64)
-        new = np.zeros(_WORDS, np.uint64)
-        values[constant_ones] = ~np.uint64(0)
-        for cycle in range(cycles):
-            counted = cycle >= warm_up
-            for flop in range(len(state)):
-                for w in range(_WORDS):
-                    values[state[flop, 1], w] = following[flop, w]
-            for k in range(len(in_nets)):
-                for w in range(_WORDS):
-                    new[w] = given[cycle, k, first + w]
-                _store(values, in_nets[k], new, masked, counted, toggles[group], ones[group])
-            for k in range(len(operations)):
-                a, b = operations[k, 2], operations[k, 3]
-                _operate(operations[k, 0], values, a, b, new)
-                to = operations[k, 1]
-                if to < nets:
-                    _store(values, to, new, masked, counted, toggles[group], ones[group])
-                else:
-                    for w in range(_WORDS):
-                        values[to, w] = new[w]
-            for flop in range(len(state)):
-                for w in range(_WORDS):
-                    following[flop, w] = values[state[flop, 0], w]
-            for k in range(len(out_nets)):
-                for w in range(_WORDS):
-                    result[cycle, k, first + w] = values[out_nets[k], w]
+        # A function of its own: inside the parallel loop the compiler would not keep what does not change.
+        _run_group(
+            group, masks, places, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up,
+            toggles[group].reshape(-1), ones[group].reshape(-1),
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _run_group(
+    group, masks, places, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, changed, high
+):
+    first = group * _WORDS
+    values = np.zeros(slots * _WORDS, np.uint64)
+    before = np.zeros(len(changed), np.uint64)
+    following = np.zeros(len(state) * _WORDS, np.uint64)
+    for slot in constant_ones:
+        values[slot * _WORDS : (slot + 1) * _WORDS] = ~np.uint64(0)
+    for cycle in range(given.shape[0]):
+        for flop in range(len(state)):
+            _copy(values, state[flop, 1] * _WORDS, following, flop * _WORDS)
+        for k in range(len(in_slots)):
+            _copy(values, in_slots[k] * _WORDS, given[cycle, k], first)
+        for k in range(len(places)):
+            _operate(values, places[k, 0], places[k, 1], places[k, 2], masks[k, 0], masks[k, 1], masks[k, 2])
+        _count(values, before, changed, high, cycle == warm_up)
+        for flop in range(len(state)):
+            _copy(following, flop * _WORDS, values, state[flop, 0] * _WORDS)
+        for k in range(len(out_nets)):
+            _copy(result[cycle, k], first, values, out_nets[k] * _WORDS)
 
 
 @njit(cache=True, inline="always")
-def _operate(operation, values, a, b, new):
-    if operation == _NAND:
-        for w in range(_WORDS):
-            new[w] = ~(values[a, w] & values[b, w])
-    elif operation == _NOR:
-        for w in range(_WORDS):
-            new[w] = ~(values[a, w] | values[b, w])
-    elif operation == _AND:
-        for w in range(_WORDS):
-            new[w] = values[a, w] & values[b, w]
-    elif operation == _OR:
-        for w in range(_WORDS):
-            new[w] = values[a, w] | values[b, w]
-    elif operation == _XOR:
-        for w in range(_WORDS):
-            new[w] = values[a, w] ^ values[b, w]
-    elif operation == _XNOR:
-        for w in range(_WORDS):
-            new[w] = ~(values[a, w] ^ values[b, w])
-    elif operation == _NOT:
-        for w in range(_WORDS):
-            new[w] = ~values[a, w]
-    else:
-        for w in range(_WORDS):
-            new[w] = values[a, w]
-
-
-@njit(cache=True, inline="always")
-def _store(values, net, new, masked, counted, toggles, ones):
-    if counted:
-        changed = np.uint64(0)
-        high = np.uint64(0)
-        for w in range(_WORDS):
-            changed += _popcount((values[net, w] ^ new[w]) & masked[w])
-            high += _popcount(new[w] & masked[w])
-        toggles[net] += changed
-        ones[net] += high
+def _copy(to, at, source, start):
     for w in range(_WORDS):
-        values[net, w] = new[w]
+        to[at + w] = source[start + w]
+
+
+@njit(cache=True)
+def _count(values, before, changed, high, anew):
+    """Add toggles and ones per word; with ``anew`` forget what was counted so far."""
+    if anew:
+        changed[:] = 0
+        high[:] = 0
+    for i in range(len(before)):
+        changed[i] += np.int64(_popcount(values[i] ^ before[i]))
+        high[i] += np.int64(_popcount(values[i]))
+        before[i] = values[i]

@@ -169,7 +169,12 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         "write_verilog -noattr -noexpr -nodec hierarchical.v" if options.hierarchical else "",
         "flatten" if options.hierarchical else "",
         "opt_clean -purge",
+        f"read_liberty -lib -ignore_miss_func {library.liberty_path}",
         f"stat -liberty {library.liberty_path}",
+        # Cells that drive registers and ports by the name of what they drive, the rest by numbers.
+        "rename -wire -suffix cell",
+        "rename -enumerate -pattern g% c:*",
+        "rename -enumerate -pattern n% w:*",
         "check -mapped -assert",
         "write_verilog -noattr -noexpr -nodec netlist.v",
         "write_json netlist.json",

@@ -98,17 +98,24 @@ class _Group:
         total = 0.0
         for pin in self.cell.pins:
             arcs = [arc for arc in self.cell.energy if arc.pin == pin]
-            for arc in arcs:
-                if arc.related_pin is None:
-                    total += float((self.rate[pin] * self.probability(arc.when) * self.energy(arc)).sum())
+            own = [arc for arc in arcs if arc.related_pin is None]
+            for arc in own:
+                total += float((self.rate[pin] * self.applies(arc, own) * self.energy(arc)).sum())
             caused = [arc for arc in arcs if arc.related_pin is not None]
-            shares = [self.share(arc) for arc in caused]
+            shares = [self.share(arc, caused) for arc in caused]
             whole = np.sum(shares, axis=0) if shares else 0.0
             for arc, share in zip(caused, shares, strict=True):
                 # Where nothing tells the causes apart, they count alike.
                 weight = np.where(whole > 0, share / np.where(whole > 0, whole, 1.0), 1.0 / len(caused))
                 total += float((self.rate[pin] * weight * self.energy(arc)).sum())
         return total
+
+    def applies(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
+        """Probability that an arc is the one to use: one without a condition is for the states of no other."""
+        if arc.when:
+            return self.probability(arc.when)
+        rest = [self.probability(a.when) for a in among if a.when and a.related_pin == arc.related_pin]
+        return np.clip(1.0 - np.sum(rest, axis=0), 0.0, 1.0) if rest else np.ones(self.count)
 
     def leakage(self) -> float:
         """nW."""
@@ -138,14 +145,15 @@ class _Group:
                 slew = self.slew[source].mean(axis=1)
             else:
                 slew = self.slew[source][:, 1 - edge if sense == "negative_unate" else edge]
-            found.append(table.lookup(slew, load))
+            # A table of one point gives a scalar.
+            found.append(np.broadcast_to(table.lookup(slew, load), self.count))
         return np.sum(found, axis=0) / 2 if found else np.zeros(self.count)
 
-    def share(self, arc: EnergyArc) -> np.ndarray:
+    def share(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
         """How much of the output's toggles an input causes, up to a common factor."""
         function = self.cell.pins[arc.pin].function
         if self.cell.flip_flop or function is None or arc.related_pin not in function.pins:
-            return self.probability(arc.when)
+            return self.applies(arc, among)
         pins = tuple(dict.fromkeys((*function.pins, *(expression.parse(arc.when).pins if arc.when else ()))))
         one, zero = expression.cofactors(function.table(pins), len(pins), pins.index(arc.related_pin))
         sensitive = one ^ zero

@@ -104,7 +104,7 @@ def analyse(netlist: Netlist, period_ns: float, loads: list[float]) -> Timing:
     slack, name, net, edge, setup = min(reached, key=lambda e: (e[0], e[1]))
     path = _trace(netlist, owners, arcs, came_from, arrival, slew, loads, net, edge)
     return Timing(
-        period_ns, float(arrival[net, edge]), setup, slack, name, path, slew, len(endpoints) - len(reached)
+        period_ns, float(arrival[net, edge]), setup, float(slack), name, path, slew, len(endpoints) - len(reached)
     )
 
 

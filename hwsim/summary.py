@@ -45,7 +45,7 @@ def to_json(result: Result, extra: dict[str, Any] | None, saif: Path | None) -> 
         "critical_path_ns": timing.critical_path_ns,
         "slack_ns": timing.slack_ns,
         "fmax_mhz": timing.fmax_mhz,
-        "timing_met": timing.slack_ns >= 0,
+        "timing_met": bool(timing.slack_ns >= 0),
         "critical_path": [asdict(step) for step in timing.path],
         "power_mw": {
             "internal": power.internal,
