@@ -14,7 +14,7 @@ from pathlib import Path
 from hwsim import cli, files, fit, liberty, merge, pack, selection
 from hwsim.cell_reader import Units
 from hwsim.errors import InputError
-from hwsim.library import Library
+from hwsim.library import CLOCK_PERIOD_IN_FO4, Library
 
 DEFAULT = "asap7"
 EMBEDDED = ("asap7", "sg13g2", "sky130hd")
@@ -24,8 +24,8 @@ _PACKS = Path(__file__).parent / "technologies"
 _NANGATE45_IN_WHEEL = "adks/freepdk-45nm/view-tiny/stdcells.lib"
 
 # Length of wire per sink, in pitches of a gate: the square root of the area of a NAND2 placed at 70 %. The
-# published wire load models range from 1.2 (Nangate 45 nm, "5K_hvratio_1_1") to 12 (SkyWater "Small"); IHP
-# SG13G2's "1k" says 3.1 to 3.7.
+# default wire loads of public libraries say 1.6 to 2.2 (Nangate 45 nm, "5K_hvratio_1_1"), 3.1 to 3.7 (IHP SG13G2, "1k")
+# and 6 to 10 (SkyWater, "Small") for up to five sinks; this is the middle one.
 _WIRE_PITCHES_PER_SINK = 3.0
 _UTILISATION = 0.7
 
@@ -166,7 +166,7 @@ def fit_pack(
         "attribution": "see the source files",
         "area_note": library.area_note,
         "clock_period_ns": library.clock_period_ns,
-        "clock_period_source": "60 fanout-of-4 inverter delays, to one digit",
+        "clock_period_source": f"{CLOCK_PERIOD_IN_FO4} fanout-of-4 inverter delays, to one digit",
     }
     about = {**defaults, **about}
     errors = {
