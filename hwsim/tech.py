@@ -24,8 +24,8 @@ _PACKS = Path(__file__).parent / "technologies"
 _NANGATE45_IN_WHEEL = "adks/freepdk-45nm/view-tiny/stdcells.lib"
 
 # Length of wire per sink, in pitches of a gate: the square root of the area of a NAND2 placed at 70 %. The
-# default wire loads of public libraries say 1.6 to 2.2 (Nangate 45 nm, "5K_hvratio_1_1"), 3.1 to 3.7 (IHP SG13G2, "1k")
-# and 6 to 10 (SkyWater, "Small") for up to five sinks; this is the middle one.
+# default wire loads of public libraries say, for up to five sinks, 1.6 to 2.2 (Nangate 45 nm), 3.1 to 3.7
+# (IHP SG13G2) and 6 to 10 (SkyWater 130 nm); this is the middle one.
 _WIRE_PITCHES_PER_SINK = 3.0
 _UTILISATION = 0.7
 
