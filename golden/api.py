@@ -55,8 +55,8 @@ def quantize(x: np.ndarray, format: str, *, pad: bool = False, **options: Any) -
     Raises
     ------
     ValueError
-        For an unknown format or option, a wrong dtype, an empty tensor, NaN or infinity, or, without ``pad``, a
-        shape that is not whole blocks.
+        For an unknown format or option, a wrong dtype, an empty tensor, NaN or infinity, or, without ``pad``,
+        a shape that is not whole blocks.
     """
     target = system(format)
     parameters = inspect.signature(target.quantize).parameters.values()
@@ -96,7 +96,8 @@ def dequantize(t: BlockTensor) -> np.ndarray:
 
 
 def whole_blocks(x: np.ndarray, multiple: int, row_multiple: int, pad: bool) -> np.ndarray:
-    """``x`` as C-contiguous float32, padded to whole blocks along its last, and tiles along its last two, axes."""
+    """``x`` as C-contiguous float32, padded to whole blocks along its last, and tiles along its last two,
+    axes."""
     if x.dtype != np.float32 and x.dtype != np.float16 and x.dtype.name != "bfloat16":
         raise ValueError(f"x must be float32, float16 or bfloat16, got {x.dtype}")
     if x.ndim == 0 or x.size == 0:
@@ -108,7 +109,9 @@ def whole_blocks(x: np.ndarray, multiple: int, row_multiple: int, pad: bool) -> 
         if not pad:
             axis = x.ndim - 1 if short[-1] else x.ndim - 2
             whole = multiple if short[-1] else row_multiple
-            raise ValueError(f"axis {axis} must be a multiple of {whole}, got {x.shape[axis]}; pad=True pads with zeros")
+            raise ValueError(
+                f"axis {axis} must be a multiple of {whole}, got {x.shape[axis]}; pad=True pads with zeros"
+            )
         x = np.pad(x, [(0, 0)] * (x.ndim - len(short)) + [(0, n) for n in short])
     return np.ascontiguousarray(x, np.float32)
 

@@ -1,7 +1,8 @@
 """Element and scale formats, described by rules, and their exact decoding and encoding.
 
-A format is one object: golden models decode and encode with it, and the hardware takes its widths and biases from
-it. Bit patterns are sign-magnitude (a magnitude code below an optional sign bit), except for ``FixedPoint``.
+A format is one object: golden models decode and encode with it, and the hardware takes its widths and biases
+from it. Bit patterns are sign-magnitude (a magnitude code below an optional sign bit), except for
+``FixedPoint``.
 
 Sources: OCP Microscaling Formats (MX) v1.0, sections 5.3 and 5.4; OCP FP8 v1.0; NVIDIA NVFP4 (UE4M3 scales);
 MixFP4, arXiv 2605.31035 (E1M2 and E2M2).
@@ -37,8 +38,8 @@ class MiniFloat:
     """A floating-point format of at most 16 bits.
 
     A magnitude code ``c`` splits into exponent ``E = c >> fraction_width`` and fraction ``M``. It stands for
-    ``(2**fraction_width + M) * 2**(E - bias - fraction_width)``; where the format has subnormals, ``E = 0`` stands
-    for ``M * 2**(1 - bias - fraction_width)`` instead.
+    ``(2**fraction_width + M) * 2**(E - bias - fraction_width)``; where the format has subnormals, ``E = 0``
+    stands for ``M * 2**(1 - bias - fraction_width)`` instead.
 
     Parameters
     ----------
@@ -174,7 +175,8 @@ class FixedPoint:
 
     @property
     def max_code(self) -> int:
-        """Code of the largest value. Encoders keep to the symmetric range: the most negative code is never made."""
+        """Code of the largest value. Encoders keep to the symmetric range: the most negative code is never
+        made."""
         return (1 << (self.width - 1)) - 1
 
     @property
@@ -198,7 +200,8 @@ class FixedPoint:
 
 
 E2M1 = MiniFloat("e2m1", 2, 1, bias=1)
-# Integers 0 to 7 in units of 0.5: with one exponent bit, the subnormal and the normal range join to a uniform grid.
+# Integers 0 to 7 in units of 0.5: with one exponent bit, the subnormal and the normal range join to a uniform
+# grid.
 E1M2 = MiniFloat("e1m2", 1, 2, bias=0)
 E2M2 = MiniFloat("e2m2", 2, 2, bias=1)
 E2M3 = MiniFloat("e2m3", 2, 3, bias=1)
@@ -243,8 +246,8 @@ def decode(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
 def decode_units(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
     """Exact value of every code as an integer, in units of ``2**fmt.unit_exponent``.
 
-    Parameters and errors as in :func:`decode`; also raises ValueError if the format's range does not fit 63 bits
-    (BF16, E8M0) or a code is infinity or NaN.
+    Parameters and errors as in :func:`decode`; also raises ValueError if the format's range does not fit 63
+    bits (BF16, E8M0) or a code is infinity or NaN.
 
     Returns
     -------
@@ -257,7 +260,9 @@ def decode_units(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
     finite = np.isfinite(units)
     if not finite.all() and not finite[codes].all():
         where = np.argwhere(~finite[codes])[0]
-        raise ValueError(f"no integer for {fmt.name} code {codes[tuple(where)]:#x} at index {tuple(map(int, where))}")
+        raise ValueError(
+            f"no integer for {fmt.name} code {codes[tuple(where)]:#x} at index {tuple(map(int, where))}"
+        )
     result = np.empty(codes.shape, np.int64)
     _look_up(codes.reshape(-1), np.where(finite, units, 0).astype(np.int64), result.reshape(-1))
     return result
@@ -271,8 +276,8 @@ def encode(
 ) -> np.ndarray:
     """Codes of the values nearest to ``x``.
 
-    The sign of zero and of values that round to zero is kept. Without ``saturate``, what rounds beyond the largest
-    finite value becomes infinity or, where the format has none, NaN.
+    The sign of zero and of values that round to zero is kept. Without ``saturate``, what rounds beyond the
+    largest finite value becomes infinity or, where the format has none, NaN.
 
     Parameters
     ----------
@@ -289,8 +294,8 @@ def encode(
     Raises
     ------
     ValueError
-        If ``x`` is not float32; holds a NaN and the format has none; is negative and the format unsigned; or if
-        ``saturate`` is false and the format has neither infinity nor NaN.
+        If ``x`` is not float32; holds a NaN and the format has none; is negative and the format unsigned; or
+        if ``saturate`` is false and the format has neither infinity nor NaN.
     """
     x = np.ascontiguousarray(x)
     if x.dtype != np.float32:
@@ -301,7 +306,9 @@ def encode(
         if not saturate:
             raise ValueError(f"{fmt.name} has neither infinity nor NaN: it can only saturate")
         _refuse(np.isnan(flat), x, f"{fmt.name} has no NaN")
-        _encode_fixed(flat, fmt.unit_exponent, fmt.max_code, rounding is Rounding.NEAREST_EVEN, result.reshape(-1))
+        _encode_fixed(
+            flat, fmt.unit_exponent, fmt.max_code, rounding is Rounding.NEAREST_EVEN, result.reshape(-1)
+        )
         return result
     if saturate:
         overflow = fmt.max_code
@@ -329,7 +336,7 @@ def encode(
 
 
 def checked_codes(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
-    """``codes``, C-contiguous; ValueError if they are not unsigned integers or one does not fit the format."""
+    """``codes``, C-contiguous; ValueError if not unsigned integers or one does not fit the format."""
     codes = np.ascontiguousarray(codes)
     if codes.dtype.kind != "u":
         raise ValueError(f"codes must be unsigned integers, got {codes.dtype}")
@@ -353,7 +360,7 @@ def _look_up(codes, table, result):
 
 @njit(cache=True, inline="always")
 def round_shift(value, shift, nearest_even):
-    """``value / 2**shift`` for non-negative integers, rounded to nearest even or cut. ``shift`` is 0 to 31."""
+    """``value / 2**shift`` of a non-negative integer, to nearest even or cut. ``shift`` is 0 to 31."""
     kept = value >> shift
     if nearest_even and shift > 0:
         half = np.uint32(1) << np.uint32(shift - 1)
@@ -388,7 +395,7 @@ def _encode(
             # A carry out of the significand moves on into the exponent by itself.
             code = ((stored - emin) << fraction_width) + kept
             if not subnormals:
-                code = max(code - (1 << fraction_width), 0)
+                code = max(code - (1 << fraction_width), np.int64(0))
             if code > max_code:
                 code = np.int64(overflow)
         if sign_position >= 0:

@@ -1,7 +1,8 @@
-"""Four Over Six (4/6): NVFP4 whose blocks are scaled so that their maximum lies at 6 or at 4, whichever errs less.
+"""Four Over Six (4/6): NVFP4 whose blocks are scaled so that their maximum lies at 6 or at 4, whichever errs
+less.
 
-Sources: arXiv 2512.02010 and its public reference. The scale ceiling is 256, not 448: the scale of a block at 4 is 1.5
-times larger and must still fit E4M3.
+Sources: arXiv 2512.02010 and its public reference. The scale ceiling is 256, not 448: the scale of a block at
+4 is 1.5 times larger and must still fit E4M3.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .nvfp4 import (
     parts_of,
     reciprocal,
     scale_codes,
+    tensor_amax,
 )
 from .tensor import BlockTensor, System, one_of
 
@@ -66,7 +68,13 @@ def _choose(start, stop, x, scales6, scales4, decode, multiplier, divisor, rule,
 
 
 def quantize(
-    x: np.ndarray, maxima: np.ndarray, *, rule: str = "mse", block_size: int = 16, block_2d: bool = False
+    x: np.ndarray,
+    maxima: np.ndarray,
+    *,
+    amax: float | None = None,
+    rule: str = "mse",
+    block_size: int = 16,
+    block_2d: bool = False,
 ) -> BlockTensor:
     """Quantise to NVFP4's layout, each block at 6 or at 4; a tie keeps 6.
 
@@ -75,12 +83,15 @@ def quantize(
     x : float32 [rows, K], C-contiguous, finite
     maxima : float32 [rows, K / 16]
         Largest magnitude of every 16 elements.
+    amax : float, optional
+        As for :func:`golden.nvfp4.quantize`.
     rule : {"mse", "mae", "abs_max"}
         Error that decides.
     block_size : int
         Elements that share a scale, a multiple of 16.
     block_2d : bool
-        Scale and decide for tiles of 16 x 16, as in :func:`golden.nvfp4.quantize`; errors are added row by row.
+        Scale and decide for tiles of 16 x 16, as in :func:`golden.nvfp4.quantize`; errors are added row by
+        row.
 
     Returns
     -------
@@ -88,15 +99,19 @@ def quantize(
     """
     rule_index = _RULES.index(one_of("rule", rule, _RULES))
     parts, block_maxima = parts_of(x, maxima, block_size, block_2d)
-    amax = maxima.max()
+    amax32 = tensor_amax(amax, maxima)
     codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
-    if amax > 0:
-        encode, decode = encode_factors(amax, FULL_SCALE)
-        candidates = [scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)]
-        factors = decode, *decode_factors(amax, FULL_SCALE)
-        spread(_choose, len(parts), x.size, parts, *candidates, *factors, rule_index, SCALE_VALUES, codes, scales)
-    options = {"rule": rule, "block_size": block_size, "block_2d": block_2d}
-    return block_tensor("four_over_six", x, codes, scales, amax, FULL_SCALE, options)
+    if amax32 > 0:
+        encode, decode = encode_factors(amax32, FULL_SCALE)
+        candidates = [
+            scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)
+        ]
+        factors = decode, *decode_factors(amax32, FULL_SCALE)
+        spread(
+            _choose, len(parts), x.size, parts, *candidates, *factors, rule_index, SCALE_VALUES, codes, scales
+        )
+    options = {"amax": amax, "rule": rule, "block_size": block_size, "block_2d": block_2d}
+    return block_tensor("four_over_six", x, codes, scales, amax32, FULL_SCALE, options)
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
@@ -107,8 +122,8 @@ def dequantize(t: BlockTensor) -> np.ndarray:
 def choices(t: BlockTensor) -> dict[str, float]:
     """Share of blocks whose maximum lies at 4.
 
-    The choice is not stored: it is read off the largest code, which is 6 in the other blocks unless the rounding of a
-    subnormal scale or of the scale itself kept the maximum away from it.
+    The choice is not stored: it is read off the largest code, which is 6 in the other blocks unless the
+    rounding of a subnormal scale or of the scale itself kept the maximum away from it.
     """
     largest = (t.codes & E2M1.max_code).reshape(-1, t.block_size).max(axis=1)
     return {"4": float(np.mean((largest > 0) & (E2M1.values[largest] <= _FOUR)))}

@@ -1,8 +1,8 @@
 """What every kernel of ``golden`` is made of: compilation, threads, and element casts without branches.
 
 The casts keep to integer and FP32 operations that vectorise across a block. They agree bit for bit with
-:func:`golden.formats.encode`, which states the same rule in plain integers; ``tests/golden`` compares both over all
-2**32 inputs.
+:func:`golden.formats.encode`, which states the same rule in plain integers; ``tests/golden`` compares both
+over all 2**32 inputs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -27,11 +28,13 @@ _EXPONENT = 0x7F800000
 _SERIAL_BELOW = 1 << 16  # Elements below which a thread costs more than it gains.
 _CHUNKS_PER_THREAD = 4  # Evens out threads that the machine holds up.
 
-_SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+_SOURCES = hashlib.sha256(
+    b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
 
 
 class _WholePackageCache(FunctionCache):
-    """Numba's disk cache watches a kernel's own file only; this one goes stale with any source of ``golden``."""
+    """Numba's disk cache watches a kernel's own file only; this one goes stale with any file of golden."""
 
     def __init__(self, function: Callable) -> None:
         super().__init__(function)
@@ -44,13 +47,13 @@ def kernel(function: Callable) -> Callable:
     Not Numba's ``parallel=True``, which takes several times longer to compile and keeps inner loops from
     vectorising. No ``fastmath``: the order of FP32 operations is part of the contract.
     """
-    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = _WholePackageCache(function)
     return dispatcher
 
 
-#: Compile a scalar function that kernels call. Division by zero gives infinity, as in FP32 hardware: the check for
-#: it would keep loops from vectorising.
+#: Compile a scalar function that kernels call. Division by zero gives infinity, as in FP32 hardware: the check
+#: for it would keep loops from vectorising.
 lane = njit(error_model="numpy")
 
 
@@ -83,8 +86,8 @@ def cast_constants(fmt: MiniFloat | FixedPoint) -> tuple[int, int, int]:
 
     Returns
     -------
-    FP32 bits of the power of two below which the grid is uniform, fraction bits of the grid, and FP32 bits of the
-    largest finite value.
+    FP32 bits of the power of two below which the grid is uniform, fraction bits of the grid, and FP32 bits of
+    the largest finite value.
     """
     if isinstance(fmt, FixedPoint):
         fraction_width, exponent = fmt.width - 2, fmt.max_exponent
@@ -131,7 +134,7 @@ def _magic(binade, cast):
 
 @lane
 def nearest_code(value, cast):
-    """Magnitude code of the element nearest to ``|value|``, ties to even, saturating. ``cast``: cast_constants."""
+    """Magnitude code nearest to ``|value|``, ties to even, saturating. ``cast``: cast_constants."""
     magnitude = np.int32(min(magnitude_bits(value), np.int32(cast[2])))
     binade = _binade(magnitude, cast)
     magic = _magic(binade, cast)
@@ -150,7 +153,7 @@ def nearest_magnitude(value, cast):
 
 @lane
 def stochastic_code(value, cast, random):
-    """Magnitude code of a neighbour of ``|value|``, the upper one with the probability of its nearness; saturating.
+    """Magnitude code of a neighbour of ``|value|``: the upper with the probability of its nearness; saturating.
 
     ``random`` is uniform in 0 .. 2**24 - 1.
     """
@@ -166,7 +169,7 @@ def stochastic_code(value, cast, random):
 
 @lane
 def random24(seed, index):
-    """24 uniform bits that depend on ``seed`` and ``index`` alone: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
+    """24 uniform bits of ``seed`` and ``index`` alone: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
     z = np.uint64(seed) + np.uint64(index + 1) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

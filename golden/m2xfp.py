@@ -1,8 +1,9 @@
-"""M2XFP: MXFP4 with two bits of metadata for each subgroup of 8, spent on its largest element (Elem-EM, activations)
-or on a multiplier of its scale (Sg-EM, weights).
+"""M2XFP: MXFP4 with two bits of metadata for each subgroup of 8, spent on its largest element (Elem-EM,
+activations) or on a multiplier of its scale (Sg-EM, weights).
 
-Source: arXiv 2601.19213, Algorithm 1; the authors' quantiser. The published RTL differs from the algorithm twice: it
-ranks +v above -v in the search for the largest element, and it appends the metadata instead of biasing it.
+Source: arXiv 2601.19213, Algorithm 1; the authors' quantiser. The published RTL differs from the algorithm
+twice: it ranks +v above -v in the search for the largest element, and it appends the metadata instead of
+biasing it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ SUBGROUP = 8
 _SUBGROUPS = BLOCK_SIZE // SUBGROUP
 _ELEM_EM, _SG_EM = "m2xfp_elem_em", "m2xfp_sg_em"
 _E2M1_CAST, _E2M3_CAST = cast_constants(E2M1), cast_constants(E2M3)
+_E2M3_SIGN = E2M3.magnitude_width
 _E2M1_SIGN, _E2M1_MASK = E2M1.magnitude_width, (1 << E2M1.magnitude_width) - 1
 _RULE = exponent_rule("floor", E2M1)
 _LEAST_MAXIMUM = np.float32(1e-8)
@@ -34,11 +36,11 @@ def _block_exponent(maxima):
 def _top1(codes, first):
     """Index of the subgroup's largest magnitude code, the lowest of equals."""
     # One maximum over codes with the index, counted down, below them: no branch to mispredict.
-    best = np.int32(0)
+    best = np.uint8(0)
     for i in range(SUBGROUP):
-        key = np.int32(np.int32(codes[first + i] & _E2M1_MASK) * np.int32(SUBGROUP)) | np.int32(SUBGROUP - 1 - i)
-        best = np.int32(max(best, np.int32(key)))
-    return first + SUBGROUP - 1 - (best & (SUBGROUP - 1))
+        key = np.uint8(np.uint8(codes[first + i] << 3) & np.uint8(_E2M1_MASK << 3))
+        best = np.uint8(max(best, np.uint8(key | np.uint8(SUBGROUP - 1 - i))))
+    return first + SUBGROUP - 1 - np.int64(best & np.uint8(SUBGROUP - 1))
 
 
 @kernel
@@ -59,14 +61,15 @@ def _quantize_elem_em(start, stop, x, maxima, codes, scales, metadata):
 def _decode_elem_em(start, stop, codes, scales, metadata, elements, fine_elements, values, result):
     for block in range(start, stop):
         scale = values[scales[block]]
+        row = codes[block]
         for i in range(BLOCK_SIZE):
-            result[block, i] = elements[codes[block, i] & 15] * scale
+            result[block, i] = elements[row[i] & 15] * scale
         for group in range(_SUBGROUPS):
-            top = _top1(codes[block], group * SUBGROUP)
-            code = codes[block, top]
-            fine = max(np.int64(code & _E2M1_MASK) * 4 + np.int64(metadata[block, group] & 3) - 1, 0)
-            value = fine_elements[fine] * scale
-            result[block, top] = -value if (code >> _E2M1_SIGN) & 1 else value
+            top = _top1(row, group * SUBGROUP)
+            code = row[top]
+            fine = max(int(code & _E2M1_MASK) * 4 + int(metadata[block, group] & 3) - 1, 0)
+            sign = int(code >> _E2M1_SIGN) & 1
+            result[block, top] = fine_elements[fine | (sign << _E2M3_SIGN)] * scale
 
 
 @lane
@@ -75,23 +78,22 @@ def _multiplier(k):
 
 
 @lane
-def _mean_squared_error(x, scale):
-    total = np.float32(0)
-    for i in range(SUBGROUP):
-        difference = abs(x[i]) - nearest_magnitude(x[i] / scale, _E2M1_CAST) * scale
-        total += difference * difference
-    return total / np.float32(SUBGROUP)
-
-
-@lane
-def _best_multipliers(x, exponent, multipliers):
+def _best_multipliers(x, exponent, multipliers, squares):
     """Fill in the multiplier of each subgroup, the first of least error; mean error over the block."""
+    for k in range(_MULTIPLIERS):
+        scale = power_of_two(exponent) * _multiplier(k)
+        errors = squares[k]
+        for i in range(BLOCK_SIZE):
+            difference = abs(x[i]) - nearest_magnitude(x[i] / scale, _E2M1_CAST) * scale
+            errors[i] = difference * difference
     total = np.float32(0)
     for group in range(_SUBGROUPS):
         least = np.float32(np.inf)
         for k in range(_MULTIPLIERS):
-            part = x[group * SUBGROUP : (group + 1) * SUBGROUP]
-            error = _mean_squared_error(part, power_of_two(exponent) * _multiplier(k))
+            error = np.float32(0)
+            for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
+                error += squares[k, i]
+            error /= np.float32(SUBGROUP)
             if error < least:
                 least, multipliers[group] = error, k
         total += least
@@ -101,12 +103,13 @@ def _best_multipliers(x, exponent, multipliers):
 @kernel
 def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
     multipliers = np.empty(_SUBGROUPS, np.uint8)
+    squares = np.empty((_MULTIPLIERS, BLOCK_SIZE), np.float32)
     for block in range(start, stop):
         unshifted = _block_exponent(maxima[block])
         least = np.float32(np.inf)
         exponent = unshifted
         for shift in _SHIFTS:
-            error = _best_multipliers(x[block], unshifted + shift, multipliers)
+            error = _best_multipliers(x[block], unshifted + shift, multipliers, squares)
             if error < least:
                 least, exponent = error, unshifted + shift
                 metadata[block] = multipliers
@@ -115,7 +118,9 @@ def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
             scale = power_of_two(exponent) * _multiplier(metadata[block, group])
             for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
                 v = x[block, i] / scale
-                codes[block, i] = np.uint8(nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN)))
+                codes[block, i] = np.uint8(
+                    nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN))
+                )
 
 
 @kernel
@@ -135,7 +140,11 @@ def _quantize(x: np.ndarray, maxima: np.ndarray, name: str) -> BlockTensor:
     spread(target, len(blocks), x.size, blocks, maxima.reshape(len(blocks), -1), codes, scales, metadata)
     rows, k = x.shape
     return BlockTensor(
-        name, x.shape, ((E2M1.name, k),), codes.reshape(rows, k), scales.reshape(rows, -1),
+        name,
+        x.shape,
+        ((E2M1.name, k),),
+        codes.reshape(rows, k),
+        scales.reshape(rows, -1),
         metadata=metadata.reshape(rows, -1),
     )
 
@@ -151,14 +160,15 @@ def quantize_elem_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
     Returns
     -------
-    BlockTensor whose ``metadata`` m makes the magnitude of the largest element, the lowest of equals, the E2M3 code
-    ``4 * code + m - 1``.
+    BlockTensor whose ``metadata`` m makes the magnitude of the largest element, the lowest of equals, the
+    E2M3 code ``4 * code + m - 1``.
     """
     return _quantize(x, maxima, _ELEM_EM)
 
 
 def quantize_sg_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
-    """Quantise with a multiplier for each subgroup and a shift of the block's exponent, by least squared error.
+    """Quantise with a multiplier for each subgroup and a shift of the block's exponent, by least squared
+    error.
 
     Parameters as for :func:`quantize_elem_em`.
 
@@ -183,8 +193,17 @@ def _dequantize(t: BlockTensor, decode, *elements: np.ndarray) -> np.ndarray:
     assert t.metadata is not None
     result = np.empty(t.codes.shape, np.float32)
     codes = t.codes.reshape(-1, BLOCK_SIZE)
-    spread(decode, len(codes), codes.size, codes, t.scales.reshape(-1), t.metadata.reshape(-1, _SUBGROUPS), *elements,
-           E8M0.values, result.reshape(codes.shape))
+    spread(
+        decode,
+        len(codes),
+        codes.size,
+        codes,
+        t.scales.reshape(-1),
+        t.metadata.reshape(-1, _SUBGROUPS),
+        *elements,
+        E8M0.values,
+        result.reshape(codes.shape),
+    )
     return result
 
 

@@ -1,7 +1,8 @@
-"""MBS: macro-blocks of 128 are multiplied by a factor in [1, 2) and then quantised with OAS; values are divided by it.
+"""MBS: macro-blocks of 128 are multiplied by a factor in [1, 2) and then quantised with OAS; values are
+divided by it.
 
-Source: arXiv 2603.08713. The factor places the macro-block within the binade that an E8M0 scale cannot resolve. The
-paper's default, MBS-H, is dynamic for weights and static for activations.
+Source: arXiv 2603.08713. The factor places the macro-block within the binade that an E8M0 scale cannot
+resolve. The paper's default, MBS-H, is dynamic for weights and static for activations.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .formats import E2M1, E8M0
-from .kernels import as_bits, as_float, cast_constants, kernel, lane, nearest_magnitude, spread
+from .kernels import as_bits, cast_constants, kernel, lane, nearest_magnitude, spread
 from .mx import encode_block, largest_of, power_of_two, shared_exponent
 from .oas import BLOCK_SIZE, RULE, ZERO_SCALE
 from .tensor import BlockTensor, System
@@ -108,7 +109,11 @@ def _quantize_macro_blocks(x: np.ndarray, maxima: np.ndarray, name: str) -> Bloc
     spread(_quantize, len(macro), x.size, macro, maxima, name == _DYNAMIC, codes, scales, factors)
     rows, k = x.shape
     return BlockTensor(
-        name, x.shape, ((E2M1.name, k),), codes.reshape(rows, k), scales.reshape(rows, -1),
+        name,
+        x.shape,
+        ((E2M1.name, k),),
+        codes.reshape(rows, k),
+        scales.reshape(rows, -1),
         factors=factors.reshape(rows, -1),
     )
 
@@ -130,7 +135,8 @@ def quantize_static(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
 
 def quantize_dynamic(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
-    """Quantise with that of the factors 1, 17/16, ... 31/16 that has the least squared error over the macro-block.
+    """Quantise with that of the factors 1, 17/16, ... 31/16 that has the least squared error over the
+    macro-block.
 
     Parameters and result as for :func:`quantize_static`.
     """
@@ -142,8 +148,17 @@ def dequantize(t: BlockTensor) -> np.ndarray:
     assert t.factors is not None
     result = np.empty(t.codes.shape, np.float32)
     codes = t.codes.reshape(-1, MACRO_BLOCK)
-    spread(_decode, len(codes), codes.size, codes, t.scales.reshape(len(codes), -1), t.factors.reshape(-1),
-           E2M1.values, E8M0.values, result.reshape(codes.shape))
+    spread(
+        _decode,
+        len(codes),
+        codes.size,
+        codes,
+        t.scales.reshape(len(codes), -1),
+        t.factors.reshape(-1),
+        E2M1.values,
+        E8M0.values,
+        result.reshape(codes.shape),
+    )
     return result
 
 

@@ -1,4 +1,5 @@
-"""MicroMix: channels in MXFP4 (E2M1), MXFP6 (E3M2) or MXFP8 (E4M3), assigned by calibration and laid side by side.
+"""MicroMix: channels in MXFP4 (E2M1), MXFP6 (E3M2) or MXFP8 (E4M3), assigned by calibration and laid side by
+side.
 
 Sources: arXiv 2508.02343 and its public code.
 """
@@ -39,14 +40,16 @@ class Assignment:
         if not np.array_equal(np.sort(self.permutation), np.arange(k)):
             raise ValueError(f"permutation must hold every channel 0 to {k - 1} once")
         if sum(self.lengths) != k or any(n < 0 or n % BLOCK_SIZE for n in self.lengths):
-            raise ValueError(f"lengths must be multiples of {BLOCK_SIZE} that add up to {k}, got {self.lengths}")
+            raise ValueError(
+                f"lengths must be multiples of {BLOCK_SIZE} that add up to {k}, got {self.lengths}"
+            )
 
 
 def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignment:
     """Assign channels from calibration activations.
 
-    An element can be FP4 (FP6) if its step there is not above FP8's step at the largest element of its row; the
-    share of elements sets the number of channels, and channels go in the order of their mean magnitude.
+    An element can be FP4 (FP6) if its step there is not above FP8's step at the largest element of its row;
+    the share of elements sets the number of channels, and channels go in the order of their mean magnitude.
 
     Parameters
     ----------
@@ -64,19 +67,23 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
         For another number of axes, or K not a multiple of 32.
     """
     if activations.ndim not in (2, 3) or activations.size == 0:
-        raise ValueError(f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}")
+        raise ValueError(
+            f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}"
+        )
     k = activations.shape[-1]
     if k % BLOCK_SIZE:
         raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
-    thresholds = [multiplier * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))]
+    thresholds = [
+        multiplier * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))
+    ]
     order = np.zeros(k)
-    fits = [0, 0]
+    fits: list[int] = [0, 0]
     for sample in activations.reshape(-1, *activations.shape[-2:]):
         magnitudes = np.abs(sample)
         order = np.maximum(order, magnitudes.mean(axis=0, dtype=np.float64))
         largest = magnitudes.max(axis=1, keepdims=True).astype(np.float64)
         for i, threshold in enumerate(thresholds):
-            fits[i] += np.count_nonzero(magnitudes <= largest * threshold)
+            fits[i] += int(np.count_nonzero(magnitudes <= largest * threshold))
     fp4, fp6_or_less = fits[0], max(fits)
     fp8_channels = min(_granules(activations.size - fp6_or_less, activations.size, k), k)
     fp6_channels = min(_granules(fp6_or_less - fp4, activations.size, k), k - fp8_channels)
@@ -165,8 +172,20 @@ def quantize(
         raise ValueError(f"assignment is for K = {assignment.permutation.size}, got K = {k}")
     codes, scales = np.empty((rows, k), np.uint8), np.empty((rows, k // BLOCK_SIZE), np.uint8)
     for fmt, first, channels in _segments(assignment):
-        spread(_quantize, rows, x.size, x, channels, first, exponent_rule("rceil", fmt), cast_constants(fmt),
-               fmt.magnitude_width, via_bf16, codes, scales)
+        spread(
+            _quantize,
+            rows,
+            x.size,
+            x,
+            channels,
+            first,
+            exponent_rule("rceil", fmt),
+            cast_constants(fmt),
+            fmt.magnitude_width,
+            via_bf16,
+            codes,
+            scales,
+        )
     return BlockTensor(
         "micromix",
         x.shape,
@@ -182,7 +201,18 @@ def dequantize(t: BlockTensor) -> np.ndarray:
     """FP32 values, [rows, K], channels in their original order."""
     result = np.empty(t.codes.shape, np.float32)
     for fmt, first, channels in _segments(assignment_of(t)):
-        spread(_decode, len(result), result.size, t.codes, t.scales, channels, first, fmt.values, E8M0.values, result)
+        spread(
+            _decode,
+            len(result),
+            result.size,
+            t.codes,
+            t.scales,
+            channels,
+            first,
+            fmt.values,
+            E8M0.values,
+            result,
+        )
     return result
 
 

@@ -1,7 +1,8 @@
-"""MixFP4: NVFP4's scales, and for each block a choice of E2M1 or E1M2, stored in the top bit of its scale byte.
+"""MixFP4: NVFP4's scales, and for each block a choice of E2M1 or E1M2, stored in the top bit of its scale
+byte.
 
-Source: arXiv 2605.31035, Algorithm 1. The paper leaves the polarity of the type bit open; the default, 0 for E2M1,
-makes every NVFP4 tensor a valid MixFP4 tensor. E1M2 code n stands for the integer n.
+Source: arXiv 2605.31035, Algorithm 1. The paper leaves the polarity of the type bit open; the default, 0 for
+E2M1, makes every NVFP4 tensor a valid MixFP4 tensor. E1M2 code n stands for the integer n.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .nvfp4 import (
     parts_of,
     reciprocal,
     scale_codes,
+    tensor_amax,
 )
 from .tensor import BlockTensor, System, one_of
 
@@ -50,6 +52,8 @@ def decode_operands(
         E2M1 or E1M2 codes.
     scale_codes : uint8 [n]
         Scale bytes with the type bit on top.
+    amax : float, optional
+        As for :func:`golden.nvfp4.quantize`.
     polarity : {0, 1}
         Type bit of E2M1 blocks.
 
@@ -107,7 +111,9 @@ def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polar
                 encode_part(x[block, part, 0], inverse1, _E1M2_CAST, codes[block, part, 0])
 
 
-def quantize(x: np.ndarray, maxima: np.ndarray, *, polarity: int = 0, block_size: int = 16) -> BlockTensor:
+def quantize(
+    x: np.ndarray, maxima: np.ndarray, *, amax: float | None = None, polarity: int = 0, block_size: int = 16
+) -> BlockTensor:
     """Quantise to MixFP4: the type of lower squared error, a tie taking E1M2.
 
     Parameters
@@ -115,6 +121,8 @@ def quantize(x: np.ndarray, maxima: np.ndarray, *, polarity: int = 0, block_size
     x : float32 [rows, K], C-contiguous, finite
     maxima : float32 [rows, K / 16]
         Largest magnitude of every 16 elements.
+    amax : float, optional
+        As for :func:`golden.nvfp4.quantize`.
     polarity : {0, 1}
         Type bit of E2M1 blocks. A block whose scale is zero has byte 0x00 under either.
     block_size : int
@@ -126,15 +134,17 @@ def quantize(x: np.ndarray, maxima: np.ndarray, *, polarity: int = 0, block_size
     """
     one_of("polarity", polarity, (0, 1))
     parts, block_maxima = parts_of(x, maxima, block_size)
-    amax = maxima.max()
+    amax32 = tensor_amax(amax, maxima)
     codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
-    if amax > 0:
-        encode, decode = encode_factors(amax, FULL_SCALE)
+    if amax32 > 0:
+        encode, decode = encode_factors(amax32, FULL_SCALE)
         candidates = [scale_codes(block_maxima, largest, encode) for largest in (E2M1_MAX, _E1M2_MAX)]
-        factors = decode, *decode_factors(amax, FULL_SCALE)
-        spread(_choose, len(parts), x.size, parts, *candidates, *factors, polarity, SCALE_VALUES, codes, scales)
-    options = {"polarity": polarity, "block_size": block_size}
-    return block_tensor("mixfp4", x, codes, scales, amax, FULL_SCALE, options)
+        factors = decode, *decode_factors(amax32, FULL_SCALE)
+        spread(
+            _choose, len(parts), x.size, parts, *candidates, *factors, polarity, SCALE_VALUES, codes, scales
+        )
+    options = {"amax": amax, "polarity": polarity, "block_size": block_size}
+    return block_tensor("mixfp4", x, codes, scales, amax32, FULL_SCALE, options)
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:

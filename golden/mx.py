@@ -1,7 +1,7 @@
 """OCP MX: MXFP4, MXFP6, MXFP8 and MXINT8. Blocks of 32 with an E8M0 scale.
 
-Sources: OCP Microscaling Formats (MX) v1.0, section 6.3; microxcaling, with which the default agrees in every bit;
-torchao for the names of the other scale rules.
+Sources: OCP Microscaling Formats (MX) v1.0, section 6.3; microxcaling, with which the default agrees in every
+bit; torchao for the names of the other scale rules.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FP64_FRACTION = 52
 def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, int, int]:
     """A rule that makes the shared exponent of a block from its largest magnitude.
 
-    Every rule is ``floor(log2(bmax / divisor + carry)) - emax``, where ``carry`` is added to the fraction and moves
-    on into the exponent.
+    Every rule is ``floor(log2(bmax / divisor + carry)) - emax``, where ``carry`` is added to the fraction and
+    moves on into the exponent.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def largest_of(maxima):
 
 @lane
 def shared_exponent(largest, rule):
-    """Unbiased shared exponent, -127 to 127, of a block with this largest magnitude. ``rule``: exponent_rule."""
+    """Unbiased shared exponent, -127 to 127, for a block's largest magnitude. ``rule``: exponent_rule."""
     # FP64 has no subnormals here, whatever the FP32 input.
     bits = np.float64(largest / rule[0]).view(np.int64) + rule[1]
     return min(max((bits >> FP64_FRACTION) - 1023 - rule[2], -127), 127)
@@ -144,7 +144,8 @@ def quantize_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes [rows, K] and scale bytes [rows, K / block_size], uint8, of float32 [rows, K].
 
-    ``maxima``: largest magnitude of every 16 elements; ``rule``: :func:`exponent_rule`; ``zero_scale``: scale byte of a block of zeros.
+    ``maxima``: largest magnitude of every 16 elements; ``rule``: :func:`exponent_rule`; ``zero_scale``: scale
+    byte of a block of zeros.
     """
     blocks, maxima = x.reshape(-1, block_size), maxima.reshape(-1, block_size // LANES)
     codes, scales = np.empty(blocks.shape, np.uint8), np.empty(len(blocks), np.uint8)
@@ -157,11 +158,19 @@ def quantize_blocks(
 
 
 def dequantize_blocks(codes: np.ndarray, scales: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
-    """FP32 values, [rows, K], of codes [rows, K] and scale bytes [rows, blocks]. A NaN scale makes NaN of its block."""
+    """FP32 values of codes [rows, K] and scale bytes [rows, blocks]. A NaN scale makes NaN of its block."""
     result = np.empty(codes.shape, np.float32)
     blocks = codes.reshape(scales.size, -1)
-    spread(_decode, len(blocks), codes.size, blocks, scales.reshape(-1), fmt.values, E8M0.values,
-           result.reshape(blocks.shape))
+    spread(
+        _decode,
+        len(blocks),
+        codes.size,
+        blocks,
+        scales.reshape(-1),
+        fmt.values,
+        E8M0.values,
+        result.reshape(blocks.shape),
+    )
     return result
 
 
@@ -186,8 +195,8 @@ def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
         block_size : int
             Elements that share a scale.
         stochastic_seed : int, optional
-            Round elements to a neighbour with the probability of its nearness. The outcome depends on the seed and
-            an element's position alone.
+            Round elements to a neighbour with the probability of its nearness. The outcome depends on the
+            seed and an element's position alone.
 
         Returns
         -------
@@ -205,14 +214,12 @@ def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
     return System(name, BLOCK_SIZE, quantize, dequantize)
 
 
-SYSTEMS = [
-    _system(name, fmt)
-    for name, fmt in {
-        "mxfp4": E2M1,
-        "mxfp6_e2m3": E2M3,
-        "mxfp6_e3m2": E3M2,
-        "mxfp8_e4m3": E4M3,
-        "mxfp8_e5m2": E5M2,
-        "mxint8": INT8,
-    }.items()
-]
+_ELEMENTS: dict[str, MiniFloat | FixedPoint] = {
+    "mxfp4": E2M1,
+    "mxfp6_e2m3": E2M3,
+    "mxfp6_e3m2": E3M2,
+    "mxfp8_e4m3": E4M3,
+    "mxfp8_e5m2": E5M2,
+    "mxint8": INT8,
+}
+SYSTEMS = [_system(name, fmt) for name, fmt in _ELEMENTS.items()]

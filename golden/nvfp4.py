@@ -32,6 +32,7 @@ E2M1_CAST = cast_constants(E2M1)
 E2M1_SIGN = E2M1.magnitude_width
 _SCALE_CAST = cast_constants(UE4M3)
 _SCALE_MAX = UE4M3.max_code
+ONE = np.float32(1)
 E2M1_MAX = np.float32(E2M1.max_finite)
 ELEMENTS = np.stack([E2M1.values, E2M1.values])
 
@@ -39,8 +40,8 @@ ELEMENTS = np.stack([E2M1.values, E2M1.values])
 def encode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32, np.float32]:
     """``full_scale / amax`` and its FP32 reciprocal.
 
-    Where the quotient overflows (``amax`` below 8e-36), which the recipe leaves open, the largest finite value
-    stands for it: zeros stay zeros instead of becoming NaN.
+    Where the quotient overflows (``amax`` below 8e-36), which the recipe leaves open, the largest finite
+    value stands for it: zeros stay zeros instead of becoming NaN.
     """
     with np.errstate(over="ignore"):
         factor = np.minimum(full_scale / amax, FLOAT32_MAX)
@@ -93,6 +94,18 @@ def decode_operands(codes: np.ndarray, scale_codes: np.ndarray) -> tuple[np.ndar
     """
     scale = scale_codes & np.uint8(SCALE_MASK)
     return _OPERANDS[checked_codes(codes, E2M1)], scale, scale == UE4M3.nan_code
+
+
+def tensor_amax(amax: float | None, maxima: np.ndarray) -> np.float32:
+    """The magnitude that the tensor scale is made for; ValueError if ``amax`` is negative or not finite in
+    FP32."""
+    if amax is None:
+        return maxima.max()
+    with np.errstate(over="ignore"):
+        amax32 = np.float32(amax)
+    if not 0 <= amax32 < np.inf:
+        raise ValueError(f"amax must be finite in FP32 and not negative, got {amax}")
+    return amax32
 
 
 @lane
@@ -161,8 +174,8 @@ def parts_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``x``, [rows, K], as [bands, parts, columns, LANES]: the block ``[band, :, column]`` shares a scale.
 
-    Its parts are neighbours in a row (one column), or the rows of a tile. ``maxima`` become those of the blocks,
-    [bands, columns].
+    Its parts are neighbours in a row (one column), or the rows of a tile. ``maxima`` become those of the
+    blocks, [bands, columns].
 
     Raises
     ------
@@ -183,10 +196,11 @@ def scale_codes(
     maxima: np.ndarray,
     element_max: np.float32,
     encode: np.float32,
-    stretch: np.float32 = np.float32(1),
+    stretch: np.float32 = ONE,
     round_up: bool = False,
 ) -> np.ndarray:
-    """UE4M3 codes, uint8, of ``(maxima / element_max) * encode * stretch`` for blocks, float32 [bands, columns]."""
+    """UE4M3 codes, uint8, of ``(maxima / element_max) * encode * stretch`` for blocks, float32 [bands,
+    columns]."""
     scales = np.empty(maxima.shape, np.uint8)
     constants = element_max, encode, stretch, round_up, SCALE_VALUES
     spread(_scale_codes, scales.size, scales.size, maxima.reshape(-1), *constants, scales.reshape(-1))
@@ -202,7 +216,8 @@ def block_tensor(
     full_scale: np.float32,
     options: dict[str, Any],
 ) -> BlockTensor:
-    """A tensor of NVFP4's layout from codes and scales of parts, [bands, parts, columns, LANES] without the last."""
+    """A tensor of NVFP4's layout from codes and scales of parts, [bands, parts, columns, LANES] without the
+    last."""
     rows, k = x.shape
     parts_of_a_block = options["block_size"] // LANES
     return BlockTensor(
@@ -221,6 +236,7 @@ def quantize(
     x: np.ndarray,
     maxima: np.ndarray,
     *,
+    amax: float | None = None,
     scale_rounding: str = "rne",
     block_size: int = 16,
     block_2d: bool = False,
@@ -233,6 +249,9 @@ def quantize(
     x : float32 [rows, K], C-contiguous, finite
     maxima : float32 [rows, K / 16]
         Largest magnitude of every 16 elements.
+    amax : float, optional
+        Magnitude that the tensor scale is made for, where it is known beforehand; larger elements saturate.
+        By default the largest of ``x``.
     scale_rounding : {"rne", "up"}
         "up" rounds block scales up, so that no element saturates.
     block_size : int
@@ -241,8 +260,8 @@ def quantize(
         Choose scales for tiles of 16 x 16, as NVIDIA's training recipe does for weights. Every row of a tile
         stores the scale: the layout stays that of NVFP4.
     stochastic_seed : int, optional
-        Round elements to a neighbour with the probability of its nearness. The outcome depends on the seed and an
-        element's position alone.
+        Round elements to a neighbour with the probability of its nearness. The outcome depends on the seed
+        and an element's position alone.
 
     Returns
     -------
@@ -250,10 +269,10 @@ def quantize(
     """
     round_up = one_of("scale_rounding", scale_rounding, ("rne", "up")) == "up"
     parts, block_maxima = parts_of(x, maxima, block_size, block_2d)
-    amax = maxima.max()
+    amax32 = tensor_amax(amax, maxima)
     codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
-    if amax > 0:
-        encode, decode = encode_factors(amax, FULL_SCALE)
+    if amax32 > 0:
+        encode, decode = encode_factors(amax32, FULL_SCALE)
         scales[:] = scale_codes(block_maxima, E2M1_MAX, encode, round_up=round_up)[:, None]
         arrays = SCALE_VALUES, scales.reshape(-1), codes.reshape(-1, LANES)
         flat = parts.reshape(-1, LANES)
@@ -262,12 +281,13 @@ def quantize(
         else:
             spread(_encode_stochastic, len(flat), x.size, flat, decode, np.uint64(stochastic_seed), *arrays)
     options = {
+        "amax": amax,
         "scale_rounding": scale_rounding,
         "block_size": block_size,
         "block_2d": block_2d,
         "stochastic_seed": stochastic_seed,
     }
-    return block_tensor("nvfp4", x, codes, scales, amax, FULL_SCALE, options)
+    return block_tensor("nvfp4", x, codes, scales, amax32, FULL_SCALE, options)
 
 
 def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_scale: np.float32) -> np.ndarray:
@@ -281,8 +301,18 @@ def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_sca
         factors = (np.float32(1) if t.tensor_scale is None else t.tensor_scale, np.float32(1))
     result = np.empty(t.codes.shape, np.float32)
     codes = t.codes.reshape(-1, t.block_size)
-    spread(_decode, len(codes), codes.size, codes, t.scales.reshape(-1), np.int64(type_flip), elements,
-           SCALE_VALUES, *factors, result.reshape(codes.shape))
+    spread(
+        _decode,
+        len(codes),
+        codes.size,
+        codes,
+        t.scales.reshape(-1),
+        np.int64(type_flip),
+        elements,
+        SCALE_VALUES,
+        *factors,
+        result.reshape(codes.shape),
+    )
     return result
 
 

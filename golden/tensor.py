@@ -28,8 +28,9 @@ class System:
     multiple : int
         What K, the last axis, must be a multiple of; a ``block_size`` option overrides it.
     quantize : callable
-        ``(x, maxima, **options) -> BlockTensor``: x float32 [rows, K], C-contiguous and finite; maxima float32
-        [rows, K / 16], the largest magnitude of every 16 elements; the options keyword-only and with defaults.
+        ``(x, maxima, **options) -> BlockTensor``: x float32 [rows, K], C-contiguous and finite; maxima
+        float32 [rows, K / 16], the largest magnitude of every 16 elements; the options keyword-only and with
+        defaults.
     dequantize : callable
         ``(t with two-dimensional arrays) -> float32 [rows, K]``.
     choices : callable, optional
@@ -64,8 +65,8 @@ class BlockTensor:
     tensor_scale : float32, optional
         What every decoded value is multiplied by.
     tensor_amax : float32, optional
-        The largest magnitude that ``tensor_scale`` was made from. Where it is known, decoding follows the order of
-        the contract, ``code * scale * amax / full_scale``; a foreign tensor without it is decoded as
+        The largest magnitude that ``tensor_scale`` was made from. Where it is known, decoding follows the
+        order of the contract, ``code * scale * amax / full_scale``; a foreign tensor without it is decoded as
         ``code * scale * tensor_scale``, which may differ in the last bit.
     metadata : uint8 [..., K / 8], optional
         M2XFP: two bits of each subgroup.
@@ -95,7 +96,9 @@ class BlockTensor:
         if sum(length for _, length in self.segments) != self.codes.shape[-1]:
             raise ValueError(f"segments {self.segments} do not add up to K = {self.codes.shape[-1]} of codes")
         if self.codes.shape[-1] % self.scales.shape[-1] or self.codes.shape[:-1] != self.scales.shape[:-1]:
-            raise ValueError(f"scales of shape {self.scales.shape} do not fit codes of shape {self.codes.shape}")
+            raise ValueError(
+                f"scales of shape {self.scales.shape} do not fit codes of shape {self.codes.shape}"
+            )
 
     @property
     def block_size(self) -> int:
@@ -104,8 +107,7 @@ class BlockTensor:
 
     @property
     def bits_per_element(self) -> float:
-        """Stored bits per element, padding not counted. A tensor scale and a permutation are left out: they are
-        one per tensor."""
+        """Stored bits per element. A tensor scale and a permutation are left out: they are one per tensor."""
         width = sum(FORMATS[name].width * length for name, length in self.segments) / self.codes.shape[-1]
         bits = width + 8 * self.scales.size / self.codes.size
         if self.metadata is not None:
@@ -129,11 +131,17 @@ class BlockTensor:
 
         Returns
         -------
-        dict of arrays: ``header`` (JSON text: format, shape, segments, options), ``codes`` (uint8, rows of a little
-        endian bit stream: two FP4 codes a byte with the low nibble first, four FP6 codes in three bytes; segments
-        one after the other), ``metadata`` (four a byte) and the other arrays of the tensor as they are.
+        dict of arrays: ``header`` (JSON text: format, shape, segments, options), ``codes`` (uint8, rows of a
+        little endian bit stream: two FP4 codes a byte with the low nibble first, four FP6 codes in three
+        bytes; segments one after the other), ``metadata`` (four a byte) and the other arrays of the tensor as
+        they are.
         """
-        header = {"format": self.format, "shape": self.shape, "segments": self.segments, "options": self.options}
+        header = {
+            "format": self.format,
+            "shape": self.shape,
+            "segments": self.segments,
+            "options": self.options,
+        }
         packed = {"header": np.array(json.dumps(header))}
         for name in _ARRAYS:
             if getattr(self, name) is not None:
@@ -141,7 +149,9 @@ class BlockTensor:
         ends = np.cumsum([length for _, length in self.segments])[:-1]
         parts = np.split(self.codes, ends, axis=-1)
         widths = [FORMATS[name].width for name, _ in self.segments]
-        packed["codes"] = np.concatenate([pack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1)
+        packed["codes"] = np.concatenate(
+            [pack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1
+        )
         if self.metadata is not None:
             packed["metadata"] = pack_bits(self.metadata, _METADATA_WIDTH)
         return packed
@@ -163,7 +173,9 @@ class BlockTensor:
         segments = tuple((name, length) for name, length in header["segments"])
         bits = [FORMATS[name].width * length for name, length in segments]
         if sum(bits) != 8 * arrays["codes"].shape[-1]:
-            raise ValueError(f"codes have {arrays['codes'].shape[-1]} bytes a row, segments {segments} need {sum(bits) / 8}")
+            raise ValueError(
+                f"segments {segments} need {sum(bits) // 8} bytes a row, got {arrays['codes'].shape[-1]}"
+            )
         parts = np.split(arrays["codes"], np.cumsum(bits)[:-1] // 8, axis=-1)
         widths = [FORMATS[name].width for name, _ in segments]
         codes = np.concatenate([unpack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1)
@@ -220,7 +232,9 @@ def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
         raise ValueError(f"{codes.shape[-1]} codes of {width} bits are not whole groups of {group} bits")
     if width == 8:
         return codes
-    word = sum(codes[..., i :: group // width].astype(np.uint32) << (width * i) for i in range(group // width))
+    word = sum(
+        codes[..., i :: group // width].astype(np.uint32) << (width * i) for i in range(group // width)
+    )
     packed = np.stack([(word >> (8 * i)) & 0xFF for i in range(group // 8)], axis=-1)
     return packed.astype(np.uint8).reshape(*codes.shape[:-1], -1)
 
