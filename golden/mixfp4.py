@@ -37,8 +37,8 @@ E1M2_INTEGERS = replace(E1M2, name="e1m2_integers", bias=E1M2.bias - 1)
 _E1M2_CAST = cast_constants(E1M2_INTEGERS)
 _E1M2_MAX = np.float32(E1M2_INTEGERS.max_finite)
 # By type bit under polarity 0.
-_ELEMENTS = np.stack([E2M1.values, E1M2_INTEGERS.values])
-_OPERANDS = np.stack([operand_table(values, E2M2) for values in _ELEMENTS])
+ELEMENTS = np.stack([E2M1.values, E1M2_INTEGERS.values])
+_OPERANDS = np.stack([operand_table(values, E2M2) for values in ELEMENTS])
 
 
 def decode_operands(
@@ -149,7 +149,7 @@ def quantize(
 
 def dequantize(t: BlockTensor) -> np.ndarray:
     """FP32 values, [rows, K]: ``code * scale * amax / 2688``, left to right."""
-    return decode_tensor(t, _ELEMENTS, t.options.get("polarity", 0), FULL_SCALE)
+    return decode_tensor(t, ELEMENTS, t.options.get("polarity", 0), FULL_SCALE)
 
 
 def choices(t: BlockTensor) -> dict[str, float]:
