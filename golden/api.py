@@ -82,7 +82,8 @@ def dequantize(t: BlockTensor) -> np.ndarray:
 
     Returns
     -------
-    float32 array of shape ``t.shape``, C-contiguous. NaN where a block scale is NaN.
+    float32 array of shape ``t.shape``, C-contiguous. NaN where a block scale is NaN; infinity where a value
+    is beyond FP32, which rounding up can bring about for inputs above 2**127.
 
     Raises
     ------

@@ -52,8 +52,8 @@ def kernel(function: Callable) -> Callable:
     return dispatcher
 
 
-#: Compile a scalar function that kernels call. Division by zero gives infinity, as in FP32 hardware: the check
-#: for it would keep loops from vectorising.
+#: Compile a scalar function that kernels call. Division by zero gives infinity, as in FP32 hardware: the
+#: check for it would keep loops from vectorising.
 lane = njit(error_model="numpy")
 
 
@@ -153,7 +153,8 @@ def nearest_magnitude(value, cast):
 
 @lane
 def stochastic_code(value, cast, random):
-    """Magnitude code of a neighbour of ``|value|``: the upper with the probability of its nearness; saturating.
+    """Magnitude code of a neighbour of ``|value|``: the upper with the probability of its nearness;
+    saturating.
 
     ``random`` is uniform in 0 .. 2**24 - 1.
     """

@@ -1,9 +1,9 @@
 """The golden models against vectors that other people's implementations made.
 
-A vector file is an .npz: ``x/{distribution}`` holds FP32 inputs, ``amax/{distribution}`` the largest magnitude of the
-tensor that they were cut from (that of the input if the key is missing), and the other keys what
-``tests/data/README.md`` says. Raw bits are compared; a difference is counted as explained only where it is shown to
-be one that the two rules are known to have.
+A vector file is an .npz: ``x/{distribution}`` holds FP32 inputs, ``amax/{distribution}`` the largest
+magnitude of the tensor that they were cut from (that of the input if the key is missing), and the other keys
+what ``tests/data/README.md`` says. Raw bits are compared; a difference is counted as explained only where it
+is shown to be one that the two rules are known to have.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 import golden
 from golden import mixfp4
 from golden.formats import E2M1, E8M0, FORMATS, decode, encode
-
-from .errors import InputError
+from hwsim.errors import InputError
 
 SLICE = Path(__file__).parent.parent / "tests" / "data" / "conformance.npz"
 
@@ -43,7 +42,8 @@ NO_TYPE = "zero block: byte 0x00 stores no type; the source names E1M2, which wi
 
 @dataclass(frozen=True)
 class Comparison:
-    """One array of a vector file against the golden model. ``explained`` counts mismatches shown to be ``why``."""
+    """One array of a vector file against the golden model. ``explained`` counts mismatches shown to be
+    ``why``."""
 
     source: str
     format: str

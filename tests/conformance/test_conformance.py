@@ -1,0 +1,65 @@
+"""The golden models reproduce what public implementations make of the same inputs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import golden
+from hwsim.conformance import NO_TYPE, SLICE, SUM_ORDER, TIES_UP, compare
+from hwsim.errors import InputError
+
+WHOLE = Path(__file__).parents[2].parent / "shared" / "vectors" / "conformance_seed11.npz"
+VECTORS = WHOLE if WHOLE.exists() else SLICE
+
+
+@pytest.mark.parametrize("path", {SLICE, VECTORS}, ids=lambda p: p.stem)
+def test_no_difference_is_left_unexplained(path):
+    comparisons = compare(path)
+    assert {c.format for c in comparisons} >= set(golden.SYSTEMS) - {"four_over_six", "micromix"}
+    for c in comparisons:
+        assert c.compared > 0
+        assert c.unexplained == 0, c
+
+
+def test_explained_differences_are_few_and_of_the_known_kinds():
+    explained = [c for c in compare(VECTORS) if c.explained]
+    assert {(c.format, c.distribution, c.what, c.explained, c.why) for c in explained} == {
+        ("four_over_six mae", "special", "scales", 1, SUM_ORDER),
+        ("four_over_six mae", "special", "elements", 5, SUM_ORDER),
+        ("mixfp4", "special", "choices", 33, NO_TYPE),
+        ("mxfp4_oas", "special", "values", 107, TIES_UP),
+        ("mxfp4_mbs_static", "special", "values", 70, TIES_UP),
+        ("mxfp4_mbs_dynamic", "special", "values", 5, TIES_UP),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(set(golden.SYSTEMS) - {"micromix"}))
+def test_one_wrong_code_is_noticed(name):
+    def wrong(x, format, **options):
+        t = golden.quantize(x, format, **options)
+        if format == name:
+            t = replace(t, codes=t.codes.copy())
+            block = np.argmax(t.codes[0] & 7)
+            t.codes[0, block] ^= 1
+        return t
+
+    assert any(c.unexplained and c.format.split()[0] == name for c in compare(SLICE, wrong))
+
+
+def test_another_scale_rounding_is_noticed():
+    def wrong(x, format, **options):
+        return golden.quantize(
+            x, format, **options, **({"scale_rounding": "up"} if format == "nvfp4" else {})
+        )
+
+    assert any(c.unexplained for c in compare(SLICE, wrong) if c.format == "nvfp4" and c.what == "scales")
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no vector file"):
+        compare(tmp_path / "none.npz")
+    np.savez(tmp_path / "foreign.npz", a=np.zeros(3))
+    with pytest.raises(InputError, match="holds no inputs"):
+        compare(tmp_path / "foreign.npz")
