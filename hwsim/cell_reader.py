@@ -186,6 +186,10 @@ class CellReader:
             function=function,
             is_clock=group.get("clock") == "true",
             max_capacitance=None if limit is None else limit * self.units.capacitance,
+            edge_capacitance=(
+                group.number("rise_capacitance", capacitance) * self.units.capacitance,
+                group.number("fall_capacitance", capacitance) * self.units.capacitance,
+            ),
         )
 
     def _timing(

@@ -123,7 +123,11 @@ class EnergyArc:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A signal pin; ``capacitance`` and ``max_capacitance`` in fF (None: no limit given)."""
+    """A signal pin; capacitances in fF.
+
+    ``max_capacitance`` is None where no limit is given; ``edge_capacitance`` is what a rising and a falling edge see,
+    for libraries that tell them apart; :meth:`load` reads it.
+    """
 
     name: str
     direction: str
@@ -131,6 +135,11 @@ class Pin:
     function: Expression | None
     is_clock: bool
     max_capacitance: float | None
+    edge_capacitance: tuple[float, float] | None = None
+
+    def load(self, edge: int) -> float:
+        """fF that an edge (0 rise, 1 fall) sees."""
+        return self.capacitance if self.edge_capacitance is None else self.edge_capacitance[edge]
 
 
 @dataclass(frozen=True, slots=True)

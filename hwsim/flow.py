@@ -77,7 +77,7 @@ class Result:
     mapped: Mapped
     options: Options
     netlist: Netlist
-    loads: list[float]
+    loads: np.ndarray
     timing: sta.Timing
     activity: activity.Activity
     power: power.Power
@@ -176,7 +176,7 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         "rename -enumerate -pattern g% c:*",
         "rename -enumerate -pattern n% w:*",
         "check -mapped -assert",
-        "write_verilog -noattr -noexpr -nodec netlist.v",
+        "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
         "write_json netlist.json",
     ]
     yosys.run([line for line in script if line], folder, "synth")

@@ -7,6 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hwsim.library import Cell, Library
 
 
@@ -170,8 +172,8 @@ class Netlist:
             raise NetlistError(f"{self.top}: cells form a combinational loop, {stuck} among them")
         return flops + ordered
 
-    def loads(self, wire_load: bool, output_load: float | None = None) -> list[float]:
-        """Capacitance on every net in fF: pins, wire, and what hangs on outputs.
+    def loads(self, wire_load: bool, output_load: float | None = None) -> np.ndarray:
+        """Capacitance on every net: pins, wire, and what hangs on outputs.
 
         Parameters
         ----------
@@ -179,16 +181,23 @@ class Netlist:
             Whether the library's wire-load model is added.
         output_load : float or None
             fF on every output port; default the library's.
+
+        Returns
+        -------
+        float64 [nets, 3]
+            fF that a rising edge, a falling edge, and on average an edge sees.
         """
         outside = self.library.output_load_fF if output_load is None else output_load
-        loads = []
+        loads = np.zeros((len(self.nets), 3))
         # A wire to a port is a wire: a port counts as one fanout.
-        ports = [0] * len(self.nets)
+        ports = np.zeros(len(self.nets), int)
         for bits in self.outputs.values():
             for net in bits:
                 ports[net] += 1
         for net, sinks in enumerate(self.fanout()):
-            pins = sum(sink.cell.pins[pin].capacitance for sink, pin in sinks)
-            wire = self.library.wire_load.capacitance(len(sinks) + ports[net]) if wire_load else 0.0
-            loads.append(pins + wire + ports[net] * outside)
+            for sink, name in sinks:
+                pin = sink.cell.pins[name]
+                loads[net] += pin.load(0), pin.load(1), pin.capacitance
+            wire = self.library.wire_load.capacitance(len(sinks) + int(ports[net])) if wire_load else 0.0
+            loads[net] += wire + ports[net] * outside
         return loads

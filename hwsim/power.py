@@ -38,7 +38,14 @@ class Power:
         return self.internal + self.switching + self.leakage
 
 
-def analyse(netlist: Netlist, timing: Timing, loads: Sequence[float], rate: np.ndarray, high: np.ndarray) -> Power:
+def analyse(
+    netlist: Netlist,
+    timing: Timing,
+    loads: np.ndarray,
+    rate: np.ndarray,
+    high: np.ndarray,
+    group_of: type[CellGroup] | None = None,
+) -> Power:
     """Power at the clock period of ``timing``.
 
     Parameters
@@ -46,10 +53,12 @@ def analyse(netlist: Netlist, timing: Timing, loads: Sequence[float], rate: np.n
     netlist : Netlist
     timing : Timing
         Gives the period and every net's slew.
-    loads : sequence of float
-        fF on every net.
+    loads : float64 [nets, 3]
+        fF on every net, as :meth:`Netlist.loads` gives them; the mean over edges is used.
     rate, high : float64 [nets]
         Toggles per cycle, and probability of 1.
+    group_of : subclass of CellGroup, optional
+        Another rule for sharing output toggles among inputs, for comparisons with other tools.
 
     Raises
     ------
@@ -59,7 +68,7 @@ def analyse(netlist: Netlist, timing: Timing, loads: Sequence[float], rate: np.n
     missing = [netlist.nets[i] for i in np.flatnonzero(~np.isfinite(rate) | ~np.isfinite(high))]
     if missing or len(rate) != len(netlist.nets):
         raise NetlistError(f"{netlist.top}: {len(missing)} nets have no activity, among them {missing[:3]}")
-    load = np.asarray(loads)
+    load = loads[:, 2]
     voltage, period = netlist.library.voltage, timing.period_ns
     driven = sorted(netlist.drivers())
     # fF V**2 = fJ; fJ per ns = uW.
@@ -69,7 +78,7 @@ def analyse(netlist: Netlist, timing: Timing, loads: Sequence[float], rate: np.n
         by_cell[instance.cell.name].append(instance)
     internal = leakage = 0.0
     for instances in by_cell.values():
-        group = _Group(instances, timing, load, rate, high)
+        group = (group_of or CellGroup)(instances, timing, load, rate, high)
         internal += group.internal() / period
         leakage += group.leakage()
     clock = sum(
@@ -80,7 +89,7 @@ def analyse(netlist: Netlist, timing: Timing, loads: Sequence[float], rate: np.n
     return Power(internal * 1e-3, switching * 1e-3, leakage * 1e-6, voltage**2 * clock / period * 1e-3)
 
 
-class _Group:
+class CellGroup:
     """All instances of one cell, computed together; arrays run over instances."""
 
     def __init__(self, instances: list[Instance], timing: Timing, load, rate, high):
@@ -103,12 +112,14 @@ class _Group:
                 total += float((self.rate[pin] * self.applies(arc, own) * self.energy(arc)).sum())
             caused = [arc for arc in arcs if arc.related_pin is not None]
             shares = [self.share(arc, caused) for arc in caused]
-            whole = np.sum(shares, axis=0) if shares else 0.0
-            for arc, share in zip(caused, shares, strict=True):
-                # Where nothing tells the causes apart, they count alike.
-                weight = np.where(whole > 0, share / np.where(whole > 0, whole, 1.0), 1.0 / len(caused))
+            for arc, weight in zip(caused, self.weights(pin, shares), strict=True):
                 total += float((self.rate[pin] * weight * self.energy(arc)).sum())
         return total
+
+    def weights(self, pin: str, shares: list[np.ndarray]) -> list[np.ndarray]:
+        """Shares of the causes of an output's toggles, adding up to 1; where nothing tells them apart, alike."""
+        whole = np.sum(shares, axis=0) if shares else np.zeros(self.count)
+        return [np.where(whole > 0, s / np.where(whole > 0, whole, 1.0), 1.0 / len(shares)) for s in shares]
 
     def applies(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
         """Probability that an arc is the one to use: one without a condition is for the states of no other."""
@@ -159,16 +170,17 @@ class _Group:
         sensitive = one ^ zero
         if arc.when:
             sensitive &= expression.parse(arc.when).table(pins)
-        return self.rate[arc.related_pin] * self._probability(sensitive, pins)
+        return self.rate[arc.related_pin] * self.probability_of(sensitive, pins)
 
     def probability(self, when: str) -> np.ndarray:
         """Probability of a condition."""
         if not when:
             return np.ones(self.count)
         condition = expression.parse(when)
-        return self._probability(condition.table(), condition.pins)
+        return self.probability_of(condition.table(), condition.pins)
 
-    def _probability(self, table: int, pins: Sequence[str]) -> np.ndarray:
+    def probability_of(self, table: int, pins: Sequence[str]) -> np.ndarray:
+        """Probability that a truth table over pins is 1."""
         total = np.zeros(self.count)
         for row in range(1 << len(pins)):
             if table >> row & 1:

@@ -71,7 +71,7 @@ class Timing:
         return 1000.0 / self.critical_path_ns
 
 
-def analyse(netlist: Netlist, period_ns: float, loads: list[float]) -> Timing:
+def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
     """Time a netlist.
 
     Parameters
@@ -79,7 +79,7 @@ def analyse(netlist: Netlist, period_ns: float, loads: list[float]) -> Timing:
     netlist : Netlist
     period_ns : float
         Clock period.
-    loads : list of float
+    loads : float64 [nets, 3]
         fF on every net, as :meth:`Netlist.loads` gives them.
     """
     library = netlist.library
@@ -96,7 +96,7 @@ def analyse(netlist: Netlist, period_ns: float, loads: list[float]) -> Timing:
     layout, data = tables.arrays()
     came_from = np.full((count, 2, 2), -1)
     if len(arcs):
-        _propagate(arcs, layout, data, np.asarray(loads), arrival, slew, came_from)
+        _propagate(arcs, layout, data, loads, arrival, slew, came_from)
     endpoints = list(_endpoints(netlist, arrival, slew, period_ns))
     reached = [e for e in endpoints if np.isfinite(e[0])]
     if not reached:
@@ -155,12 +155,12 @@ def _propagate(arcs, layout, data, loads, arrival, slew, came_from):
                 if not active or arcs[k, 4 + edge] < 0 or arrival[source, from_edge] == -np.inf:
                     continue
                 steep = slew[source, from_edge]
-                at = arrival[source, from_edge] + lookup(layout, data, arcs[k, 4 + edge], steep, loads[sink])
+                at = arrival[source, from_edge] + lookup(layout, data, arcs[k, 4 + edge], steep, loads[sink, edge])
                 if at > arrival[sink, edge]:
                     arrival[sink, edge] = at
                     came_from[sink, edge, 0], came_from[sink, edge, 1] = k, from_edge
                 if arcs[k, 6 + edge] >= 0:
-                    out = lookup(layout, data, arcs[k, 6 + edge], steep, loads[sink])
+                    out = lookup(layout, data, arcs[k, 6 + edge], steep, loads[sink, edge])
                     slew[sink, edge] = max(slew[sink, edge], out)
 
 
@@ -197,7 +197,7 @@ def _trace(netlist, owners, arcs, came_from, arrival, slew, loads, net, edge) ->
                 edge=_EDGES[edge],
                 arrival_ns=float(arrival[net, edge]),
                 slew_ns=float(slew[net, edge]),
-                load_fF=float(loads[net]),
+                load_fF=float(loads[net, edge]),
             )
         )
         net, edge = (int(arcs[arc, 0]), int(from_edge)) if arc >= 0 else (-1, 0)
