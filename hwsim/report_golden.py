@@ -1,0 +1,160 @@
+"""Reports on the golden models: conformance with other implementations, and speed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hwsim import bench_golden
+from hwsim.conformance import SLICE, Comparison, compare
+from hwsim.files import replace_all
+
+REPORTS = Path("reports")
+
+
+def conformance(out: Path = REPORTS, vectors: Path = SLICE) -> list[Path]:
+    """Compare the golden models with a vector file and write ``conformance.md`` and ``conformance.json``.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the reports.
+    vectors : Path
+        Vector file; the default is the slice in ``tests/data``.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    comparisons = compare(vectors)
+    found = {
+        "vectors": vectors.name,
+        "sha256": hashlib.sha256(vectors.read_bytes()).hexdigest(),
+        "comparisons": [asdict(c) for c in comparisons],
+    }
+    return replace_all(
+        {
+            out / "conformance.json": json.dumps(found, indent=1) + "\n",
+            out / "conformance.md": _conformance_text(found, comparisons),
+        }
+    )
+
+
+def _conformance_text(found: dict[str, Any], comparisons: list[Comparison]) -> str:
+    rows = [["made with", "format", "what", "values", "mismatches", "explained", "unexplained"]]
+
+    def key(c: Comparison) -> tuple[str, str, str]:
+        return c.source, c.format, c.what
+
+    for (source, name, what), group in groupby(sorted(comparisons, key=key), key):
+        cs = list(group)
+        counts = [
+            sum(getattr(c, n) for c in cs) for n in ("compared", "mismatches", "explained", "unexplained")
+        ]
+        rows.append([source, name, what, *map(str, counts)])
+    reasons = [["format", "input", "what", "cases", "why"]]
+    reasons += [
+        [c.format, c.distribution, c.what, str(c.explained), c.why] for c in comparisons if c.explained
+    ]
+    unexplained = sum(c.unexplained for c in comparisons)
+    return "\n".join(
+        [
+            "# Conformance of the golden models",
+            "",
+            f"Vectors: `{found['vectors']}`, SHA-256 `{found['sha256'][:16]}…`; what they hold and what made them is in",
+            "`tests/data/README.md`. Raw bits are compared, without tolerance (where a source stores values, the sign",
+            "of zero is left out).",
+            "",
+            f"**{sum(c.compared for c in comparisons)} values compared, {unexplained} unexplained mismatches.**",
+            "",
+            markdown(rows),
+            "",
+            "## Explained mismatches",
+            "",
+            "Each is counted only where it is shown to be the case named: the scaled element is recomputed and lies",
+            "exactly halfway with the source's value the upper neighbour; both candidates' errors, recomputed in FP64,",
+            "differ by less than 1e-6; the scale byte is zero on both sides.",
+            "",
+            markdown(reasons),
+            "",
+            "MicroMix has no vectors: its segments are compared with MX under `rceil` in `tests/golden`.",
+            "",
+        ]
+    )
+
+
+def speed(out: Path = REPORTS, size: int = 4096) -> list[Path]:
+    """Measure the golden models and write ``golden_speed.md``, ``.json`` and ``.png``.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of the reports.
+    size : int
+        Rows and columns of the tensor.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+    """
+    found = bench_golden.run(size)
+    return write_speed(found, out)
+
+
+def write_speed(found: dict[str, Any], out: Path = REPORTS) -> list[Path]:
+    """Write the speed report from the figures of :func:`hwsim.bench_golden.run`."""
+    text = ["# Speed of the golden models", "", bench_golden.headline(found), ""]
+    for title, rows in bench_golden.tables(found).items():
+        text += [f"## {title}", "", markdown(rows) if len(rows) > 1 else "No peer is installed.", ""]
+    text += [
+        "The first call compiles, and the result is cached on disk; kernels that formats share are counted with the",
+        "format that comes first. A kernel allocates its result and scratch of one block a thread; FP16 and BF16",
+        "inputs, inputs that are not C-contiguous, and padding cost a copy.",
+        "",
+        "![elements per second](golden_speed.png)",
+        "",
+    ]
+    return replace_all(
+        {
+            out / "golden_speed.json": json.dumps(found, indent=1) + "\n",
+            out / "golden_speed.md": "\n".join(text),
+            out / "golden_speed.png": _speed_plot(found),
+        }
+    )
+
+
+def _speed_plot(found: dict[str, Any]) -> bytes:
+    from matplotlib.figure import Figure
+
+    bars = [("numpy.copyto", found["copy_elements_per_s"], "0.6")]
+    for f in found["formats"]:
+        bars.append((f"dequantise {f['format']}", f["dequantize_elements_per_s"], "C1"))
+        bars.append((f"quantise {f['format']}", f["quantize_elements_per_s"], "C0"))
+    bars += [(f"{p['peer']}: {p['job']}", p["peer_elements_per_s"], "C3") for p in found["peers"]]
+    bars.sort(key=lambda bar: bar[1])
+    figure = Figure(figsize=(9, 0.22 * len(bars) + 1), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([b[0] for b in bars], [b[1] / 1e6 for b in bars], color=[b[2] for b in bars], log=True)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(xlabel="M elements per second", title=f"{found['size']} x {found['size']} FP32")
+    axes.grid(axis="x", alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """Rows of text as a Markdown table; columns of numbers to the right."""
+
+    def numeric(column: int) -> bool:
+        return all(row[column][:1].isdigit() for row in rows[1:])
+
+    rule = ["---:" if numeric(i) else "---" for i in range(len(rows[0]))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
