@@ -11,12 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 from .formats import E2M1, E2M3, E8M0
-from .kernels import cast_constants, is_negative, kernel, lane, nearest_code, nearest_magnitude, spread
-from .mx import BLOCK_SIZE, encode_block, exponent_rule, largest_of, power_of_two, shared_exponent
+from .kernels import LANES, cast_constants, is_negative, kernel, lane, nearest_code, nearest_magnitude, spread
+from .mx import BLOCK_SIZE, encode_part, exponent_rule, largest_of, power_of_two, shared_exponent
 from .tensor import BlockTensor, System
 
 SUBGROUP = 8
 _SUBGROUPS = BLOCK_SIZE // SUBGROUP
+_SUBGROUPS_OF_A_PART = LANES // SUBGROUP
 _ELEM_EM, _SG_EM = "m2xfp_elem_em", "m2xfp_sg_em"
 _E2M1_CAST, _E2M3_CAST = cast_constants(E2M1), cast_constants(E2M3)
 _E2M3_SIGN = E2M3.magnitude_width
@@ -49,12 +50,14 @@ def _quantize_elem_em(start, stop, x, maxima, codes, scales, metadata):
         exponent = _block_exponent(maxima[block])
         up = power_of_two(-exponent)
         scales[block] = exponent + 127
-        encode_block(x[block], up, _E2M1_CAST, _E2M1_SIGN, codes[block])
-        for group in range(_SUBGROUPS):
-            top = _top1(codes[block], group * SUBGROUP)
-            coarse = np.int64(codes[block, top] & _E2M1_MASK)
-            fine = np.int64(nearest_code(x[block, top] * up, _E2M3_CAST))
-            metadata[block, group] = min(max(fine + 1 - 4 * coarse, 0), 3)
+        for part in range(x.shape[1]):
+            row, out = x[block, part], codes[block, part]
+            encode_part(row, up, _E2M1_CAST, _E2M1_SIGN, out)
+            for group in range(_SUBGROUPS_OF_A_PART):
+                top = _top1(out, group * SUBGROUP)
+                coarse = int(out[top] & _E2M1_MASK)
+                fine = int(nearest_code(row[top] * up, _E2M3_CAST))
+                metadata[block, part, group] = min(max(fine + 1 - 4 * coarse, 0), 3)
 
 
 @kernel
@@ -136,8 +139,13 @@ def _quantize(x: np.ndarray, maxima: np.ndarray, name: str) -> BlockTensor:
     blocks = x.reshape(-1, BLOCK_SIZE)
     codes = np.empty(blocks.shape, np.uint8)
     scales, metadata = np.empty(len(blocks), np.uint8), np.empty((len(blocks), _SUBGROUPS), np.uint8)
-    target = _quantize_elem_em if name == _ELEM_EM else _quantize_sg_em
-    spread(target, len(blocks), x.size, blocks, maxima.reshape(len(blocks), -1), codes, scales, metadata)
+    arrays = [blocks, maxima.reshape(len(blocks), -1), codes, scales, metadata]
+    if name == _ELEM_EM:
+        parts = len(blocks), BLOCK_SIZE // LANES, -1
+        arrays[0], arrays[2], arrays[4] = blocks.reshape(parts), codes.reshape(parts), metadata.reshape(parts)
+        spread(_quantize_elem_em, len(blocks), x.size, *arrays)
+    else:
+        spread(_quantize_sg_em, len(blocks), x.size, *arrays)
     rows, k = x.shape
     return BlockTensor(
         name,

@@ -11,7 +11,7 @@ import numpy as np
 
 from .formats import E2M1, E8M0
 from .kernels import as_bits, cast_constants, kernel, lane, nearest_magnitude, spread
-from .mx import encode_block, largest_of, power_of_two, shared_exponent
+from .mx import encode_part, largest_of, power_of_two, shared_exponent
 from .oas import BLOCK_SIZE, RULE, ZERO_SCALE
 from .tensor import BlockTensor, System
 
@@ -87,7 +87,7 @@ def _quantize(start, stop, x, maxima, dynamic, codes, scales, factors):
                 continue
             exponent = shared_exponent(maxima[macro, block] * factor, RULE)
             scales[macro, block] = exponent + 127
-            encode_block(scratch[part], power_of_two(-exponent), _E2M1_CAST, _E2M1_SIGN, codes[macro, part])
+            encode_part(scratch[part], power_of_two(-exponent), _E2M1_CAST, _E2M1_SIGN, codes[macro, part])
 
 
 @kernel

@@ -13,7 +13,7 @@ import numpy as np
 
 from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
 from .kernels import LANES, as_bits, as_float, cast_constants, kernel, lane, part_largest, spread
-from .mx import BLOCK_SIZE, encode_block, exponent_rule, power_of_two, shared_exponent
+from .mx import BLOCK_SIZE, encode_part, exponent_rule, power_of_two, shared_exponent
 from .tensor import BlockTensor, System
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
@@ -104,25 +104,27 @@ def _round_to_bf16(value):
 
 @kernel
 def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16, codes, scales):
-    block = np.empty(BLOCK_SIZE, np.float32)
+    block = np.empty((BLOCK_SIZE // LANES, LANES), np.float32)
+    flat = block.reshape(-1)
     for row in range(start, stop):
         for offset in range(0, channels.size, BLOCK_SIZE):
             for i in range(BLOCK_SIZE):
-                block[i] = x[row, channels[offset + i]]
-            out = codes[row, first + offset : first + offset + BLOCK_SIZE]
-            largest = max(part_largest(block[:LANES]), part_largest(block[LANES:]))
+                flat[i] = x[row, channels[offset + i]]
+            at = (first + offset) // BLOCK_SIZE
+            largest = max(part_largest(block[0]), part_largest(block[1]))
             if largest == 0:
-                scales[row, (first + offset) // BLOCK_SIZE] = 0
-                out[:] = 0
+                scales[row, at] = 0
+                codes[row, at] = 0
                 continue
             exponent = shared_exponent(largest, rule)
-            scales[row, (first + offset) // BLOCK_SIZE] = exponent + 127
+            scales[row, at] = exponent + 127
             up = power_of_two(-exponent)
             if via_bf16:
                 for i in range(BLOCK_SIZE):
-                    block[i] = _round_to_bf16(block[i] * up)
+                    flat[i] = _round_to_bf16(flat[i] * up)
                 up = np.float32(1)
-            encode_block(block, up, cast, sign_shift, out)
+            for part in range(BLOCK_SIZE // LANES):
+                encode_part(block[part], up, cast, sign_shift, codes[row, at, part])
 
 
 @kernel
@@ -170,7 +172,9 @@ def quantize(
     assignment = assignment or assign_channels(x, multiplier)
     if assignment.permutation.size != k:
         raise ValueError(f"assignment is for K = {assignment.permutation.size}, got K = {k}")
-    codes, scales = np.empty((rows, k), np.uint8), np.empty((rows, k // BLOCK_SIZE), np.uint8)
+    blocks = k // BLOCK_SIZE
+    codes = np.empty((rows, blocks, BLOCK_SIZE // LANES, LANES), np.uint8)
+    scales = np.empty((rows, blocks), np.uint8)
     for fmt, first, channels in _segments(assignment):
         spread(
             _quantize,
@@ -190,7 +194,7 @@ def quantize(
         "micromix",
         x.shape,
         tuple((fmt.name, n) for fmt, n in zip(ELEMENTS, assignment.lengths, strict=True)),
-        codes,
+        codes.reshape(rows, k),
         scales,
         {"via_bf16": via_bf16},
         permutation=assignment.permutation,

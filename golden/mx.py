@@ -6,6 +6,9 @@ bit; torchao for the names of the other scale rules.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 
 from .formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, INT8, FixedPoint, MiniFloat
@@ -78,38 +81,46 @@ def power_of_two(exponent):
 
 
 @lane
-def _signed(code, negative, sign_shift):
+def signed(code, negative, sign_shift):
     """Sign-magnitude, or two's complement where ``sign_shift`` is negative."""
     if sign_shift >= 0:
         return np.uint8(code | (negative << np.int32(sign_shift)))
-    return np.uint8((code ^ -negative) + negative)
+    return np.uint8(np.int32(code ^ np.int32(-negative)) + negative)
 
 
 @lane
-def encode_block(x, scale_up, cast, sign_shift, codes):
-    """Codes of ``x * scale_up``, both of one block."""
-    # The branch is kept out of the loops, which vectorise only without it.
-    if sign_shift >= 0:
-        for i in range(x.size):
-            v = x[i] * scale_up
-            codes[i] = _signed(nearest_code(v, cast), is_negative(v), sign_shift)
-    else:
-        for i in range(x.size):
-            v = x[i] * scale_up
-            codes[i] = _signed(nearest_code(v, cast), is_negative(v), -1)
+def encode_part(x, scale_up, cast, sign_shift, codes):
+    """Codes of ``x * scale_up``, both of LANES values."""
+    for i in range(LANES):
+        v = x[i] * scale_up
+        codes[i] = signed(nearest_code(v, cast), is_negative(v), sign_shift)
 
 
-@kernel
-def _quantize(start, stop, x, maxima, rule, zero_scale, cast, sign_shift, codes, scales):
-    for block in range(start, stop):
-        largest = largest_of(maxima[block])
-        if largest == 0:
-            scales[block] = zero_scale
-            codes[block] = 0
-            continue
-        exponent = shared_exponent(largest, rule)
-        scales[block] = exponent + 127
-        encode_block(x[block], power_of_two(-exponent), cast, sign_shift, codes[block])
+def element_constants(fmt: MiniFloat | FixedPoint) -> tuple[tuple[int, int, int], int]:
+    """``cast`` and ``sign_shift`` of an element format."""
+    return cast_constants(fmt), fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
+
+
+@cache
+def _quantize_kernel(fmt: MiniFloat | FixedPoint) -> Callable:
+    """The kernel of an element format. Constants compiled in make it twice as fast as arguments would."""
+    cast, sign_shift = element_constants(fmt)
+
+    @kernel
+    def quantize(start, stop, x, maxima, rule, zero_scale, codes, scales):
+        for block in range(start, stop):
+            largest = largest_of(maxima[block])
+            if largest == 0:
+                scales[block] = zero_scale
+                codes[block] = 0
+                continue
+            exponent = shared_exponent(largest, rule)
+            scales[block] = exponent + 127
+            scale_up = power_of_two(-exponent)
+            for part in range(x.shape[1]):
+                encode_part(x[block, part], scale_up, cast, sign_shift, codes[block, part])
+
+    return quantize
 
 
 @kernel
@@ -118,10 +129,12 @@ def _round_stochastically(start, stop, x, maxima, cast, sign_shift, seed, codes,
         if largest_of(maxima[block]) == 0:
             continue
         scale_up = power_of_two(127 - np.int64(scales[block]))
-        for i in range(x.shape[1]):
-            v = x[block, i] * scale_up
-            code = stochastic_code(v, cast, random24(seed, block * x.shape[1] + i))
-            codes[block, i] = _signed(code, is_negative(v), sign_shift)
+        for part in range(x.shape[1]):
+            index = (block * x.shape[1] + part) * LANES
+            for i in range(LANES):
+                v = x[block, part, i] * scale_up
+                code = stochastic_code(v, cast, random24(seed, index + i))
+                codes[block, part, i] = signed(code, is_negative(v), sign_shift)
 
 
 @kernel
@@ -147,12 +160,11 @@ def quantize_blocks(
     ``maxima``: largest magnitude of every 16 elements; ``rule``: :func:`exponent_rule`; ``zero_scale``: scale
     byte of a block of zeros.
     """
-    blocks, maxima = x.reshape(-1, block_size), maxima.reshape(-1, block_size // LANES)
+    blocks, maxima = x.reshape(-1, block_size // LANES, LANES), maxima.reshape(-1, block_size // LANES)
     codes, scales = np.empty(blocks.shape, np.uint8), np.empty(len(blocks), np.uint8)
-    cast, sign_shift = cast_constants(fmt), fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
-    spread(_quantize, len(blocks), x.size, blocks, maxima, rule, zero_scale, cast, sign_shift, codes, scales)
+    spread(_quantize_kernel(fmt), len(blocks), x.size, blocks, maxima, rule, zero_scale, codes, scales)
     if stochastic_seed is not None:
-        constants = cast, sign_shift, np.uint64(stochastic_seed)
+        constants = *element_constants(fmt), np.uint64(stochastic_seed)
         spread(_round_stochastically, len(blocks), x.size, blocks, maxima, *constants, codes, scales)
     return codes.reshape(x.shape), scales.reshape(len(x), -1)
 
