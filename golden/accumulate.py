@@ -1,0 +1,243 @@
+"""How a tensor core adds: one step takes some terms and C, aligns them, cuts them, sums them and rounds once.
+
+A term has an exact integer significand P and a raw exponent E, the sum of its operands' exponents, **not** the
+position of its leading one. Its value is ``P * 2**(E - q)`` with ``|P| * 2**-q < 4``; ``golden.terms`` pins P, E
+and q down for every format. For C, P is the FP32 significand with its hidden bit, q = 23, and E its exponent
+(-126 for subnormals). One step:
+
+1. ``top`` = the largest E over the terms with P != 0, and C if C != 0.
+2. Every term and C is cut to a multiple of ``2**(top - fraction_bits)``: the magnitude, towards zero, no sticky.
+3. They are summed exactly.
+4. The sum is rounded once, to a multiple of ``2**max(e - result_bits, -149)`` where ``e`` is the exponent of the
+   leading one of the sum. What reaches 2**128 is infinity; every zero is +0.
+5. D is the C of the next step.
+
+Special values follow IEEE 754: a NaN (element, scale or C), infinity times zero, or infinities of both signs give
+the canonical quiet NaN 0x7FC00000; any other infinity (element or C) is kept.
+
+Sources: results recorded on an NVIDIA H200 (``tests/conformance/test_silicon.py``) for Hopper;
+north-numerical-computing/MATLAB-tensor-core for the parameters of Ampere, Ada and Blackwell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .formats import Rounding
+from .kernels import as_bits, as_float, lane
+
+#: Raw exponent of a zero: below that of every term, also where two of them are added.
+NO_EXPONENT = -4096
+#: Terms of one step. With MAX_FRACTION_BITS, its sum stays an integer that FP64 holds.
+MAX_TERMS = 1 << 10
+MAX_FRACTION_BITS = 40
+
+_CANONICAL_NAN = 0x7FC00000
+_FP32_FRACTION, _FP64_FRACTION, _FP64_BIAS = 23, 52, 1023
+_FP32_MIN_EXPONENT = -126
+_LOWEST_TOP = -512  # Below the exponent of every term; 2**-top is still a normal FP64 number.
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """The parameters of a step.
+
+    Parameters
+    ----------
+    terms : int or None
+        Terms that one step adds. None: those of an instruction over 256 bits of each operand, K = 64 of 4-bit
+        elements, 32 of 6 and 8 bits, 16 of 16 bits.
+    fraction_bits : int or None
+        Bits that the terms keep below the largest raw exponent. None: nothing is cut, and the whole of K is one
+        step.
+    result_bits : int
+        Bits that the result keeps below its leading one, at most the 23 of FP32.
+    rounding : Rounding
+        Of the result. Terms are always cut.
+    """
+
+    terms: int | None
+    fraction_bits: int | None
+    result_bits: int = _FP32_FRACTION
+    rounding: Rounding = Rounding.TOWARD_ZERO
+
+    def __post_init__(self) -> None:
+        if self.terms is not None and not 1 <= self.terms <= MAX_TERMS:
+            raise ValueError(f"terms must be 1 to {MAX_TERMS} or None, got {self.terms}")
+        if self.fraction_bits is not None and not 1 <= self.fraction_bits <= MAX_FRACTION_BITS:
+            raise ValueError(
+                f"fraction_bits must be 1 to {MAX_FRACTION_BITS} or None, got {self.fraction_bits}"
+            )
+        if not 1 <= self.result_bits <= _FP32_FRACTION:
+            raise ValueError(f"result_bits must be 1 to {_FP32_FRACTION}, got {self.result_bits}")
+        if not isinstance(self.rounding, Rounding):
+            raise ValueError(f"rounding must be a golden.formats.Rounding, got {self.rounding!r}")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is cut before the one rounding at the end."""
+        return self.fraction_bits is None
+
+
+HOPPER_FP16 = HOPPER_BF16 = Accumulator(terms=16, fraction_bits=25)
+HOPPER_FP8 = Accumulator(terms=32, fraction_bits=13, result_bits=13)
+AMPERE_FP16 = Accumulator(terms=8, fraction_bits=24)
+ADA_FP8 = Accumulator(terms=16, fraction_bits=13, result_bits=13)
+BLACKWELL_FP16 = Accumulator(terms=16, fraction_bits=25)
+BLACKWELL_FP8 = Accumulator(terms=32, fraction_bits=25)
+#: Block-scaled 4-bit terms. How Blackwell aligns them is not public; 34 to 37 bits are reported.
+BLOCK = Accumulator(terms=None, fraction_bits=35)
+EXACT = Accumulator(terms=None, fraction_bits=None, rounding=Rounding.NEAREST_EVEN)
+
+
+@lane
+def power_of_two(exponent):
+    """``2**exponent`` in FP64, a normal number."""
+    return np.int64((exponent + _FP64_BIAS) << _FP64_FRACTION).view(np.float64)
+
+
+@lane
+def fp32_exponent(bits):
+    """Raw exponent of an FP32 number."""
+    if bits & 0x7FFFFFFF == 0:
+        return NO_EXPONENT
+    return max(np.int32((bits >> _FP32_FRACTION) & 0xFF) - 127, _FP32_MIN_EXPONENT)
+
+
+@lane
+def round_to_fp32(value, result_bits, nearest):
+    """FP32 bits of ``value`` (FP64), rounded once to ``result_bits`` below its leading one."""
+    if np.isnan(value):
+        return np.uint32(_CANONICAL_NAN)
+    bits = np.float64(abs(value)).view(np.int64)
+    exponent = (bits >> _FP64_FRACTION) - _FP64_BIAS
+    if exponent < _FP32_MIN_EXPONENT - _FP32_FRACTION - 1:
+        return np.uint32(0)  # less than half of the least subnormal
+    if exponent <= 127:
+        unit = max(exponent - result_bits, _FP32_MIN_EXPONENT - _FP32_FRACTION)
+        significand = (bits & ((1 << _FP64_FRACTION) - 1)) | (1 << _FP64_FRACTION)
+        drop = _FP64_FRACTION - (exponent - unit)
+        kept = significand >> drop
+        if nearest:
+            rest, half = significand - (kept << drop), 1 << (drop - 1)
+            kept += rest > half or (rest == half and kept & 1 == 1)
+        magnitude = np.float64(kept) * power_of_two(unit)
+    else:
+        magnitude = np.inf
+    if magnitude == 0:
+        return np.uint32(0)
+    # Exact, or 2**128, which becomes infinity.
+    return np.uint32(as_bits(np.float32(magnitude))) | np.uint32(np.uint32(value < 0) << np.uint32(31))
+
+
+@lane
+def aligned_step(values, exponents, d, fraction_bits, result_bits, nearest, top, factor, total):
+    """One step for a row of results.
+
+    FP64 carries it: a term's significand, its product with a power of two, the cut term and the sum of
+    ``MAX_TERMS`` of them are all exact, and infinities and NaN propagate as the contract asks.
+
+    Parameters
+    ----------
+    values : float64 [terms, n]
+    exponents : int32 [terms, n]
+        Raw exponents; NO_EXPONENT, or the sum of it and another, where the value is zero.
+    d : uint32 [n]
+        FP32 bits of C, replaced by those of D.
+    fraction_bits, result_bits, nearest
+        Of the accumulator; ``nearest``: whether it rounds to nearest even.
+    top, factor, total : int32, float64, float64 [n]
+        Scratch.
+    """
+    n = d.size
+    for j in range(n):
+        top[j] = max(fp32_exponent(d[j]), _LOWEST_TOP)
+    for t in range(values.shape[0]):
+        for j in range(n):
+            top[j] = max(top[j], exponents[t, j])
+    for j in range(n):
+        factor[j] = power_of_two(np.int64(fraction_bits - top[j]))
+        total[j] = np.trunc(np.float64(as_float(d[j])) * factor[j])
+    for t in range(values.shape[0]):
+        for j in range(n):
+            total[j] += np.trunc(values[t, j] * factor[j])
+    for j in range(n):
+        d[j] = round_to_fp32(total[j] * power_of_two(np.int64(top[j] - fraction_bits)), result_bits, nearest)
+
+
+#: The exact sum is an integer in units of 2**EXACT_UNIT, in digits of 32 bits held by int64: room for every term
+#: (2**-338, the last place of FP64 at the least, to 2**287) and for 2**31 of them.
+EXACT_DIGITS, _EXACT_UNIT, _DIGIT = 26, -448, 32
+_DIGIT_MASK = (1 << _DIGIT) - 1
+
+
+@lane
+def _add_exactly(value, digits):
+    """Add a finite FP64 number to the digits; carries are left for later."""
+    bits = np.float64(value).view(np.int64)
+    field = (bits >> _FP64_FRACTION) & 0x7FF
+    if field == 0:
+        return  # Zero: no term is that small.
+    significand = (bits & ((1 << _FP64_FRACTION) - 1)) | (1 << _FP64_FRACTION)
+    place = field - _FP64_BIAS - _FP64_FRACTION - _EXACT_UNIT
+    digit, shift = place // _DIGIT, place % _DIGIT
+    low = (significand & _DIGIT_MASK) << shift
+    high = ((significand >> _DIGIT) << shift) + (low >> _DIGIT)
+    sign = -1 if bits < 0 else 1
+    digits[digit] += sign * (low & _DIGIT_MASK)
+    digits[digit + 1] += sign * (high & _DIGIT_MASK)
+    digits[digit + 2] += sign * (high >> _DIGIT)
+
+
+@lane
+def _carry(digits):
+    """Propagate carries, so that digits are 0 to 2**32 - 1; returns 0, or -1 if the whole is negative."""
+    carry = np.int64(0)
+    for i in range(digits.size):
+        total = digits[i] + carry
+        digits[i] = total & _DIGIT_MASK
+        carry = total >> _DIGIT
+    return carry
+
+
+@lane
+def _rounded_to_odd(digits):
+    """The sum in FP64 with at least 33 exact bits, the last one set if anything is lost: rounding it once more
+    to FP32 is rounding once."""
+    negative = _carry(digits) < 0
+    if negative:
+        for i in range(digits.size):
+            digits[i] = -digits[i]
+        _carry(digits)
+    first = digits.size - 1
+    while first > 1 and digits[first] == 0:
+        first -= 1
+    upper, lower, lost = digits[first], digits[first - 1], np.int64(0)
+    for i in range(first - 1):
+        lost |= digits[i]
+    # At most 53 bits fit, at least 33 of the two digits are there.
+    drop = 0 if upper < 1 << (_FP64_FRACTION + 1 - _DIGIT) else 2 * _DIGIT - _FP64_FRACTION - 1
+    lost |= lower & ((1 << drop) - 1)
+    kept = (upper << (_DIGIT - drop)) | (lower >> drop)
+    scale = _EXACT_UNIT + _DIGIT * (first - 1) + drop
+    magnitude = np.float64(kept | np.int64(lost != 0)) * power_of_two(scale)
+    return -magnitude if negative else magnitude
+
+
+@lane
+def exact_step(values, d, result_bits, nearest, digits):
+    """One step that cuts nothing. Parameters as for :func:`aligned_step`; ``digits``: int64 [EXACT_DIGITS]."""
+    for j in range(d.size):
+        digits[:] = 0
+        special = np.float64(0)
+        for t in range(-1, values.shape[0]):
+            value = np.float64(as_float(d[j])) if t < 0 else values[t, j]
+            if np.isfinite(value):
+                _add_exactly(value, digits)
+            else:
+                special += value
+        if special == 0:
+            special = _rounded_to_odd(digits)
+        d[j] = round_to_fp32(special, result_bits, nearest)

@@ -1,0 +1,161 @@
+"""What one term of an MMA is, for every format: significand P, raw exponent E, and q, with value
+``P * 2**(E - q)`` and ``|P| * 2**-q < 4``.
+
+The exponent of a code or scale is that of its leading significand place: ``max(field, 1) - bias``, so that a
+subnormal (hidden bit 0) has ``1 - bias``; for E8M0, ``byte - 127``. Its significand is the fraction with the
+hidden bit, an integer in units of ``2**-fraction_width``; for E8M0, 1.
+
+**Element terms** (``ELEMENT_TERMS``: fp16, bf16, e4m3, e5m2, mxfp6_*, mxfp8_*). One term is one product.
+P = the signed product of both significands, q = 2 * fraction_width, E = the sum of both elements' exponents and,
+for MX formats, of both scales' exponents. No constant.
+
+**Block terms** (``BLOCK_TERMS``: nvfp4, mixfp4, mxfp4, m2xfp). One term is one block of g elements. P = S * M: S
+the exact sum of the block's products, as an integer; M the product of both scales' significands. E = the sum of
+both scales' exponents + a constant: the least that makes ``|P| * 2**-q < 4`` for the bound of P below.
+
+========  ==========================  =====  ====================  ===  ==  ========
+format    products                    units  bound of P            g    q   constant
+========  ==========================  =====  ====================  ===  ==  ========
+nvfp4     12 * 12 half units          2**-2  16 * 144 * 15 * 15    16   17  9
+mixfp4    14 * 14 half units          2**-2  16 * 196 * 15 * 15    16   18  10
+mxfp4     12 * 12 half units          2**-2  32 * 144              32   11  9
+mxfp4     (as OAS lays it out)        2**-2  16 * 144              16   10  8
+m2xfp     56 eighths * 12 halves * 7  2**-6  32 * 56 * 12 * 7      32   16  10
+========  ==========================  =====  ====================  ===  ==  ========
+
+``q = bits(bound) - 2`` and ``constant = q - units - 2 * scale fraction bits`` give every row, and those of other
+block sizes. In m2xfp the factor 4 + k of a weight's subgroup multiplies the sum over the subgroup.
+
+A term with P = 0 takes no part in the largest exponent, whatever its scales. NaN is decided before P: a NaN
+scale or element makes its term NaN, also where the other operand is zero.
+
+Sources: NVIDIA NVFP4; MixFP4, arXiv 2605.31035; OCP MX v1.0; M2XFP, arXiv 2601.19213.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .accumulate import NO_EXPONENT
+from .api import dequantize
+from .formats import BF16, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, UE4M3, MiniFloat
+from .m2xfp import SUBGROUP
+from .tensor import BlockTensor
+
+#: Element of every format whose terms are products. Those of MX formats have an E8M0 scale.
+ELEMENT_TERMS: dict[str, MiniFloat] = {
+    "fp16": FP16,
+    "bf16": BF16,
+    "e4m3": E4M3,
+    "e5m2": E5M2,
+    "mxfp6_e2m3": E2M3,
+    "mxfp6_e3m2": E3M2,
+    "mxfp8_e4m3": E4M3,
+    "mxfp8_e5m2": E5M2,
+}
+
+
+@dataclass(frozen=True)
+class BlockTerm:
+    """A format whose terms are blocks.
+
+    Parameters
+    ----------
+    a, b : str
+        Systems (``golden.SYSTEMS``) that operands A and B are decoded as.
+    a_largest, b_largest : int
+        Largest magnitude of a decoded operand, ``b_largest`` with the subgroup's multiplier.
+    a_unit, b_unit : int
+        Decoded operands are integers in units of ``2**-unit``.
+    multiplier_unit : int
+        The subgroup's multiplier is an integer in units of ``2**-multiplier_unit``.
+    scale : MiniFloat
+        Format of the block scales.
+    block_sizes : tuple of int
+        What an instruction takes.
+    """
+
+    a: str
+    b: str
+    a_largest: int
+    b_largest: int
+    scale: MiniFloat
+    a_unit: int = 1
+    b_unit: int = 1
+    multiplier_unit: int = 0
+    block_sizes: tuple[int, ...] = (16, 32)
+
+    @property
+    def unit(self) -> int:
+        """S is in units of ``2**-unit``."""
+        return self.a_unit + self.b_unit + self.multiplier_unit
+
+    def q(self, block_size: int) -> int:
+        """Fraction bits of P: ``|P| * 2**-q < 4``."""
+        significand = (1 << self.scale.significand_width) - 1
+        return (block_size * self.a_largest * self.b_largest * significand**2).bit_length() - 2
+
+    def constant(self, block_size: int) -> int:
+        """What the raw exponent adds to the sum of the scales' exponents."""
+        return self.q(block_size) - self.unit - 2 * self.scale.fraction_width
+
+
+BLOCK_TERMS: dict[str, BlockTerm] = {
+    "nvfp4": BlockTerm("nvfp4", "nvfp4", 12, 12, UE4M3),
+    "mixfp4": BlockTerm("mixfp4", "mixfp4", 14, 14, UE4M3),
+    "mxfp4": BlockTerm("mxfp4", "mxfp4", 12, 12, E8M0),
+    "m2xfp": BlockTerm(
+        "m2xfp_elem_em",
+        "m2xfp_sg_em",
+        a_largest=56,
+        b_largest=12 * 7,
+        a_unit=3,
+        multiplier_unit=2,
+        scale=E8M0,
+        block_sizes=(32,),
+    ),
+}
+
+
+def exponents(fmt: MiniFloat) -> np.ndarray:
+    """Raw exponent of every code, int32; NO_EXPONENT for zero."""
+    codes = np.arange(1 << fmt.width)
+    field = (codes & ((1 << fmt.magnitude_width) - 1)) >> fmt.fraction_width
+    raw = np.maximum(field, int(fmt.has_subnormals)) - fmt.bias
+    return np.where(fmt.values == 0, NO_EXPONENT, raw).astype(np.int32)
+
+
+def scale_tables(fmt: MiniFloat) -> tuple[np.ndarray, np.ndarray]:
+    """Value (float64) and raw exponent (int32) of every scale byte; of UE4M3, bit 7 is ignored."""
+    copies = 256 >> fmt.width
+    return np.tile(fmt.values.astype(np.float64), copies), np.tile(exponents(fmt), copies)
+
+
+def operand_integers(t: BlockTensor, unit: int) -> np.ndarray:
+    """Decoded operands of ``t`` without block scale, tensor scale and M2XFP multiplier.
+
+    Returns
+    -------
+    int8, of the shape of ``t.codes``, in units of ``2**-unit``.
+    """
+    one = E8M0.bias
+    scales, metadata = np.full_like(t.scales, one), t.metadata
+    if t.format in ("nvfp4", "mixfp4"):
+        one = UE4M3.bias << UE4M3.fraction_width
+        scales = (t.scales & np.uint8(0x80)) | np.uint8(one)
+    if t.format == "m2xfp_sg_em":
+        metadata = np.zeros_like(t.metadata)
+    unscaled = replace(
+        t, shape=t.codes.shape, scales=scales, metadata=metadata, tensor_scale=None, tensor_amax=None
+    )
+    return (dequantize(unscaled) * np.float32(1 << unit)).astype(np.int8)
+
+
+def multipliers(t: BlockTensor) -> np.ndarray:
+    """What each subgroup's sum is multiplied by: uint8 [..., K / 8], ``4 + k`` for M2XFP weights, else 1."""
+    if t.format == "m2xfp_sg_em":
+        assert t.metadata is not None
+        return t.metadata + np.uint8(4)
+    return np.ones((*t.codes.shape[:-1], t.codes.shape[-1] // SUBGROUP), np.uint8)
