@@ -1,7 +1,8 @@
 """Speed of the golden models: ``python -m hwsim.bench golden``.
 
-Elements per second of one FP32 tensor, as a share of ``numpy.copyto`` of the same array in the same run, which uses
-one thread, and as a multiple of other people's quantisers on the same CPU where they are installed.
+Elements per second of one FP32 tensor, as a share of ``numpy.copyto`` of the same array in the same run,
+which uses one thread, and as a multiple of other people's quantisers on the same CPU where they are
+installed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,20 +57,21 @@ def run(size: int = 4096, repeats: int = _REPEATS) -> dict[str, Any]:
 
     Returns
     -------
-    dict for JSON: ``machine``, ``size``, ``copy_elements_per_s``, ``formats`` (format, quantize and dequantize with
-    elements per second, share of copy, goal), ``peers`` (peer, job, its and our elements per second, ratio, goal) and
-    ``first_call_s`` (format: seconds of the first call with an empty and with a filled disk cache).
+    dict for JSON: ``machine``, ``size``, ``copy_elements_per_s``, ``formats`` (format, quantize and
+    dequantize with elements per second, share of copy, goal), ``peers`` (peer, job, its and our elements per
+    second, ratio, goal) and ``first_call_s`` (format: seconds of the first call with an empty and with a
+    filled disk cache).
     """
     if size <= 0 or size % 128:
         raise InputError(f"--size must be a positive multiple of 128, got {size}")
     x = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
     target = np.empty_like(x)
-    copy = x.size / _fastest(lambda: np.copyto(target, x), 3 * repeats)
-    formats = []
+    copy = x.size / _fastest(partial(np.copyto, target, x), 3 * repeats)
+    formats: list[dict[str, Any]] = []
     for name in golden.SYSTEMS:
         t = golden.quantize(x, name)
-        quantize = x.size / _fastest(lambda name=name: golden.quantize(x, name), repeats)
-        dequantize = x.size / _fastest(lambda t=t: golden.dequantize(t), repeats)
+        quantize = x.size / _fastest(partial(golden.quantize, x, name), repeats)
+        dequantize = x.size / _fastest(partial(golden.dequantize, t), repeats)
         formats.append(
             {
                 "format": name,
@@ -150,7 +153,7 @@ def _ml_dtypes(x: np.ndarray) -> Calls:
         "mxfp6_e2m3": ml_dtypes.float6_e2m3fn,
         "mxfp8_e4m3": ml_dtypes.float8_e4m3fn,
     }
-    return [(f"cast to {t.__name__}", name, lambda t=t: x.astype(t)) for name, t in casts.items()]
+    return [(f"cast to {t.__name__}", name, partial(x.astype, t)) for name, t in casts.items()]
 
 
 def _microxcaling(x: np.ndarray) -> Calls:
@@ -163,7 +166,7 @@ def _microxcaling(x: np.ndarray) -> Calls:
     def call(element: str) -> object:
         return _quantize_mx(tensor, 8, element, "max", axes=[-1], block_size=32, round="even")
 
-    return [(f"quantise and dequantise {e}", name, lambda e=e: call(e)) for name, e in names.items()]
+    return [(f"quantise and dequantise {e}", name, partial(call, e)) for name, e in names.items()]
 
 
 def _torchao(x: np.ndarray) -> Calls:
@@ -195,11 +198,12 @@ def _fouroversix(x: np.ndarray) -> Calls:
     def call(rule: object) -> object:
         return quantize_to_fp4(tensor, backend=QuantizeBackend.pytorch, scale_rule=rule)
 
-    return [(f"quantize_to_fp4 {rule.value}", name, lambda r=rule: call(r)) for name, rule in jobs.items()]
+    return [(f"quantize_to_fp4 {rule.value}", name, partial(call, rule)) for name, rule in jobs.items()]
 
 
 def _first_calls() -> dict[str, list[float]]:
-    """Seconds of the first quantise and dequantise of each format in a new process: empty cache, filled cache."""
+    """Seconds of the first quantise and dequantise of each format in a new process: empty cache, filled
+    cache."""
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for _ in range(2):
@@ -265,8 +269,8 @@ def headline(found: dict[str, Any]) -> str:
     size = found["size"]
     return (
         f"{size} x {size} FP32 on {found['machine']}, NumPy {found['versions']['numpy']}, "
-        f"Numba {found['versions']['numba']}; fastest of several calls each. numpy.copyto of the same array, which "
-        f"uses one thread: {found['copy_elements_per_s'] / 1e6:.0f} M elements/s."
+        f"Numba {found['versions']['numba']}; fastest of several calls each. numpy.copyto of the same array, "
+        f"which uses one thread: {found['copy_elements_per_s'] / 1e6:.0f} M elements/s."
     )
 
 

@@ -182,11 +182,8 @@ def _values(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
 
 def _ties_rounded_up(t, x, theirs) -> np.ndarray:
     """Elements that lie exactly between two FP4 values and for which ``theirs`` is the upper one."""
-    factor = np.float32(1)
-    if t.factors is not None:
-        factor = np.repeat(
-            1 + t.factors.astype(np.float32) / 256, x.shape[-1] // t.factors.shape[-1], axis=-1
-        )
+    factors = np.zeros_like(t.scales[:, :1]) if t.factors is None else t.factors
+    factor = np.repeat(1 + factors.astype(np.float32) / 256, x.shape[-1] // factors.shape[-1], axis=-1)
     scale = np.repeat(decode(t.scales, E8M0), t.block_size, axis=-1)
     tie = np.isin(np.abs(x * factor) / scale, _TIES_DOWN)
     upper = E2M1.values[np.minimum((t.codes & E2M1.max_code) + 1, E2M1.max_code)]

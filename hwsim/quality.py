@@ -1,7 +1,7 @@
 """Which format fits a tensor: ``python -m hwsim.quality FILE``.
 
-Tensors are read in pieces and never held whole. Formats with a tensor scale get that of the whole tensor: a first
-pass finds its largest magnitude. MicroMix is calibrated on the first piece.
+Tensors are read in pieces and never held whole. Formats with a tensor scale get that of the whole tensor: a
+first pass finds its largest magnitude. MicroMix is calibrated on the first piece.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hwsim.files import replace
 
 PIECE = 1 << 22  # Elements quantised at a time.
 _TENSOR_SCALED = ("nvfp4", "four_over_six", "mixfp4")
-_SAFETENSORS = {
+_SAFETENSORS: dict[str, np.dtype] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
@@ -43,7 +43,7 @@ class Source:
     bf16: bool = False
 
     def pieces(self) -> Iterator[np.ndarray]:
-        """The tensor as float32 [rows, K], in pieces of whole rows, or of a row that is longer than a piece."""
+        """The tensor as float32 [rows, K], in pieces of whole rows or of a row longer than a piece."""
         k = self.array.shape[-1]
         rows = self.array.reshape(-1, k)
         rows_at_once, columns = max(PIECE // k, 1), min(k, PIECE)
@@ -58,7 +58,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Result:
-    """How one format does on one tensor. ``choices``: name of a choice to the share of blocks that took it."""
+    """How one format does on one tensor. ``choices``: a choice and the share of blocks that took it."""
 
     tensor: str
     format: str
@@ -124,7 +124,9 @@ def _read_safetensors(path: Path) -> Iterator[Source]:
             continue
         start = 8 + length + entry["data_offsets"][0]
         dtype = _SAFETENSORS[entry["dtype"]]
-        array = np.memmap(path, dtype, mode="r", offset=start, shape=tuple(entry["shape"]) or (1,))
+        array: np.ndarray = np.memmap(
+            path, dtype, mode="r", offset=start, shape=tuple(entry["shape"]) or (1,)
+        )
         yield Source(name, array, entry["dtype"] == "BF16")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -13,25 +14,64 @@ from typing import Any
 from hwsim import bench_golden
 from hwsim.conformance import SLICE, Comparison, compare
 from hwsim.files import replace_all
+from hwsim.report import markdown
 
-REPORTS = Path("reports")
+_CONFORMANCE = """\
+# Conformance of the golden models
+
+Vectors: `{vectors}`, SHA-256 `{sha}…`. What they hold and what made them is in
+`tests/data/README.md`, beside the slice of them that is compared unless HWSIM_VECTORS names a file. Raw bits
+are compared, without tolerance (where a source stores values, the sign of zero is left out).
+
+**{compared} values compared, {unexplained} unexplained mismatches.**
+
+{rows}
+
+## Explained mismatches
+
+Each is counted only where it is shown to be the case named: the scaled element, computed anew, lies exactly
+halfway and the source took the upper neighbour; the errors of both candidates, computed anew in FP64, differ
+by less than 1e-6 of themselves; the scale byte is zero on both sides.
+
+{reasons}
+
+MicroMix has no vectors: its segments are compared with MX under `rceil` in `tests/golden`.
+"""
+
+_SPEED = """\
+# Speed of the golden models
+
+{headline}
+
+{tables}
+
+The first call compiles, and the result is cached on disk; kernels that formats share are counted with the
+format that comes first. A kernel allocates its result and scratch of one block a thread. FP16 and BF16,
+inputs that are not C-contiguous, and padding cost a copy.
+
+![elements per second](golden_speed.png)
+"""
 
 
-def conformance(out: Path = REPORTS, vectors: Path = SLICE) -> list[Path]:
+def write_conformance(out: Path, build: Path, vectors: Path | None = None) -> list[Path]:
     """Compare the golden models with a vector file and write ``conformance.md`` and ``conformance.json``.
 
     Parameters
     ----------
     out : Path
         Folder of the reports.
-    vectors : Path
-        Vector file; the default is the slice in ``tests/data``.
+    build : Path
+        Not used: there are no intermediate files.
+    vectors : Path, optional
+        Vector file; by default the one that the environment variable HWSIM_VECTORS names, else the slice in
+        ``tests/data``.
 
     Returns
     -------
     list of Path
         The files written.
     """
+    vectors = vectors or Path(os.environ.get("HWSIM_VECTORS", SLICE))
     comparisons = compare(vectors)
     found = {
         "vectors": vectors.name,
@@ -62,69 +102,46 @@ def _conformance_text(found: dict[str, Any], comparisons: list[Comparison]) -> s
     reasons += [
         [c.format, c.distribution, c.what, str(c.explained), c.why] for c in comparisons if c.explained
     ]
-    unexplained = sum(c.unexplained for c in comparisons)
-    return "\n".join(
-        [
-            "# Conformance of the golden models",
-            "",
-            f"Vectors: `{found['vectors']}`, SHA-256 `{found['sha256'][:16]}…`; what they hold and what made them is in",
-            "`tests/data/README.md`. Raw bits are compared, without tolerance (where a source stores values, the sign",
-            "of zero is left out).",
-            "",
-            f"**{sum(c.compared for c in comparisons)} values compared, {unexplained} unexplained mismatches.**",
-            "",
-            markdown(rows),
-            "",
-            "## Explained mismatches",
-            "",
-            "Each is counted only where it is shown to be the case named: the scaled element is recomputed and lies",
-            "exactly halfway with the source's value the upper neighbour; both candidates' errors, recomputed in FP64,",
-            "differ by less than 1e-6; the scale byte is zero on both sides.",
-            "",
-            markdown(reasons),
-            "",
-            "MicroMix has no vectors: its segments are compared with MX under `rceil` in `tests/golden`.",
-            "",
-        ]
+    compared, unexplained = (sum(getattr(c, n) for c in comparisons) for n in ("compared", "unexplained"))
+    return _CONFORMANCE.format(
+        vectors=found["vectors"],
+        sha=found["sha256"][:16],
+        compared=compared,
+        unexplained=unexplained,
+        rows=markdown(rows, right=range(3, 7)),
+        reasons=markdown(reasons, right=(3,)),
     )
 
 
-def speed(out: Path = REPORTS, size: int = 4096) -> list[Path]:
+def write_golden_speed(out: Path, build: Path, found: dict[str, Any] | None = None) -> list[Path]:
     """Measure the golden models and write ``golden_speed.md``, ``.json`` and ``.png``.
 
     Parameters
     ----------
     out : Path
         Folder of the reports.
-    size : int
-        Rows and columns of the tensor.
+    build : Path
+        Not used: there are no intermediate files.
+    found : dict, optional
+        Figures of :func:`hwsim.bench_golden.run`; measured anew without them.
 
     Returns
     -------
     list of Path
         The files written.
     """
-    found = bench_golden.run(size)
-    return write_speed(found, out)
-
-
-def write_speed(found: dict[str, Any], out: Path = REPORTS) -> list[Path]:
-    """Write the speed report from the figures of :func:`hwsim.bench_golden.run`."""
-    text = ["# Speed of the golden models", "", bench_golden.headline(found), ""]
+    found = found or bench_golden.run()
+    tables = []
     for title, rows in bench_golden.tables(found).items():
-        text += [f"## {title}", "", markdown(rows) if len(rows) > 1 else "No peer is installed.", ""]
-    text += [
-        "The first call compiles, and the result is cached on disk; kernels that formats share are counted with the",
-        "format that comes first. A kernel allocates its result and scratch of one block a thread; FP16 and BF16",
-        "inputs, inputs that are not C-contiguous, and padding cost a copy.",
-        "",
-        "![elements per second](golden_speed.png)",
-        "",
-    ]
+        right = [i for i in range(len(rows[0])) if all(row[i][:1].isdigit() for row in rows[1:])]
+        tables.append(
+            f"## {title}\n\n" + (markdown(rows, right) if len(rows) > 1 else "No peer is installed.")
+        )
+    text = _SPEED.format(headline=bench_golden.headline(found), tables="\n\n".join(tables))
     return replace_all(
         {
             out / "golden_speed.json": json.dumps(found, indent=1) + "\n",
-            out / "golden_speed.md": "\n".join(text),
+            out / "golden_speed.md": text,
             out / "golden_speed.png": _speed_plot(found),
         }
     )
@@ -148,13 +165,3 @@ def _speed_plot(found: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
-
-
-def markdown(rows: list[list[str]]) -> str:
-    """Rows of text as a Markdown table; columns of numbers to the right."""
-
-    def numeric(column: int) -> bool:
-        return all(row[column][:1].isdigit() for row in rows[1:])
-
-    rule = ["---:" if numeric(i) else "---" for i in range(len(rows[0]))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
