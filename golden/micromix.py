@@ -128,13 +128,17 @@ def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16,
 
 
 @kernel
-def _decode(start, stop, codes, scales, channels, first, elements, values, result):
-    mask = elements.size - 1
+def _decode(start, stop, codes, scales, ends, positions, elements, values, result):
+    laid = np.empty(codes.shape[1], np.float32)
     for row in range(start, stop):
-        for offset in range(0, channels.size, BLOCK_SIZE):
-            scale = values[scales[row, (first + offset) // BLOCK_SIZE]]
-            for i in range(offset, offset + BLOCK_SIZE):
-                result[row, channels[i]] = elements[codes[row, first + i] & mask] * scale
+        for segment in range(len(elements)):
+            table = elements[segment]
+            for block in range(ends[segment] // BLOCK_SIZE, ends[segment + 1] // BLOCK_SIZE):
+                scale = values[scales[row, block]]
+                for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
+                    laid[i] = table[codes[row, i]] * scale
+        for channel in range(positions.size):
+            result[row, channel] = laid[positions[channel]]
 
 
 def quantize(
@@ -203,20 +207,13 @@ def quantize(
 
 def dequantize(t: BlockTensor) -> np.ndarray:
     """FP32 values, [rows, K], channels in their original order."""
+    assignment = assignment_of(t)
+    # Unsigned: Numba then leaves out the check for indices that count from the end.
+    positions = np.argsort(assignment.permutation).astype(np.uint32)
+    ends = np.cumsum([0, *assignment.lengths])
+    tables = np.stack([np.tile(fmt.values, 256 // fmt.values.size) for fmt in ELEMENTS])
     result = np.empty(t.codes.shape, np.float32)
-    for fmt, first, channels in _segments(assignment_of(t)):
-        spread(
-            _decode,
-            len(result),
-            result.size,
-            t.codes,
-            t.scales,
-            channels,
-            first,
-            fmt.values,
-            E8M0.values,
-            result,
-        )
+    spread(_decode, len(result), result.size, t.codes, t.scales, ends, positions, tables, E8M0.values, result)
     return result
 
 
