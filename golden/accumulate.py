@@ -1,19 +1,20 @@
-"""How a tensor core adds: one step takes some terms and C, aligns them, cuts them, sums them and rounds once.
+"""How a tensor core adds: a step takes some terms and C, aligns them, cuts them, sums them and rounds once.
 
-A term has an exact integer significand P and a raw exponent E, the sum of its operands' exponents, **not** the
-position of its leading one. Its value is ``P * 2**(E - q)`` with ``|P| * 2**-q < 4``; ``golden.terms`` pins P, E
-and q down for every format. For C, P is the FP32 significand with its hidden bit, q = 23, and E its exponent
-(-126 for subnormals). One step:
+A term has an exact integer significand P and a raw exponent E, the sum of its operands' exponents, **not**
+the position of its leading one. Its value is ``P * 2**(E - q)`` with ``|P| * 2**-q < 4``; ``golden.terms``
+pins P, E and q down for every format. For C, P is the FP32 significand with its hidden bit, q = 23, and E its
+exponent (-126 for subnormals). One step:
 
 1. ``top`` = the largest E over the terms with P != 0, and C if C != 0.
-2. Every term and C is cut to a multiple of ``2**(top - fraction_bits)``: the magnitude, towards zero, no sticky.
+2. Every term and C is cut to a multiple of ``2**(top - fraction_bits)``: the magnitude, towards zero, no
+   sticky bit.
 3. They are summed exactly.
-4. The sum is rounded once, to a multiple of ``2**max(e - result_bits, -149)`` where ``e`` is the exponent of the
-   leading one of the sum. What reaches 2**128 is infinity; every zero is +0.
+4. The sum is rounded once, to a multiple of ``2**max(e - result_bits, -149)`` where ``e`` is the exponent of
+   the leading one of the sum. What reaches 2**128 after that is infinity; every zero is +0.
 5. D is the C of the next step.
 
-Special values follow IEEE 754: a NaN (element, scale or C), infinity times zero, or infinities of both signs give
-the canonical quiet NaN 0x7FC00000; any other infinity (element or C) is kept.
+Special values follow IEEE 754: a NaN (element, scale or C), infinity times zero, or infinities of both signs
+give the canonical quiet NaN 0x7FC00000; any other infinity (element or C) is kept.
 
 Sources: results recorded on an NVIDIA H200 (``tests/conformance/test_silicon.py``) for Hopper;
 north-numerical-computing/MATLAB-tensor-core for the parameters of Ampere, Ada and Blackwell.
@@ -50,8 +51,8 @@ class Accumulator:
         Terms that one step adds. None: those of an instruction over 256 bits of each operand, K = 64 of 4-bit
         elements, 32 of 6 and 8 bits, 16 of 16 bits.
     fraction_bits : int or None
-        Bits that the terms keep below the largest raw exponent. None: nothing is cut, and the whole of K is one
-        step.
+        Bits that the terms keep below the largest raw exponent. None: nothing is cut, and the whole of K is
+        one step.
     result_bits : int
         Bits that the result keeps below its leading one, at most the 23 of FP32.
     rounding : Rounding
@@ -167,8 +168,8 @@ def aligned_step(values, exponents, d, fraction_bits, result_bits, nearest, top,
         d[j] = round_to_fp32(total[j] * power_of_two(np.int64(top[j] - fraction_bits)), result_bits, nearest)
 
 
-#: The exact sum is an integer in units of 2**EXACT_UNIT, in digits of 32 bits held by int64: room for every term
-#: (2**-338, the last place of FP64 at the least, to 2**287) and for 2**31 of them.
+#: The exact sum is an integer in units of 2**_EXACT_UNIT, its digits of 32 bits held by int64: room for every
+#: term (from 2**-338, the last FP64 place of the least, to 2**291) and for 2**31 of them.
 EXACT_DIGITS, _EXACT_UNIT, _DIGIT = 26, -448, 32
 _DIGIT_MASK = (1 << _DIGIT) - 1
 
@@ -204,8 +205,8 @@ def _carry(digits):
 
 @lane
 def _rounded_to_odd(digits):
-    """The sum in FP64 with at least 33 exact bits, the last one set if anything is lost: rounding it once more
-    to FP32 is rounding once."""
+    """The sum in FP64 with at least 33 bits, the last one set if anything is lost: rounding it to FP32 is then
+    rounding once."""
     negative = _carry(digits) < 0
     if negative:
         for i in range(digits.size):
@@ -228,7 +229,7 @@ def _rounded_to_odd(digits):
 
 @lane
 def exact_step(values, d, result_bits, nearest, digits):
-    """One step that cuts nothing. Parameters as for :func:`aligned_step`; ``digits``: int64 [EXACT_DIGITS]."""
+    """A step that cuts nothing. Parameters as for :func:`aligned_step`; ``digits``: int64 [EXACT_DIGITS]."""
     for j in range(d.size):
         digits[:] = 0
         special = np.float64(0)

@@ -1,49 +1,136 @@
-"""Matrix multiply-accumulate as a tensor core does it: ``D[m, n] = C[m, n] + sum over k of A[m, k] * B[n, k]``.
+"""Matrix multiply-accumulate as a tensor core does it: D[m, n] = C[m, n] + sum over k of A[m, k] * B[n, k].
 
 ``golden.terms`` says what a term is, ``golden.accumulate`` how a step adds terms to C; here they are strung
-together: an instruction takes its terms in the order of K, ``accumulator.terms`` a step, and the D of a step is
-the C of the next. A last step with fewer terms adds zeros, which change nothing.
+together: terms go in the order of K, ``accumulator.terms`` a step, and the D of a step is the C of the next.
+A last step with fewer terms adds zeros, which change nothing.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .accumulate import (
-    BLACKWELL_FP8,
-    BLACKWELL_FP16,
-    BLOCK,
-    EXACT_DIGITS,
-    NO_EXPONENT,
-    Accumulator,
-    aligned_step,
-    exact_step,
-)
+from .accumulate import BLACKWELL_FP8, BLACKWELL_FP16, BLOCK, Accumulator
+from .chain import PANEL, block_terms, element_terms
 from .formats import E2M1, E8M0, Rounding, checked_codes
-from .kernels import kernel, lane, spread
-from .m2xfp import SUBGROUP
-from .tensor import BlockTensor, one_of, unpack_bits
+from .kernels import spread
+from .tensor import BlockTensor, one_of, pack_bits, unpack_bits
 from .terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, multipliers, operand_integers, scale_tables
 
 #: Names that :func:`instruction` takes.
 FORMATS = (*BLOCK_TERMS, *ELEMENT_TERMS)
+#: Names that :func:`mma_elements` takes.
+UNSCALED = tuple(name for name in ELEMENT_TERMS if not name.startswith("mx"))
+#: Datapath format of what :func:`mma` takes, by the systems of A and B.
+PAIRS = {
+    **{(a, b): "nvfp4" for a in ("nvfp4", "four_over_six") for b in ("nvfp4", "four_over_six")},
+    **{(a, b): "mxfp4" for a in ("mxfp4", "mxfp4_oas") for b in ("mxfp4", "mxfp4_oas")},
+    **{(name, name): name for name in ("mixfp4", *ELEMENT_TERMS) if name not in UNSCALED},
+    ("m2xfp_elem_em", "m2xfp_sg_em"): "m2xfp",
+}
+#: MicroMix: datapath format of a segment, by its element.
+SEGMENTS = {"e2m1": "mxfp4", "e3m2": "mxfp6_e3m2", "e4m3": "mxfp8_e4m3"}
 
-_PANEL = 32  # Columns that a kernel works on at a time: what one step needs of them stays in the L1 cache.
+_MX_BLOCK = 32
 _METADATA_WIDTH = 2
+_TYPE_BIT = 7
 
 
 def default_accumulator(format: str) -> Accumulator:
-    """What Blackwell is reported to do: ``BLOCK`` for block terms, ``BLACKWELL_FP16`` or ``BLACKWELL_FP8``."""
+    """What Blackwell is reported to do: BLOCK for block terms, BLACKWELL_FP16 or BLACKWELL_FP8 for others."""
     if format in BLOCK_TERMS:
         return BLOCK
     return BLACKWELL_FP16 if ELEMENT_TERMS[format].width == 16 else BLACKWELL_FP8
 
 
 def instruction_k(format: str) -> int:
-    """K of an instruction over 256 bits of each operand: 64, 32 (6 and 8 bits) or 16."""
+    """K of an instruction over 256 bits of each operand: 64 (4 bits), 32 (6 and 8 bits) or 16."""
     if format in BLOCK_TERMS:
         return 64
     return 16 if ELEMENT_TERMS[format].width == 16 else 32
+
+
+def mma(
+    a: BlockTensor, b: BlockTensor, c: np.ndarray | None = None, accumulator: Accumulator | None = None
+) -> np.ndarray:
+    """``c + a @ b.T`` of quantised matrices, bit for bit as a chain of instructions gives it.
+
+    Tensor scales are no part of it: with them, the product is ``D * (a.tensor_scale * b.tensor_scale)``, two
+    FP32 multiplications after the tensor core. C is in the units of D. MicroMix goes segment by segment, each
+    with its format's instruction and the D before as C.
+
+    Parameters
+    ----------
+    a, b : BlockTensor [M, K] and [N, K]
+        Systems as in ``PAIRS``, or both MicroMix with one permutation. M2XFP: A Elem-EM, B Sg-EM.
+    c : float32 [M, N], optional
+        Zeros by default.
+    accumulator : Accumulator, optional
+        By default :func:`default_accumulator` of each format. EXACT rounds once (MicroMix: once a segment).
+
+    Returns
+    -------
+    float32 [M, N]
+
+    Raises
+    ------
+    ValueError
+        For systems that no instruction multiplies, and shapes or block sizes that do not fit.
+    """
+    if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"a must be [M, K] and b [N, K], got shapes {a.shape} and {b.shape}")
+    rows, columns = len(a.codes), len(b.codes)
+    d = np.zeros((1, rows, columns), np.uint32)
+    if c is not None:
+        c = np.asarray(c)
+        if c.dtype != np.float32 or c.shape != (a.shape[0], b.shape[0]):
+            raise ValueError(f"c must be float32 {(a.shape[0], b.shape[0])}, got {c.dtype} {c.shape}")
+        d[0, : c.shape[0], : c.shape[1]] = np.ascontiguousarray(c).view(np.uint32)
+    for format, part in _segments(a, b):
+        x, y = (_raw(t, format, part) for t in (a, b))
+        metadata = {"a_metadata": x[2], "b_metadata": y[2]}
+        d = instruction(x[0], x[1], y[0], y[1], d, format, accumulator, **metadata)
+    return d[0, : a.shape[0], : b.shape[0]].view(np.float32)
+
+
+def mma_elements(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray | None,
+    format: str,
+    accumulator: Accumulator | None = None,
+) -> np.ndarray:
+    """``c + a @ b.T`` of matrices of unscaled elements.
+
+    Parameters
+    ----------
+    a, b : uint8 (e4m3, e5m2) or uint16 (fp16, bf16) [M, K] and [N, K]
+        Raw bits.
+    c : float32 [M, N] or None
+        None: zeros.
+    format : {"fp16", "bf16", "e4m3", "e5m2"}
+    accumulator : Accumulator, optional
+        By default :func:`default_accumulator`.
+
+    Returns
+    -------
+    float32 [M, N]
+
+    Raises
+    ------
+    ValueError
+        For another format, and dtypes or shapes that do not fit.
+    """
+    one_of("format", format, UNSCALED)
+    a, b = np.asarray(a), np.asarray(b)
+    if a.ndim != 2 or b.ndim != 2:
+        raise ValueError(f"a must be [M, K] and b [N, K], got shapes {a.shape} and {b.shape}")
+    c = np.zeros((len(a), len(b)), np.float32) if c is None else np.asarray(c)
+    if c.dtype != np.float32:
+        raise ValueError(f"c must be float32, got {c.dtype}")
+    bits = np.ascontiguousarray(c).view(np.uint32)
+    return instruction(a[None], None, b[None], None, bits[None], format, accumulator)[0].view(np.float32)
 
 
 def instruction(
@@ -66,8 +153,8 @@ def instruction(
     a_codes, b_codes : uint8 [V, M, K] and [V, N, K]; uint16 for fp16 and bf16
         Element codes. K is any number of whole blocks; beyond one step, steps are chained.
     a_scales, b_scales : uint8 [V, M, K / g] and [V, N, K / g], or None
-        Raw scale bytes; their shape sets the block size g, 16 or 32 (m2xfp and element terms: 32). None for
-        fp16, bf16, e4m3 and e5m2, which have no scale.
+        Raw scale bytes. 4-bit formats: their shape sets the block size g, 16 or 32 (m2xfp: 32); mxfp6 and
+        mxfp8: g = 32. None for fp16, bf16, e4m3 and e5m2, which have no scale.
     c : uint32 [V, M, N]
         FP32 bits.
     format : str
@@ -75,9 +162,9 @@ def instruction(
     accumulator : Accumulator, optional
         By default :func:`default_accumulator`.
     a_metadata, b_metadata : uint8 [V, M, K / 32] and [V, N, K / 32]
-        m2xfp only: the metadata of a block, subgroup i in bits 2i + 1 and 2i.
+        m2xfp only: the metadata of a block, that of subgroup i in bits 2i + 1 and 2i.
     polarity : {0, 1}
-        mixfp4 only: type bit (bit 7 of a scale) of E2M1 blocks.
+        mixfp4 only: type bit (bit 7 of a scale byte) of E2M1 blocks.
 
     Returns
     -------
@@ -93,207 +180,141 @@ def instruction(
     one_of("polarity", polarity, (0, 1))
     accumulator = accumulator or default_accumulator(format)
     _check_shapes(a_codes, b_codes, c)
-    d = np.array(c, np.uint32, order="C")
-    if format in ELEMENT_TERMS:
-        _element_mma(format, (a_codes, a_scales), (b_codes, b_scales), accumulator, d)
-        return d
-    term = BLOCK_TERMS[format]
-    if a_scales is None or b_scales is None:
-        raise ValueError(f"{format} needs a_scales and b_scales, got None")
-    options = {"polarity": polarity}
-    a = _block_tensor(term.a, "a", a_codes, a_scales, a_metadata, options)
-    b = _block_tensor(term.b, "b", b_codes, b_scales, b_metadata, options)
-    _block_mma(format, a, b, accumulator, d)
+    d = np.array(c, order="C")
+    operands = (("a", a_codes, a_scales, a_metadata), ("b", b_codes, b_scales, b_metadata))
+    if format in BLOCK_TERMS:
+        a, b = (_block_tensor(format, *operand, polarity) for operand in operands)
+        _block_mma(format, a, b, accumulator, d)
+    else:
+        _element_mma(format, operands, accumulator, d)
     return d
 
 
-def _check_shapes(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
-    if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0] or a.shape[2] != b.shape[2]:
-        raise ValueError(f"a_codes [V, M, K] and b_codes [V, N, K] must agree, got {a.shape} and {b.shape}")
-    if c.dtype != np.uint32 or c.shape != (a.shape[0], a.shape[1], b.shape[1]):
+def _segments(a: BlockTensor, b: BlockTensor):
+    """Datapath format and columns of each stretch of K."""
+    if a.format == b.format == "micromix":
+        if a.segments != b.segments or not np.array_equal(a.permutation, b.permutation):  # type: ignore[arg-type]
+            raise ValueError(
+                f"a and b must have one channel assignment, got segments {a.segments} and {b.segments}"
+            )
+        formats = [(SEGMENTS[element], length) for element, length in a.segments if length]
+    elif (a.format, b.format) in PAIRS:
+        formats = [(PAIRS[a.format, b.format], a.codes.shape[1])]
+    else:
         raise ValueError(
-            f"c must be uint32 {(a.shape[0], a.shape[1], b.shape[1])}, got {c.dtype} {c.shape}"
+            f"no instruction multiplies {a.format} by {b.format}, "
+            f"expected micromix or one of {', '.join(f'{x} by {y}' for x, y in PAIRS)}"
         )
+    first = 0
+    for format, length in formats:
+        yield format, slice(first, first + length)
+        first += length
 
 
-def _block_tensor(system, operand, codes, scales, metadata, options) -> BlockTensor:
-    if system.startswith("m2xfp"):
-        if metadata is None or metadata.shape != scales.shape:
-            shape = None if metadata is None else metadata.shape
-            raise ValueError(f"{operand}_metadata must be uint8 {scales.shape}, a byte a block, got {shape}")
+def _raw(t: BlockTensor, format: str, part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Codes, scales and metadata of a stretch of K as :func:`instruction` takes them, with polarity 0."""
+    g = t.block_size
+    codes, scales = t.codes[None, :, part], t.scales[None, :, part.start // g : part.stop // g]
+    if format == "mixfp4":
+        scales = scales ^ np.uint8(t.options.get("polarity", 0) << _TYPE_BIT)
+    metadata = None if t.metadata is None else pack_bits(t.metadata, _METADATA_WIDTH)[None]
+    return codes, scales, metadata
+
+
+def _check_shapes(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    if a.ndim != 3 or b.ndim != 3 or a.shape[::2] != b.shape[::2] or 0 in a.shape + b.shape:
+        raise ValueError(
+            f"a_codes [V, M, K] and b_codes [V, N, K] must agree and not be empty, got {a.shape}, {b.shape}"
+        )
+    shape = *a.shape[:2], b.shape[1]
+    if c.dtype != np.uint32 or c.shape != shape:
+        raise ValueError(f"c must be uint32 {shape}, got {c.dtype} {c.shape}")
+
+
+def _block_tensor(format, operand, codes, scales, metadata, polarity) -> BlockTensor:
+    term = BLOCK_TERMS[format]
+    shapes = [(*codes.shape[:2], codes.shape[2] // g) for g in term.block_sizes if codes.shape[2] % g == 0]
+    if scales is None or scales.dtype != np.uint8 or scales.shape not in shapes:
+        raise ValueError(f"{operand}_scales must be uint8 {_either(shapes)}, got {_described(scales)}")
+    if format == "m2xfp":
+        if metadata is None or metadata.dtype != np.uint8 or metadata.shape != scales.shape:
+            raise ValueError(f"{operand}_metadata must be uint8 {scales.shape}, got {_described(metadata)}")
         metadata = unpack_bits(np.ascontiguousarray(metadata), _METADATA_WIDTH)
     elif metadata is not None:
-        raise ValueError(f"{operand}_metadata is for m2xfp, got it for {system}")
+        raise ValueError(f"{format} has no metadata, got {operand}_metadata {_described(metadata)}")
     codes = checked_codes(codes, E2M1)
+    system = term.a if operand == "a" else term.b
+    segments = ((E2M1.name, codes.shape[2]),)
     return BlockTensor(
-        system, codes.shape, ((E2M1.name, codes.shape[-1]),), codes, scales, options, metadata=metadata
+        system, codes.shape, segments, codes, scales, {"polarity": polarity}, metadata=metadata
     )
 
 
-def _step_limits(accumulator: Accumulator, terms: int) -> tuple[int, int, bool]:
-    """Fraction bits (-1: exact), result bits, whether to round to nearest: what a step needs to know."""
+def _either(shapes: list) -> str:
+    return " or ".join(map(str, shapes)) or "of whole blocks"
+
+
+def _described(array: np.ndarray | None) -> str:
+    return "None" if array is None else f"{array.dtype} {array.shape}"
+
+
+def _limits(accumulator: Accumulator) -> tuple[int, int, bool]:
+    """Fraction bits (-1: nothing is cut), result bits, whether to round to nearest."""
     fraction_bits = -1 if accumulator.fraction_bits is None else accumulator.fraction_bits
     return fraction_bits, accumulator.result_bits, accumulator.rounding is Rounding.NEAREST_EVEN
 
 
 def _step_terms(accumulator: Accumulator, instruction_terms: int, all_terms: int) -> int:
-    if accumulator.is_exact:
-        return all_terms
-    return min(accumulator.terms or instruction_terms, all_terms)
+    return all_terms if accumulator.is_exact else min(accumulator.terms or instruction_terms, all_terms)
 
 
-def _element_mma(format: str, a: tuple, b: tuple, accumulator: Accumulator, d: np.ndarray) -> None:
+def _chain(kernel, arrays: tuple, accumulator: Accumulator, step: int, work: int, d: np.ndarray) -> None:
+    """Run a kernel over every panel of every instruction; ``d`` holds C and becomes D."""
+    panels = -(-d.shape[2] // PANEL)
+    spread(kernel, len(d) * panels, work * d.size, *arrays, step, _limits(accumulator), d)
+
+
+def _element_mma(format: str, operands: tuple, accumulator: Accumulator, d: np.ndarray) -> None:
     element = ELEMENT_TERMS[format]
-    codes, scales = [], []
-    for name, (raw, scale) in (("a", a), ("b", b)):
-        raw = checked_codes(raw, element)
-        codes.append(raw.astype(np.uint16, copy=False))
-        scales.append(_element_scales(format, name, raw, scale))
-    step = _step_terms(accumulator, instruction_k(format), codes[0].shape[2])
+    arrays: list[Any] = []
+    for name, codes, scales, metadata in operands:
+        if metadata is not None:
+            raise ValueError(f"{format} has no metadata, got {name}_metadata {_described(metadata)}")
+        codes = checked_codes(codes, element)
+        arrays += codes.astype(np.uint16, copy=False), _element_scales(format, name, codes.shape, scales)
+    k = arrays[0].shape[2]
     tables = element.values.astype(np.float64), exponents(element), *scale_tables(E8M0)
-    panels = -(-d.shape[2] // _PANEL)
-    work = d.size * codes[0].shape[2]
-    spread(
-        _element_kernel,
-        len(d) * panels,
-        work,
-        *(array for pair in zip(codes, scales, strict=True) for array in pair),
-        tables,
-        step,
-        _step_limits(accumulator, step),
-        d,
-    )
+    step = _step_terms(accumulator, instruction_k(format), k)
+    _chain(element_terms, (*arrays, tables), accumulator, step, k, d)
 
 
-def _element_scales(format: str, operand: str, codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    if not format.startswith("mx"):
+def _element_scales(format: str, operand: str, codes: tuple, scales: np.ndarray | None) -> np.ndarray:
+    if format in UNSCALED:
         if scales is not None:
-            raise ValueError(f"{format} has no scales, got {operand}_scales of shape {scales.shape}")
-        return np.full((*codes.shape[:2], 1), E8M0.bias, np.uint8)  # one block, scaled by 1
-    shape = (*codes.shape[:2], codes.shape[2] // 32)
-    if scales is None or scales.dtype != np.uint8 or scales.shape != shape or codes.shape[2] % 32:
-        got = None if scales is None else f"{scales.dtype} {scales.shape}"
-        raise ValueError(f"{operand}_scales must be uint8 {shape} for codes {codes.shape}, got {got}")
+            raise ValueError(f"{format} has no scales, got {operand}_scales {_described(scales)}")
+        return np.full((*codes[:2], 1), E8M0.bias, np.uint8)  # one block, scaled by 1
+    shape = (*codes[:2], codes[2] // _MX_BLOCK)
+    if scales is None or scales.dtype != np.uint8 or scales.shape != shape or codes[2] % _MX_BLOCK:
+        raise ValueError(
+            f"{operand}_scales must be uint8 {shape} for codes {codes}, got {_described(scales)}"
+        )
     return np.ascontiguousarray(scales)
 
 
-@kernel
-def _element_kernel(start, stop, a, a_scales, b, b_scales, tables, step, limits, d):
-    element_values, element_exponents, scale_values, scale_exponents = tables
-    k, block = a.shape[2], a.shape[2] // a_scales.shape[2]
-    panels = (d.shape[2] + _PANEL - 1) // _PANEL
-    b_values, b_exponents = np.empty((step, _PANEL)), np.empty((step, _PANEL), np.int32)
-    values, raw = np.empty((step, _PANEL)), np.empty((step, _PANEL), np.int32)
-    top, factor, total = np.empty(_PANEL, np.int32), np.empty(_PANEL), np.empty(_PANEL)
-    digits = np.empty(EXACT_DIGITS, np.int64)
-    for task in range(start, stop):
-        v, first = task // panels, task % panels * _PANEL
-        n = min(_PANEL, d.shape[2] - first)
-        for k0 in range(0, k, step):
-            terms = min(step, k - k0)
-            for j in range(n):
-                for t in range(terms):
-                    code, scale = b[v, first + j, k0 + t], b_scales[v, first + j, (k0 + t) // block]
-                    b_values[t, j] = element_values[code] * scale_values[scale]
-                    b_exponents[t, j] = element_exponents[code] + scale_exponents[scale]
-            for m in range(d.shape[1]):
-                for t in range(terms):
-                    code, scale = a[v, m, k0 + t], a_scales[v, m, (k0 + t) // block]
-                    value = element_values[code] * scale_values[scale]
-                    exponent = element_exponents[code] + scale_exponents[scale]
-                    for j in range(n):
-                        values[t, j] = value * b_values[t, j]
-                        raw[t, j] = exponent + b_exponents[t, j]
-                row = d[v, m, first : first + n]
-                _step(values[:terms, :n], raw[:terms, :n], row, limits, top, factor, total, digits)
-
-
-@lane
-def _step(values, raw, d, limits, top, factor, total, digits):
-    if limits[0] < 0:
-        exact_step(values, d, limits[1], limits[2], digits)
-    else:
-        aligned_step(values, raw, d, limits[0], limits[1], limits[2], top, factor, total)
-
-
 def _block_mma(format: str, a: BlockTensor, b: BlockTensor, accumulator: Accumulator, d: np.ndarray) -> None:
-    term = BLOCK_TERMS[format]
-    g = a.block_size
-    if g not in term.block_sizes or b.block_size != g:
-        raise ValueError(f"{format} blocks must both be of {term.block_sizes}, got {g} and {b.block_size}")
-    scale_values, scale_exponents = scale_tables(term.scale)
-    # Units and constant go to B, once: they are exact powers of two.
-    tables = scale_values, scale_exponents, scale_values * 2.0**-term.unit, scale_exponents + term.constant(g)
+    term, g = BLOCK_TERMS[format], a.block_size
+    if b.block_size != g:
+        raise ValueError(f"a and b must have one block size, got {g} and {b.block_size}")
+    values, raw = scale_tables(term.scale)
+    # Units and constant go to B, once: the units are exact powers of two.
+    tables = values, raw, values * 2.0**-term.unit, raw + np.int32(term.constant(g))
     step = _step_terms(accumulator, instruction_k(format) // g, a.scales.shape[-1])
-    panels = -(-d.shape[2] // _PANEL)
-    spread(
-        _block_kernel,
-        len(d) * panels,
-        d.size * a.codes.shape[-1],
+    arrays = (
         operand_integers(a, term.a_unit),
         np.ascontiguousarray(a.scales),
         operand_integers(b, term.b_unit),
         np.ascontiguousarray(b.scales),
         multipliers(b),
         tables,
-        step,
-        _step_limits(accumulator, step),
-        d,
     )
-
-
-@lane
-def _block_sums(a, b, weights, part, total):
-    """Exact sums of the products of a block of A with one of each column."""
-    n = total.size
-    total[:] = 0
-    for group in range(weights.shape[0]):
-        part[:n] = 0
-        for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
-            x = np.int16(a[i])
-            for j in range(n):
-                part[j] += np.int16(x * b[i, j])
-        for j in range(n):
-            total[j] += np.int32(part[j]) * weights[group, j]
-
-
-@kernel
-def _block_kernel(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, step, limits, d):
-    a_scale_values, a_scale_exponents, b_scale_values, b_scale_exponents = tables
-    k, blocks = a.shape[2], a_scales.shape[2]
-    g = k // blocks
-    groups = g // SUBGROUP
-    panels = (d.shape[2] + _PANEL - 1) // _PANEL
-    b_panel = np.empty((step * g, _PANEL), np.int16)
-    weights = np.empty((step * groups, _PANEL), np.int32)
-    b_values, b_exponents = np.empty((step, _PANEL)), np.empty((step, _PANEL), np.int32)
-    values, raw = np.empty((step, _PANEL)), np.empty((step, _PANEL), np.int32)
-    part, sums = np.empty(_PANEL, np.int16), np.empty(_PANEL, np.int32)
-    top, factor, total = np.empty(_PANEL, np.int32), np.empty(_PANEL), np.empty(_PANEL)
-    digits = np.empty(EXACT_DIGITS, np.int64)
-    for task in range(start, stop):
-        v, first = task // panels, task % panels * _PANEL
-        n = min(_PANEL, d.shape[2] - first)
-        for t0 in range(0, blocks, step):
-            terms = min(step, blocks - t0)
-            for j in range(n):
-                for i in range(terms * g):
-                    b_panel[i, j] = b[v, first + j, t0 * g + i]
-                for i in range(terms * groups):
-                    weights[i, j] = b_multipliers[v, first + j, t0 * groups + i]
-                for t in range(terms):
-                    scale = b_scales[v, first + j, t0 + t]
-                    b_values[t, j], b_exponents[t, j] = b_scale_values[scale], b_scale_exponents[scale]
-            for m in range(d.shape[1]):
-                for t in range(terms):
-                    scale = a_scales[v, m, t0 + t]
-                    value, exponent = a_scale_values[scale], a_scale_exponents[scale]
-                    codes = a[v, m, (t0 + t) * g : (t0 + t + 1) * g]
-                    columns = b_panel[t * g : (t + 1) * g]
-                    _block_sums(codes, columns, weights[t * groups : (t + 1) * groups], part, sums[:n])
-                    for j in range(n):
-                        values[t, j] = np.float64(sums[j]) * (value * b_values[t, j])
-                        # A NaN differs from zero, and is kept.
-                        raw[t, j] = exponent + b_exponents[t, j] if values[t, j] != 0 else NO_EXPONENT
-                row = d[v, m, first : first + n]
-                _step(values[:terms, :n], raw[:terms, :n], row, limits, top, factor, total, digits)
+    _chain(block_terms, arrays, accumulator, step, a.codes.shape[2], d)

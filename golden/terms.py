@@ -6,12 +6,13 @@ subnormal (hidden bit 0) has ``1 - bias``; for E8M0, ``byte - 127``. Its signifi
 hidden bit, an integer in units of ``2**-fraction_width``; for E8M0, 1.
 
 **Element terms** (``ELEMENT_TERMS``: fp16, bf16, e4m3, e5m2, mxfp6_*, mxfp8_*). One term is one product.
-P = the signed product of both significands, q = 2 * fraction_width, E = the sum of both elements' exponents and,
-for MX formats, of both scales' exponents. No constant.
+P = the signed product of both significands, q = 2 * fraction_width, E = the sum of both elements' exponents
+and, for MX formats, of both scales' exponents. No constant.
 
-**Block terms** (``BLOCK_TERMS``: nvfp4, mixfp4, mxfp4, m2xfp). One term is one block of g elements. P = S * M: S
-the exact sum of the block's products, as an integer; M the product of both scales' significands. E = the sum of
-both scales' exponents + a constant: the least that makes ``|P| * 2**-q < 4`` for the bound of P below.
+**Block terms** (``BLOCK_TERMS``: nvfp4, mixfp4, mxfp4, m2xfp). One term is one block of g elements.
+P = S * M: S the exact sum of the block's products, as an integer; M the product of both scales' significands.
+E = the sum of both scales' exponents + a constant: the least that makes ``|P| * 2**-q < 4`` for the bound of
+P below.
 
 ========  ==========================  =====  ====================  ===  ==  ========
 format    products                    units  bound of P            g    q   constant
@@ -23,8 +24,9 @@ mxfp4     (as OAS lays it out)        2**-2  16 * 144              16   10  8
 m2xfp     56 eighths * 12 halves * 7  2**-6  32 * 56 * 12 * 7      32   16  10
 ========  ==========================  =====  ====================  ===  ==  ========
 
-``q = bits(bound) - 2`` and ``constant = q - units - 2 * scale fraction bits`` give every row, and those of other
-block sizes. In m2xfp the factor 4 + k of a weight's subgroup multiplies the sum over the subgroup.
+With units of ``2**-u``, ``q = bits(bound) - 2`` and ``constant = q - u - 2 * scale fraction bits``: that gives
+every row, and nvfp4 and mixfp4 in blocks of 32 (18 and 10, 19 and 11). In m2xfp the factor 4 + k of a
+weight's subgroup multiplies the sum over the subgroup.
 
 A term with P = 0 takes no part in the largest exponent, whatever its scales. NaN is decided before P: a NaN
 scale or element makes its term NaN, also where the other operand is zero.

@@ -1,0 +1,114 @@
+"""The kernels of ``golden.mma``: terms of a panel of columns, one step after the other along K.
+
+A panel's operands are laid out with the columns side by side, so that every loop over columns vectorises:
+FP64 for element terms, int16 for the products inside a block.
+
+Both kernels take ``limits`` (fraction bits or -1, result bits, nearest), ``step`` (terms of a step) and ``d``,
+uint32 [V, M, N], which holds C and becomes D; tables give the value and raw exponent of every code.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .accumulate import EXACT_DIGITS, NO_EXPONENT, aligned_step, exact_step
+from .kernels import kernel, lane
+from .m2xfp import SUBGROUP
+
+PANEL = 128  # Columns that a kernel works on at a time.
+
+
+@lane
+def _step(values, raw, d, limits, top, factor, total, digits):
+    if limits[0] < 0:
+        exact_step(values, d, limits[1], limits[2], digits)
+    else:
+        aligned_step(values, raw, d, limits[0], limits[1], limits[2], top, factor, total)
+
+
+@kernel
+def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d):
+    element_values, element_exponents, scale_values, scale_exponents = tables
+    k, block = a.shape[2], a.shape[2] // a_scales.shape[2]
+    panels = (d.shape[2] + PANEL - 1) // PANEL
+    b_values, b_exponents = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
+    values, raw = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
+    top, factor, total = np.empty(PANEL, np.int32), np.empty(PANEL), np.empty(PANEL)
+    digits = np.empty(EXACT_DIGITS, np.int64)
+    for task in range(start, stop):
+        v, first = task // panels, task % panels * PANEL
+        n = min(PANEL, d.shape[2] - first)
+        for k0 in range(0, k, step):
+            terms = min(step, k - k0)
+            for j in range(n):
+                for t in range(terms):
+                    code, scale = b[v, first + j, k0 + t], b_scales[v, first + j, (k0 + t) // block]
+                    b_values[t, j] = element_values[code] * scale_values[scale]
+                    b_exponents[t, j] = element_exponents[code] + scale_exponents[scale]
+            for m in range(d.shape[1]):
+                for t in range(terms):
+                    code, scale = a[v, m, k0 + t], a_scales[v, m, (k0 + t) // block]
+                    value = element_values[code] * scale_values[scale]
+                    exponent = element_exponents[code] + scale_exponents[scale]
+                    for j in range(n):
+                        values[t, j] = value * b_values[t, j]
+                        raw[t, j] = exponent + b_exponents[t, j]
+                row = d[v, m, first : first + n]
+                _step(values[:terms], raw[:terms], row, limits, top, factor, total, digits)
+
+
+@lane
+def _block_sums(a, b, weights, part, total):
+    """Exact sums of the products of a block of A with one of each column."""
+    n = total.size
+    total[:] = 0
+    for group in range(weights.shape[0]):
+        part[:n] = 0
+        for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
+            x = np.int16(a[i])
+            for j in range(n):
+                part[j] += np.int16(x * b[i, j])
+        for j in range(n):
+            total[j] += np.int32(part[j]) * weights[group, j]
+
+
+@kernel
+def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, step, limits, d):
+    a_scale_values, a_scale_exponents, b_scale_values, b_scale_exponents = tables
+    k, blocks = a.shape[2], a_scales.shape[2]
+    g = k // blocks
+    groups = g // SUBGROUP
+    panels = (d.shape[2] + PANEL - 1) // PANEL
+    b_panel = np.empty((step * g, PANEL), np.int16)
+    weights = np.empty((step * groups, PANEL), np.int32)
+    b_values, b_exponents = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
+    values, raw = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
+    part, sums = np.empty(PANEL, np.int16), np.empty(PANEL, np.int32)
+    top, factor, total = np.empty(PANEL, np.int32), np.empty(PANEL), np.empty(PANEL)
+    digits = np.empty(EXACT_DIGITS, np.int64)
+    for task in range(start, stop):
+        v, first = task // panels, task % panels * PANEL
+        n = min(PANEL, d.shape[2] - first)
+        for t0 in range(0, blocks, step):
+            terms = min(step, blocks - t0)
+            for j in range(n):
+                for i in range(terms * g):
+                    b_panel[i, j] = b[v, first + j, t0 * g + i]
+                for i in range(terms * groups):
+                    weights[i, j] = b_multipliers[v, first + j, t0 * groups + i]
+                for t in range(terms):
+                    scale = b_scales[v, first + j, t0 + t]
+                    b_values[t, j], b_exponents[t, j] = b_scale_values[scale], b_scale_exponents[scale]
+            for m in range(d.shape[1]):
+                for t in range(terms):
+                    scale = a_scales[v, m, t0 + t]
+                    value, exponent = a_scale_values[scale], a_scale_exponents[scale]
+                    codes = a[v, m, (t0 + t) * g : (t0 + t + 1) * g]
+                    columns = b_panel[t * g : (t + 1) * g]
+                    _block_sums(codes, columns, weights[t * groups : (t + 1) * groups], part, sums[:n])
+                    for j in range(n):
+                        values[t, j] = np.float64(sums[j]) * (value * b_values[t, j])
+                        # A NaN differs from zero, and is kept.
+                        raw[t, j] = exponent + b_exponents[t, j] if values[t, j] != 0 else NO_EXPONENT
+                row = d[v, m, first : first + n]
+                _step(values[:terms], raw[:terms], row, limits, top, factor, total, digits)
