@@ -205,8 +205,8 @@ def _carry(digits):
 
 @lane
 def _rounded_to_odd(digits):
-    """The sum in FP64 with at least 33 bits, the last one set if anything is lost: rounding it to FP32 is then
-    rounding once."""
+    """The sum in FP64 with at least 33 bits, the last one set if anything is lost: rounding it to FP32 is
+    then rounding once."""
     negative = _carry(digits) < 0
     if negative:
         for i in range(digits.size):

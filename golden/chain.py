@@ -3,8 +3,8 @@
 A panel's operands are laid out with the columns side by side, so that every loop over columns vectorises:
 FP64 for element terms, int16 for the products inside a block.
 
-Both kernels take ``limits`` (fraction bits or -1, result bits, nearest), ``step`` (terms of a step) and ``d``,
-uint32 [V, M, N], which holds C and becomes D; tables give the value and raw exponent of every code.
+Both kernels take ``step`` (terms of a step), ``limits`` (fraction bits or -1, result bits, nearest) and
+``d``, uint32 [V, M, N], which holds C and becomes D. Tables give value and raw exponent of every code.
 """
 
 from __future__ import annotations

@@ -89,8 +89,7 @@ def mma(
         d[0, : c.shape[0], : c.shape[1]] = np.ascontiguousarray(c).view(np.uint32)
     for format, part in _segments(a, b):
         x, y = (_raw(t, format, part) for t in (a, b))
-        metadata = {"a_metadata": x[2], "b_metadata": y[2]}
-        d = instruction(x[0], x[1], y[0], y[1], d, format, accumulator, **metadata)
+        d = instruction(*x[:2], *y[:2], d, format, accumulator, a_metadata=x[2], b_metadata=y[2])
     return d[0, : a.shape[0], : b.shape[0]].view(np.float32)
 
 

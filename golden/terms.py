@@ -24,8 +24,8 @@ mxfp4     (as OAS lays it out)        2**-2  16 * 144              16   10  8
 m2xfp     56 eighths * 12 halves * 7  2**-6  32 * 56 * 12 * 7      32   16  10
 ========  ==========================  =====  ====================  ===  ==  ========
 
-With units of ``2**-u``, ``q = bits(bound) - 2`` and ``constant = q - u - 2 * scale fraction bits``: that gives
-every row, and nvfp4 and mixfp4 in blocks of 32 (18 and 10, 19 and 11). In m2xfp the factor 4 + k of a
+With units of ``2**-u``, ``q = bits(bound) - 2`` and ``constant = q - u - 2 * scale fraction bits``: that
+gives every row, and nvfp4 and mixfp4 in blocks of 32 (18 and 10, 19 and 11). In m2xfp the factor 4 + k of a
 weight's subgroup multiplies the sum over the subgroup.
 
 A term with P = 0 takes no part in the largest exponent, whatever its scales. NaN is decided before P: a NaN

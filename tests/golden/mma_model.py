@@ -1,4 +1,4 @@
-"""The MMA contract once more, in Python integers and fractions, sharing nothing with ``golden`` but the names.
+"""The MMA contract once more, in Python integers and fractions, sharing only names with ``golden``.
 
 Slow and obvious: every number is an exact ``Fraction`` until the contract cuts it.
 """
@@ -39,7 +39,11 @@ def float_parts(code, name):
     if specials == "top" and e == (1 << ebits) - 1 and m == (1 << mbits) - 1:
         return "nan", 0, 0
     exponent = (e or 1) - bias
-    return "finite", sign * Fraction(m + ((1 << mbits) if e else 0), 1 << mbits) * Fraction(2) ** exponent, exponent
+    return (
+        "finite",
+        sign * Fraction(m + ((1 << mbits) if e else 0), 1 << mbits) * Fraction(2) ** exponent,
+        exponent,
+    )
 
 
 def fp32_parts(bits):
