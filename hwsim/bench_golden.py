@@ -33,7 +33,8 @@ QUANTIZE_GOALS = {"nvfp4": 0.25, "mxfp4": 0.25, "four_over_six": 0.10, "mixfp4":
 DEQUANTIZE_GOAL = 0.30
 #: How many times faster than a peer at the same job.
 PEER_GOALS = {"microxcaling": 20.0, "ml_dtypes": 3.0}
-_REPEATS = 9
+_ROUNDS = 8
+_CALLS_OF_A_ROUND = 3
 
 _FIRST_CALLS = """
 import time, numpy as np, golden
@@ -45,33 +46,40 @@ for name in golden.SYSTEMS:
 """
 
 
-def run(size: int = 4096, repeats: int = _REPEATS) -> dict[str, Any]:
+def run(size: int = 4096, rounds: int = _ROUNDS) -> dict[str, Any]:
     """Measure everything once.
 
     Parameters
     ----------
     size : int
         Rows and columns of the tensor; a multiple of 128.
-    repeats : int
-        Calls of each; the fastest counts.
+    rounds : int
+        Each job is called three times a round; its fastest call counts.
 
     Returns
     -------
-    dict for JSON: ``machine``, ``size``, ``copy_elements_per_s``, ``formats`` (format, quantize and
-    dequantize with elements per second, share of copy, goal), ``peers`` (peer, job, its and our elements per
-    second, ratio, goal) and ``first_call_s`` (format: seconds of the first call with an empty and with a
-    filled disk cache).
+    dict for JSON: ``machine``, ``load_before``, ``size``, ``copy_elements_per_s``, ``formats`` (format,
+    quantize and dequantize with elements per second, share of copy, goal), ``peers`` (peer, job, its and our
+    elements per second, ratio, goal) and ``first_call_s`` (format: seconds of the first call with an empty
+    and with a filled disk cache).
     """
     if size <= 0 or size % 128:
         raise InputError(f"--size must be a positive multiple of 128, got {size}")
+    load = os.getloadavg()[0]
     x = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
-    target = np.empty_like(x)
-    copy = x.size / _fastest(partial(np.copyto, target, x), 3 * repeats)
+    jobs: dict[str, Callable[[], object]] = {"copy": partial(np.copyto, np.empty_like(x), x)}
+    for name in golden.SYSTEMS:
+        jobs[f"quantize {name}"] = partial(golden.quantize, x, name)
+        jobs[f"dequantize {name}"] = partial(golden.dequantize, golden.quantize(x, name))
+    # In rounds: what else the machine does then slows no job more than another.
+    fastest = dict.fromkeys(jobs, float("inf"))
+    for _ in range(rounds):
+        for job, call in jobs.items():
+            fastest[job] = min(fastest[job], _fastest(call))
+    copy = x.size / fastest["copy"]
     formats: list[dict[str, Any]] = []
     for name in golden.SYSTEMS:
-        t = golden.quantize(x, name)
-        quantize = x.size / _fastest(partial(golden.quantize, x, name), repeats)
-        dequantize = x.size / _fastest(partial(golden.dequantize, t), repeats)
+        quantize, dequantize = (x.size / fastest[f"{way} {name}"] for way in ("quantize", "dequantize"))
         formats.append(
             {
                 "format": name,
@@ -86,25 +94,26 @@ def run(size: int = 4096, repeats: int = _REPEATS) -> dict[str, Any]:
     speed = {f["format"]: f["quantize_elements_per_s"] for f in formats}
     return {
         "machine": _processor(),
+        "load_before": load,
         "versions": {p: importlib.metadata.version(p) for p in ("numpy", "numba")},
         "size": size,
         "copy_elements_per_s": copy,
         "formats": formats,
-        "peers": list(_peers(x, speed, repeats)),
+        "peers": list(_peers(x, speed)),
         "first_call_s": _first_calls(),
     }
 
 
-def _fastest(call: Callable[[], object], repeats: int) -> float:
+def _fastest(call: Callable[[], object]) -> float:
     seconds = []
-    for _ in range(repeats):
+    for _ in range(_CALLS_OF_A_ROUND):
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
 
-def _peers(x: np.ndarray, speed: dict[str, float], repeats: int) -> Iterator[dict[str, Any]]:
+def _peers(x: np.ndarray, speed: dict[str, float]) -> Iterator[dict[str, Any]]:
     for package, distribution, jobs in (
         ("ml_dtypes", "ml_dtypes", _ml_dtypes),
         ("mx", "microxcaling", _microxcaling),
@@ -112,7 +121,7 @@ def _peers(x: np.ndarray, speed: dict[str, float], repeats: int) -> Iterator[dic
         ("fouroversix", "fouroversix", _fouroversix),
     ):
         try:
-            timed = [(job, name, _fastest(call, max(repeats // 3, 1))) for job, name, call in jobs(x)]
+            timed = [(job, name, _fastest(call)) for job, name, call in jobs(x)]
         except ImportError:
             continue
         except (
@@ -269,7 +278,8 @@ def headline(found: dict[str, Any]) -> str:
     size = found["size"]
     return (
         f"{size} x {size} FP32 on {found['machine']}, NumPy {found['versions']['numpy']}, "
-        f"Numba {found['versions']['numba']}; fastest of several calls each. numpy.copyto of the same array, "
+        f"Numba {found['versions']['numba']}; fastest of several calls each. 1-minute load before "
+        f"the run: {found['load_before']:.1f}. numpy.copyto of the same array, "
         f"which uses one thread: {found['copy_elements_per_s'] / 1e6:.0f} M elements/s."
     )
 

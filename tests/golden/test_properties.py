@@ -31,7 +31,7 @@ def tensors(columns=128, magnitude=1e6):
 
 
 def quick(f):
-    return settings(max_examples=40, deadline=None)(f)
+    return settings(max_examples=20, deadline=None)(f)
 
 
 @pytest.mark.parametrize("name", OWN_SCALE)

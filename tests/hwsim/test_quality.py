@@ -137,6 +137,7 @@ def test_speed_report(tmp_path):
     ]
     found = {
         "machine": "m",
+        "load_before": 0.0,
         "versions": {"numpy": "2", "numba": "1"},
         "size": 128,
         "copy_elements_per_s": 2.5e9,
