@@ -6,15 +6,16 @@ import difflib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from amaranth.hdl import UnusedElaboratable
 from amaranth.lib import wiring
 
-from hwsim import decoders
+from hwsim import decoders, mma_units
 from hwsim.errors import InputError
+from rtl.block_mma import M2XFPMMA, MixFP4MMA, MXFP4MMA, NVFP4MMA
 from rtl.mixfp4 import MixFP4Decode
 from rtl.mxfp4 import MXFP4Decode
 from rtl.nvfp4 import NVFP4Decode
@@ -162,6 +163,25 @@ MIXFP4_PUBLISHED = Published(
     differs="published for a whole tensor core (shape, clock and tool not published); here the decode stage alone",
 )
 
+MMA_PUBLISHED = "published for a tensor core whose shape, clock and tool are not known"
+
+
+def _mma(
+    format: str,
+    builder: Callable[..., wiring.Component],
+    summary: str,
+    baseline: str | None = "nvfp4_mma",
+    block_size: int = 0,
+    published: Published | None = None,
+) -> Unit:
+    """An MMA unit called after its format."""
+    adaptors = mma_units.MMAUnit(format, builder, block_size)
+    return Unit(
+        f"{format}_mma", builder, summary, adaptors.golden, adaptors.stimulus, adaptors.testbench, adaptors.operands,
+        baseline, "", published,
+    )  # fmt: skip
+
+
 UNITS: dict[str, Unit] = {
     unit.name: unit
     for unit in (
@@ -199,5 +219,12 @@ UNITS: dict[str, Unit] = {
             baseline="nvfp4_decode",
             spec="mxfp4_decode.v",
         ),
-    )
+        _mma("nvfp4", NVFP4MMA, "NVFP4 MMA tile: E2M1, a UE4M3 scale per block of 16", None, 16),
+        _mma(
+            "mixfp4", MixFP4MMA, "MixFP4 MMA tile: E2M1 or E1M2 per block of 16", block_size=16,
+            published=replace(MIXFP4_PUBLISHED, differs=MMA_PUBLISHED),
+        ),
+        _mma("mxfp4", MXFP4MMA, "OCP MXFP4 MMA tile: E2M1, an E8M0 scale per block of 32 (16: OAS)", block_size=32),
+        _mma("m2xfp", M2XFPMMA, "M2XFP MMA tile: MXFP4 with refined activations and multiplied weights", "mxfp4_mma", 32),
+    )  # fmt: skip
 }

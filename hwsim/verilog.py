@@ -20,6 +20,7 @@ from amaranth.lib import wiring
 from hwsim import cli, yosys
 from hwsim.files import replace_all
 from hwsim.units import Design
+from rtl.hierarchy import all_parts
 
 _IDENTIFIER = re.compile(r"\\\S+ |[A-Za-z_][A-Za-z0-9_$]*")
 _DECLARATION = re.compile(r"  (input|output|wire|reg)( signed)?( \[[^]]+\])? (\\\S+ |\S+?)( \[[^]]+\])?( = [^;]*)?;$")
@@ -46,13 +47,17 @@ def to_rtlil(design: Design) -> str:
     text = rtlil.convert(component, name=design.name, emit_src=False)
     text = re.sub(r"^ *attribute \\init .*\n", "", text, flags=re.M)
     declared = ports(component)
+    parts = "".join(
+        re.sub(r"^ *attribute \\init .*\n", "", rtlil.convert(part, name=name, emit_src=False), flags=re.M)
+        for name, part in all_parts(component).items()
+    )
     head, top = _split_top(text, design.name)
 
     def renumber(match: re.Match[str]) -> str:
         number = list(declared).index(match[3]) + 1
         return f"{match[1]} {number} {match[2]}\\{match[3]}"
 
-    return head + re.sub(r"^(  wire width \d+ (?:input|output)) \d+ ( ?)\\(\S+)", renumber, top, flags=re.M)
+    return parts + head + re.sub(r"^(  wire width \d+ (?:input|output)) \d+ ( ?)\\(\S+)", renumber, top, flags=re.M)
 
 
 def _split_top(text: str, name: str) -> tuple[str, str]:
@@ -236,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     library = cli.library(args)
     period = cli.clock_period(args, library)
     verilog = to_verilog(design, cli.build_directory(args) / design.slug)
-    sdc = to_sdc(design, period, library.input_slew_ns, library.output_load_ff)
+    sdc = to_sdc(design, period, library.input_slew_ns, library.output_load_fF)
     args.output.mkdir(parents=True, exist_ok=True)
     written = replace_all({args.output / f"{design.name}.v": verilog, args.output / f"{design.name}.sdc": sdc})
     for path in written:

@@ -1,0 +1,309 @@
+"""Golden outputs, stimulus and testbench of the MMA units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import golden
+from golden.accumulate import Accumulator
+from golden.formats import E2M1, MiniFloat, Nan, Rounding
+from golden.mma import instruction
+from golden.terms import BLOCK_TERMS, ELEMENT_TERMS
+from hwsim.decoders import realistic_tensor
+
+#: Vectors of a testbench; one in this many is a reset.
+TESTBENCH_VECTORS, _RESET_EVERY = 3000, 97
+_ROUNDINGS = {"rz": Rounding.TOWARD_ZERO, "rne": Rounding.NEAREST_EVEN}
+_M2XFP_SUBGROUPS = 4
+
+
+@dataclass(frozen=True)
+class MMAUnit:
+    """The adaptors of one unit; its methods are what :class:`hwsim.units.Unit` asks for.
+
+    Parameters
+    ----------
+    name : str
+        Format, without an element.
+    builder : callable
+        The component, for its latency and chain interval.
+    block_size : int
+        Where the unit has no parameter of that name; 0: no scales.
+    """
+
+    name: str
+    builder: Callable[..., Any]
+    block_size: int = 0
+
+    def format(self, parameters) -> str:
+        """Name that the golden model knows the format by."""
+        element = parameters.get("element")
+        if element is None:
+            return self.name
+        return element if self.name == "element" else f"{self.name}_{element}"
+
+    def shape(self, parameters) -> tuple[int, int, int, int]:
+        """m, n, K, block size."""
+        return parameters["m"], parameters["n"], parameters["k"], parameters.get("block_size", self.block_size)
+
+    def accumulator(self, parameters) -> Accumulator:
+        """The accumulation step of the unit: all of its K at once."""
+        _, _, k, block = self.shape(parameters)
+        terms = k // block if self.format(parameters) in BLOCK_TERMS else k
+        return Accumulator(
+            terms, parameters["fraction_bits"], parameters["result_bits"], _ROUNDINGS[parameters["rounding"]]
+        )
+
+    def operands(self, parameters) -> int:
+        """Multiply-adds a cycle."""
+        m, n, k, _ = self.shape(parameters)
+        return m * n * k
+
+    def step(self, ports, parameters, c: np.ndarray) -> np.ndarray:
+        """Results of independent instructions, uint32 [vectors, m n]."""
+        m, n, k, block = self.shape(parameters)
+        count = len(c)
+        wide = self.format(parameters) in ("fp16", "bf16")
+        kind = np.uint16 if wide else np.uint8
+
+        def operand(side: str, rows: int):
+            codes = ports[f"{side}_codes"].astype(kind).reshape(count, rows, k)
+            if not self.block_size:
+                return codes, None, None
+            scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, k // block if k >= block else 1)
+            metadata = ports.get(f"{side}_metadata")
+            if metadata is not None:
+                metadata = metadata.astype(np.uint8).reshape(scales.shape)
+            return codes, scales, metadata
+
+        a, a_scales, a_metadata = operand("a", m)
+        b, b_scales, b_metadata = operand("b", n)
+        options = {"polarity": parameters["polarity"]} if "polarity" in parameters else {}
+        d = instruction(
+            a, a_scales, b, b_scales, np.ascontiguousarray(c.reshape(count, m, n), np.uint32),
+            self.format(parameters), self.accumulator(parameters),
+            a_metadata=a_metadata, b_metadata=b_metadata, **options,
+        )  # fmt: skip
+        return d.reshape(count, m * n)
+
+    def golden(self, ports, parameters):
+        """``out_valid`` and ``d``; where ``rst`` is among the ports, what it clears does not come out."""
+        component = self.builder(**parameters)
+        valid = ports["valid"][:, 0].astype(bool)
+        if "rst" in ports:
+            resets = np.flatnonzero(ports["rst"][:, 0])
+            following = np.append(resets, 1 << 40)[np.searchsorted(resets, np.arange(len(valid)))]
+            valid = valid & (following >= np.arange(len(valid)) + component.latency)
+        c = ports["c"].astype(np.uint32)
+        d = np.zeros_like(c)
+        source = in_place(valid, component.chain_interval)
+        chained = ports["accumulate"][:, 0].astype(bool) & valid
+        waiting = np.flatnonzero(valid)
+        done = np.zeros(len(valid), bool)
+        while len(waiting):
+            ready = waiting[~chained[waiting] | done[source[waiting]]]
+            start = np.where(chained[ready, None], d[source[ready]], c[ready])
+            d[ready] = self.step({k: v[ready] for k, v in ports.items()}, parameters, start)
+            done[ready] = True
+            waiting = waiting[~done[waiting]]
+        return {"out_valid": valid.astype(np.uint8)[:, None], "d": d}
+
+    def stimulus(self, parameters, vectors, seed, tensor):
+        """Tiles of two quantised tensors, K slice after K slice, an instruction a cycle, none chained."""
+        m, n, k, _ = self.shape(parameters)
+        rng = np.random.default_rng(seed)
+        ports = {}
+        for side, rows in (("a", m), ("b", n)):
+            source = tensor if side == "a" else None
+            ports |= self._operand(parameters, side, rows, vectors, seed + (side == "b"), source)
+        c = rng.standard_normal((vectors, m * n)).astype(np.float32) * np.float32(k**0.5)
+        ones = np.ones((vectors, 1), np.uint8)
+        return {"valid": ones, "accumulate": 0 * ones} | ports | {"c": c.view(np.uint32)}
+
+    def _operand(self, parameters, side, rows, vectors, seed, tensor):
+        """Ports of one operand: the tensor's rows taken ``rows`` at a time, along K."""
+        _, _, k, block = self.shape(parameters)
+        name = self.format(parameters)
+        if tensor is None:
+            tensor = realistic_tensor(vectors * rows * k, 64, seed)
+        flat = tensor.reshape(-1)
+        needed = 16 * k
+        flat = np.resize(flat, (max(rows, flat.size // needed // rows * rows), needed))
+        if not self.block_size:
+            codes, scales, metadata = golden.formats.encode(flat, ELEMENT_TERMS[name]), None, None
+        else:
+            system, options = _system(name, side, parameters, block)
+            t = golden.quantize(flat, system, **options)
+            codes, scales, metadata = t.codes, t.scales, t.metadata
+
+        def tiles(values: np.ndarray) -> np.ndarray:
+            each = values.shape[1] // 16
+            found = values.reshape(-1, rows, 16, each).transpose(0, 2, 1, 3).reshape(-1, rows * each)
+            return np.ascontiguousarray(found[np.arange(vectors) % len(found)])
+
+        ports = {f"{side}_codes": tiles(codes)}
+        if scales is not None:
+            ports[f"{side}_scales"] = tiles(np.asarray(scales).reshape(len(codes), -1))
+        if metadata is not None:
+            two = np.asarray(metadata).reshape(len(codes), -1, _M2XFP_SUBGROUPS)
+            packed = (two << np.array([0, 2, 4, 6], np.uint8)).sum(axis=2).astype(np.uint8)
+            ports[f"{side}_metadata"] = tiles(packed)
+        return ports
+
+    def testbench(self, parameters, seed):
+        """Directed corners mixed with random, in a stream with bubbles, chains and resets."""
+        rng = np.random.default_rng(seed)
+        count = TESTBENCH_VECTORS
+        ports = self.corners(parameters, count, rng)
+        component = self.builder(**parameters)
+        # Bubbles, then runs back to back.
+        valid = rng.random(count) < np.where(np.arange(count) // 50 % 2, 0.5, 1.0)
+        rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
+        last_reset = np.maximum.accumulate(np.where(rst, np.arange(count), -1))
+        alive = valid & np.append(~_any_ahead(rst, component.latency), [])[:count].astype(bool)
+        source = in_place(alive, component.chain_interval)
+        chained = (rng.random(count) < 0.3) & (source > last_reset)
+        return {
+            "rst": rst.astype(np.uint8)[:, None],
+            "valid": valid.astype(np.uint8)[:, None],
+            "accumulate": chained.astype(np.uint8)[:, None],
+        } | ports
+
+    def corners(self, parameters, count, rng):
+        """Operands and C that verify: independent instructions, as ports."""
+        m, n, k, block = self.shape(parameters)
+        name = self.format(parameters)
+        ports = {}
+        kind = rng.integers(0, 8, count)
+        for side, rows in (("a", m), ("b", n)):
+            ports[f"{side}_codes"] = _codes(name, kind, rows, k, rng)
+            if self.block_size:
+                fields = rows * max(k // block, 1)
+                ports[f"{side}_scales"] = _scales(name, rng.integers(0, 8, count), fields, rng)
+            if name == "m2xfp":
+                ports[f"{side}_metadata"] = rng.integers(0, 256, (count, rows * (k // block)), np.uint8)
+        # Cancelling pairs along K: the second half of B is the first, negated against an equal A.
+        cancel = np.flatnonzero(rng.random(count) < 0.2)
+        if k >= 2:
+            self._cancel(ports, cancel, parameters, rng)
+        zero = np.zeros((count, m * n), np.uint32)
+        c = _fp32_corners(rng, (count, m * n))
+        # C close to minus the rest, exactly or by some units in the last place, and C of a similar exponent.
+        rest = self.step(ports, parameters, zero)
+        choice = rng.integers(0, 4, (count, 1))
+        near = (rest ^ np.uint32(0x80000000)) + rng.integers(-2, 3, rest.shape).astype(np.uint32) * (choice == 1)
+        similar = (rest + (rng.integers(-40, 41, rest.shape) << 23).astype(np.uint32)) ^ rng.integers(
+            0, 1 << 23, rest.shape
+        ).astype(np.uint32)
+        c = np.where(choice <= 1, near, np.where(choice == 2, similar, c)).astype(np.uint32)
+        return ports | {"c": c}
+
+    def _cancel(self, ports, which, parameters, rng):
+        m, n, k, _ = self.shape(parameters)
+        half = k // 2
+        sign = 1 << (self.element(parameters).width - 1)
+        for side, rows in (("a", m), ("b", n)):
+            codes = ports[f"{side}_codes"].reshape(-1, rows, k)
+            flip = codes.dtype.type(sign if side == "b" else 0)
+            codes[which, :, half : 2 * half] = codes[which, :, :half] ^ flip
+            scales = ports.get(f"{side}_scales")
+            if scales is not None and scales.shape[1] > rows:
+                each = scales.reshape(len(scales), rows, -1)
+                middle = each.shape[2] // 2
+                each[which, :, middle : 2 * middle] = each[which, :, :middle]
+
+    def element(self, parameters) -> MiniFloat:
+        """Format of the stored elements."""
+        return ELEMENT_TERMS.get(self.format(parameters), E2M1)
+
+
+def in_place(valid: np.ndarray, interval: int) -> np.ndarray:
+    """For every vector the last valid one at least ``interval`` before it, whose result it finds in place, or -1."""
+    last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
+    return np.concatenate([np.full(interval, -1), last])[: len(valid)]
+
+
+def _any_ahead(flags: np.ndarray, distance: int) -> np.ndarray:
+    """Whether a flag is set at a vector or one of the ``distance - 1`` after it."""
+    found = flags.copy()
+    for i in range(1, distance):
+        found[:-i] |= flags[i:]
+    return found
+
+
+def _system(name: str, side: str, parameters, block: int):
+    if name == "m2xfp":
+        return ("m2xfp_elem_em" if side == "a" else "m2xfp_sg_em"), {}
+    if name == "mixfp4":
+        return name, {"polarity": parameters["polarity"], "block_size": block}
+    if name == "nvfp4" and block != 16:
+        return name, {"block_size": block}
+    if name == "mxfp4" and block == 16:
+        return "mxfp4_oas", {}
+    return name, {}
+
+
+def _codes(name, kind, rows, k, rng):
+    """Element codes by kind of vector: random, sparse, small, large."""
+    shape = (len(kind), rows * k)
+    fmt = ELEMENT_TERMS.get(name, E2M1)
+    dtype = np.uint16 if fmt.width > 8 else np.uint8
+    codes = rng.integers(0, 1 << fmt.width, shape)
+    magnitude, sign = codes & ((1 << fmt.magnitude_width) - 1), codes & (1 << fmt.magnitude_width)
+    # NaN and infinity are rare: otherwise nothing else would be seen.
+    magnitude = np.where(magnitude > fmt.max_code, magnitude % (fmt.max_code + 1), magnitude)
+    if fmt.nan is not Nan.NONE:
+        special = rng.random(shape) < 0.3 / (rows * k) * (kind[:, None] == 7)
+        top = (1 << fmt.magnitude_width) - 1
+        infinity = fmt.infinity_code if fmt.has_infinity else top
+        magnitude = np.where(special, np.where(rng.random(shape) < 0.7, infinity, top), magnitude)
+    k1 = kind[:, None]
+    magnitude = np.where((k1 == 1) & (rng.random(shape) < 0.9), 0, magnitude)
+    magnitude = np.where(k1 == 2, np.minimum(magnitude, 2), magnitude)
+    magnitude = np.where(k1 == 3, fmt.max_code, magnitude)
+    middle = (fmt.bias << fmt.fraction_width) + rng.integers(0, 2 << fmt.fraction_width, shape)
+    magnitude = np.where(k1 >= 5, np.where(magnitude > fmt.max_code, magnitude, np.minimum(middle, fmt.max_code)), magnitude)
+    sign = np.where(k1 == 4, 0, sign)
+    return (magnitude | sign).astype(dtype)
+
+
+def _scales(name, kind, fields, rng):
+    """Scale bytes by kind of vector."""
+    shape = (len(kind), fields)
+    full = rng.integers(0, 256, shape)
+    k1 = kind[:, None]
+    if name in ("nvfp4", "mixfp4"):
+        typed = full & 0x80
+        scale = np.where(full & 0x7F == 0x7F, 0x38, full & 0x7F)
+        scale = np.where(k1 == 1, rng.integers(0, 12, shape), scale)
+        scale = np.where(k1 == 2, rng.choice([0, 1, 0x77, 0x7E], shape), scale)
+        scale = np.where((k1 == 3) & (rng.random(shape) < 0.3), 0, scale)
+        scale = np.where((k1 == 4) & (rng.random(shape) < 0.5 / fields), 0x7F, scale)
+        return (typed | scale).astype(np.uint8)
+    near = rng.integers(119, 136, shape)
+    scale = np.where(k1 < 4, near, np.minimum(full, 254))
+    scale = np.where(k1 == 5, rng.integers(50, 70, shape), scale)
+    scale = np.where(k1 == 6, rng.integers(180, 196, shape), scale)
+    scale = np.where((k1 == 3) & (rng.random(shape) < 0.5 / fields), 255, scale)
+    scale = np.where(k1 == 7, np.minimum(rng.choice([0, 1, 40, 127, 254], shape), 254), scale)
+    return scale.astype(np.uint8)
+
+
+def _fp32_corners(rng, shape):
+    """FP32 bits of every class."""
+    bits = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+    sign, fraction = bits & np.uint32(0x80000000), bits & np.uint32(0x7FFFFF)
+    kind = rng.integers(0, 24, shape)
+    middle = sign | (rng.integers(100, 160, shape).astype(np.uint32) << np.uint32(23)) | fraction
+    found = np.where(kind < 12, middle, bits)
+    found = np.where(kind == 12, sign, found)
+    found = np.where(kind == 13, sign | fraction, found)
+    found = np.where(kind == 14, sign | np.uint32(0x7F800000), found)
+    found = np.where((kind == 15) & (rng.random(shape) < 0.3), sign | np.uint32(0x7F800001) | fraction, found)
+    found = np.where(kind == 16, sign | np.uint32(0x7F7FFFFF), found)
+    return found.astype(np.uint32)
+

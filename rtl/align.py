@@ -1,0 +1,263 @@
+"""Alignment of an accumulation step: the largest exponent, cut terms, their exact sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.arith import add_bits, add_constant, any_bit, columns, compress, maximum, shift_right, sized
+from rtl.hierarchy import clocked, registered
+
+FP32_BIAS = 127
+FP32_FRACTION = 23
+FP32_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class TermShape:
+    """Widths of the terms of one accumulation step.
+
+    A term is the number ``q``: sign and the magnitude of P, every bit inverted where the sign is set. Cutting bits
+    off that number cuts the magnitude towards zero, and adding the sign once makes it two's complement; so nothing
+    is negated before the sum. Its raw exponent is ``exponent - bias``.
+
+    Attributes
+    ----------
+    terms : int
+    magnitude_width : int
+        Bits of |P|.
+    fraction_width : int
+        q of the contract: ``value = P * 2**(E - fraction_width)``, ``|P| < 4 * 2**fraction_width``.
+    exponent_width, base_width, bias : int
+        Raw exponents: the sum of one of a term's own and of a base that all terms share, both unsigned, has this
+        bias. ``base_width`` 0: no base.
+    least_exponent : int
+        The smallest raw exponent E of a term that is not zero.
+    raise_width : int
+        A term may be multiplied by up to ``2**raise_width`` on its way into the alignment.
+    """
+
+    terms: int
+    magnitude_width: int
+    fraction_width: int
+    exponent_width: int
+    bias: int
+    least_exponent: int
+    base_width: int = 0
+    raise_width: int = 0
+
+    @property
+    def term_offset(self) -> int:
+        """What brings exponents of terms to the common bias."""
+        return max(0, FP32_BIAS - self.bias)
+
+    @property
+    def c_offset(self) -> int:
+        """What brings exponents of C to the common bias."""
+        return max(0, self.bias - FP32_BIAS)
+
+    @property
+    def common_bias(self) -> int:
+        """Bias of the largest exponent."""
+        return max(self.bias, FP32_BIAS)
+
+    @property
+    def common_width(self) -> int:
+        """Bits of the largest exponent."""
+        terms = (1 << self.exponent_width) - 1 + self.term_offset
+        if self.base_width:
+            terms += (1 << self.base_width) - 1
+        return max(terms, 255 + self.c_offset).bit_length()
+
+    def frame_width(self, fraction_bits: int) -> int:
+        """Bits of a term with all that a shift may bring in."""
+        return self.magnitude_width + max(0, fraction_bits - self.fraction_width + self.raise_width)
+
+    def distance_width(self, fraction_bits: int) -> int:
+        """Bits of a term's shift distance; all ones shifts everything out."""
+        return self.frame_width(fraction_bits).bit_length()
+
+
+def c_frame_width(fraction_bits: int) -> int:
+    """Bits of C's significand with all that a shift may bring in."""
+    return FP32_FRACTION + 1 + max(0, fraction_bits - FP32_FRACTION)
+
+
+def c_distance_width(fraction_bits: int) -> int:
+    """Bits of C's shift distance."""
+    return c_frame_width(fraction_bits).bit_length()
+
+
+def sum_width(terms: int, fraction_bits: int) -> int:
+    """Bits of the aligned sum, sign included: |sum| <= (4 terms + 2) * 2**fraction_bits."""
+    return fraction_bits + (4 * terms + 2).bit_length() + 1
+
+
+class ExponentMaximum(wiring.Component):
+    """Largest exponent of the terms and C, and how far each is to be shifted right.
+
+    Combinational. Terms and C that are zero take no part; their distances mean nothing.
+
+    Parameters
+    ----------
+    shape : TermShape
+    fraction_bits : int
+
+    Ports
+    -----
+    exponents : in
+        Terms' own exponents, term 0 in the lowest bits.
+    nonzero : in, a bit a term
+    raises : in, two bits a term; only with ``raise_width``
+        Each bit that is set multiplies the term by two.
+    base : in; only with ``base_width``
+        Added to the exponent of every term.
+    c : in, 32 bits
+        FP32.
+    largest : out
+        Largest exponent, with the common bias of ``shape``.
+    distances, c_distance : out
+        Right shifts from the frame of :class:`AlignedSum`; all ones shifts everything out.
+    any_term : out, 1 bit
+        Whether there is a term that is not zero.
+    """
+
+    def __init__(self, shape: TermShape, fraction_bits: int):
+        ports = {
+            "exponents": In(shape.terms * shape.exponent_width),
+            "nonzero": In(shape.terms),
+            "c": In(FP32_WIDTH),
+            "largest": Out(shape.common_width),
+            "distances": Out(shape.terms * shape.distance_width(fraction_bits)),
+            "c_distance": Out(c_distance_width(fraction_bits)),
+            "any_term": Out(1),
+        }
+        if shape.raise_width:
+            ports["raises"] = In(2 * shape.terms)
+        if shape.base_width:
+            ports["base"] = In(shape.base_width)
+        super().__init__(ports)
+        self.shape, self.fraction_bits = shape, fraction_bits
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        shape, width = self.shape, self.shape.common_width
+        own = [self.exponents.word_select(i, shape.exponent_width) for i in range(shape.terms)]
+        present = [Mux(self.nonzero[i], e, 0) for i, e in enumerate(own)]
+        most = maximum(m, present, "most")
+        m.d.comb += self.any_term.eq(self.nonzero.any())
+        offset = sized(m, shape.term_offset + (self.base if shape.base_width else 0), width, "offset")
+        terms = sized(m, Mux(self.any_term, most + offset, 0), width, "terms_largest")
+        field = self.c[FP32_FRACTION : FP32_WIDTH - 1]
+        subnormal = ~field.any()
+        # The exponent of a subnormal is that of the smallest normal number.
+        stored = sized(m, Cat(field[0] | subnormal, field[1:]) + shape.c_offset, width, "c_exponent")
+        c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
+        c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
+        m.d.comb += self.largest.eq(Mux(c_exponent > terms, c_exponent, terms))
+        relative = sized(m, self.largest - offset, width, "largest_own")
+        count = shape.distance_width(self.fraction_bits)
+        for i, exponent in enumerate(own):
+            distance = Signal(width, name=f"distance_{i}")
+            m.d.comb += distance.eq(relative - exponent + self._raised(i))
+            m.d.comb += self.distances.word_select(i, count).eq(_saturated(distance, count))
+        c_distance = sized(m, self.largest - stored, width, "c_distance_full")
+        m.d.comb += self.c_distance.eq(_saturated(c_distance, len(self.c_distance)))
+        return m
+
+    def _raised(self, term: int) -> Value:
+        """The room for raising that term ``term`` does not use."""
+        if not self.shape.raise_width:
+            return Const(0, 1)
+        return ~self.raises[2 * term] + ~self.raises[2 * term + 1]
+
+
+def _saturated(distance: Value, width: int) -> Value:
+    """``distance``, or all ones if it does not fit ``width`` bits."""
+    return distance[:width] | any_bit(distance[width:]).replicate(width)
+
+
+class AlignedSum(wiring.Component):
+    """Terms and C shifted into place, cut, and summed exactly.
+
+    Combinational, or with a register between shifting and summing (``registered``: latency 1).
+
+    Parameters
+    ----------
+    shape : TermShape
+    fraction_bits : int
+        The sum is in units of ``2**(largest exponent - fraction_bits)``.
+    registered : bool
+
+    Ports
+    -----
+    clk : in, 1 bit; only with ``registered``
+    q : in
+        Terms: magnitude with the sign above it, every bit of the magnitude inverted where the sign is set.
+    distances : in
+    c : in, 25 bits
+        C in the same shape: significand and sign.
+    c_distance : in
+    total : out
+        Two's complement.
+    """
+
+    def __init__(self, shape: TermShape, fraction_bits: int, registered: bool = False):
+        ports = {"clk": In(1)} if registered else {}
+        super().__init__(ports | {
+            "q": In(shape.terms * (shape.magnitude_width + 1)),
+            "distances": In(shape.terms * shape.distance_width(fraction_bits)),
+            "c": In(FP32_FRACTION + 2),
+            "c_distance": In(c_distance_width(fraction_bits)),
+            "total": Out(sum_width(shape.terms, fraction_bits)),
+        })  # fmt: skip
+        self.shape, self.fraction_bits, self.registered = shape, fraction_bits, registered
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        if self.registered:
+            clocked(m, self.clk)
+        shape, kept = self.shape, self.fraction_bits
+        width, count = shape.magnitude_width + 1, shape.distance_width(kept)
+        aligned = [
+            _aligned(
+                m, self.q.word_select(i, width), self.distances.word_select(i, count),
+                kept - shape.fraction_width + shape.raise_width, kept + 2, f"term_{i}",
+            )
+            for i in range(shape.terms)
+        ]  # fmt: skip
+        aligned.append(_aligned(m, self.c, self.c_distance, kept - FP32_FRACTION, kept + 1, "c"))
+        bits = columns(len(self.total))
+        for i, (magnitude, sign) in enumerate(aligned):
+            if self.registered:
+                magnitude = registered(m, magnitude, f"aligned_{i}")
+                sign = registered(m, sign, f"sign_{i}")
+            add_ones_complement(bits, magnitude, sign)
+        # Long carries: the last two rows go to an adder that the synthesis tool may choose.
+        low, high = compress(m, bits, "total_tree")
+        m.d.comb += self.total.eq(low + high)
+        return m
+
+
+def _aligned(
+    m: Module, q: Value, distance: Value, up: int, width: int, name: str
+) -> tuple[Value, Value]:
+    """Inverted magnitude in units of the sum, and sign."""
+    sign = q[-1]
+    frame = Cat(sign.replicate(max(up, 0)), q[:-1])
+    shifted = shift_right(m, frame, distance, sign, name)
+    # Bits below the unit are cut; raising by more than was asked for is impossible, so the top holds copies of the sign.
+    return shifted[max(-up, 0) :][:width], sign
+
+
+def add_ones_complement(to: list[list[Value]], value: Value, sign: Value) -> None:
+    """Add ``sign ? -(~value) : value``, where ``value`` comes inverted if ``sign`` is set."""
+    add_bits(to, value)
+    to[0].append(sign)
+    # -sign * 2**width is the complement of the sign there, and a constant.
+    if len(value) < len(to):
+        to[len(value)].append(~sign)
+        add_constant(to, -(1 << len(value)))

@@ -1,0 +1,191 @@
+"""MMA units of the formats whose terms are blocks: NVFP4, MixFP4, MXFP4, M2XFP."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+
+from rtl.align import TermShape
+from rtl.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum
+from rtl.hierarchy import Cuts, instantiate
+from rtl.m2xfp import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
+from rtl.mma import BACK, DotUnit, Tile, accumulator, tile_size
+from rtl.operands import M2XFP, MIXFP4, MXFP4, NVFP4, BlockScheme, OperandDecoder
+from rtl.products import OPERAND_WIDTH
+from rtl.scale import ScaledTerm
+
+#: Places of pipeline registers, in the order of the data; ``group`` is M2XFP's, behind the sums of subgroups.
+PLACES = ("decode", "group", "block", *BACK)
+
+
+def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
+    """Widths of the terms of a format."""
+    scale, term = scheme.scale, scheme.term
+    significand = (1 << scale.significand_width) - 1
+    largest = term.a_largest * term.b_largest if scheme.refined else scheme.largest
+    # The exponents of both scales, of which each field stands for ``field - bias``.
+    bias = 2 * scale.bias - term.constant(block_size)
+    return TermShape(
+        terms=k // block_size,
+        magnitude_width=(block_size * largest * significand**2).bit_length(),
+        fraction_width=term.q(block_size),
+        exponent_width=scale.exponent_width + 1,
+        bias=bias,
+        least_exponent=2 * int(scale.has_subnormals) - bias,
+        raise_width=2 if scheme.typed else 0,
+    )
+
+
+class BlockDot(DotUnit):
+    """One element of D from blocks: sums of products, times scales, aligned."""
+
+    FRONT = ("decode", "group", "block")
+
+    def __init__(self, scheme: BlockScheme, k: int, block_size: int, operands, cuts: Cuts, step):
+        shape = term_shape(scheme, k, block_size)
+        super().__init__(shape, operands, cuts, step)
+        self.scheme, self.block_size = scheme, block_size
+        if scheme.refined:
+            multiplied = MultipliedSum()
+            self.parts |= {"mma_subgroup": SubgroupSum(), "mma_block": multiplied}
+            self.total_width = len(multiplied.total)
+        else:
+            block = BlockSum(block_size, scheme.product, scheme.largest)
+            self.parts["mma_block"] = block
+            self.total_width = len(block.total)
+        self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale)
+
+    def terms(self, m: Module) -> dict[str, Value]:
+        scale = self.scheme.scale
+        ports = {name: getattr(self, name) for name in self.signature.members}
+        q, exponents, nonzero, raises = [], [], [], []
+        for i in range(self.shape.terms):
+            total = self.cuts.register(m, "block", self._block(m, i), f"total_{i}")
+            number = Signal(self.shape.magnitude_width + 1, name=f"q_{i}")
+            inputs = {}
+            present = total.any()
+            for side in "ab" if scale.fraction_width else "":
+                factor = ports[f"{side}_significands"].word_select(i, scale.significand_width)
+                inputs[f"{side}_significand"] = factor
+                present = present & factor.any()
+            instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
+            a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
+            exponent = Signal(self.shape.exponent_width, name=f"exponent_{i}")
+            m.d.comb += exponent.eq(a + b)
+            q.append(number)
+            exponents.append(exponent)
+            nonzero.append(present)
+            if self.scheme.typed:
+                raises.append(Cat(ports["a_types"][i], ports["b_types"][i]))
+        made = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}
+        if raises:
+            made["raises"] = Cat(*raises)
+        return made | {"nan": ports["a_nan"] | ports["b_nan"]}
+
+    def _block(self, m: Module, i: int) -> Signal:
+        """Sum of block ``i``."""
+        a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
+        total = Signal(self.total_width, name=f"block_total_{i}")
+        width = self.block_size * OPERAND_WIDTH
+        a, b = a_operands.word_select(i, width), b_operands.word_select(i, width)
+        if not self.scheme.refined:
+            instantiate(m, self, "mma_block", f"block_{i}", a=a, b=b, total=total)
+            return total
+        refinements, multipliers = getattr(self, "a_refinements"), getattr(self, "b_multipliers")  # noqa: B009
+        parts = []
+        for group in range(SUBGROUPS):
+            part = Signal(SUBGROUP_WIDTH, name=f"subgroup_total_{i}_{group}")
+            instantiate(
+                m, self, "mma_subgroup", f"subgroup_{i}_{group}",
+                a=a.word_select(group, ELEMENTS * OPERAND_WIDTH), b=b.word_select(group, ELEMENTS * OPERAND_WIDTH),
+                refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
+            )  # fmt: skip
+            parts.append(self.cuts.register(m, "group", part, f"subgroup_{i}_{group}"))
+        instantiate(
+            m, self, "mma_block", f"block_{i}", totals=Cat(*parts),
+            multipliers=multipliers.word_select(i, 2 * SUBGROUPS), total=total,
+        )  # fmt: skip
+        return total
+
+
+class BlockMMA(Tile):
+    """MMA tile of a format whose terms are blocks; ports, latency and chaining: :class:`rtl.mma.Tile`.
+
+    Parameters
+    ----------
+    scheme : BlockScheme
+    k : int
+        Elements of K in an instruction, a multiple of ``block_size``; all terms are one accumulation step.
+    m, n : int
+        Size of the tile.
+    block_size : int
+        Elements that share a scale.
+    fraction_bits, result_bits, rounding : int, int, str
+        Of the accumulation step: bits kept below the largest exponent, bits of the result below its leading one, and
+        ``rz`` or ``rne``.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs, separated by ``+``: see ``PLACES``.
+    polarity : int
+        MixFP4: type bit of E2M1 blocks.
+    """
+
+    def __init__(
+        self, scheme: BlockScheme, k: int, m: int, n: int, block_size: int,
+        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, polarity: int = 0,
+    ):  # fmt: skip
+        tile_size(m, n)
+        if block_size not in scheme.term.block_sizes:
+            allowed = " or ".join(map(str, scheme.term.block_sizes))
+            raise ValueError(f"block_size must be {allowed}, got {block_size!r}")
+        if not isinstance(k, int) or k < block_size or k % block_size:
+            raise ValueError(f"k must be a positive multiple of {block_size}, got {k!r}")
+        if polarity not in (0, 1):
+            raise ValueError(f"polarity must be 0 or 1, got {polarity!r}")
+        step = accumulator(fraction_bits, result_bits, rounding)
+        places = PLACES if scheme.refined else tuple(p for p in PLACES if p != "group")
+        cuts = Cuts(places, pipeline)
+        operands = {
+            side: OperandDecoder(scheme, k, block_size, cuts, scheme.refined and side == "a", polarity)
+            for side in "ab"
+        }
+        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, cuts, step))
+
+
+class NVFP4MMA(BlockMMA):
+    """NVFP4 (and Four Over Six): E2M1, UE4M3 scales. Parameters and ports: :class:`BlockMMA`."""
+
+    def __init__(
+        self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 16,
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+sum",
+    ):  # fmt: skip
+        super().__init__(NVFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline)
+
+
+class MixFP4MMA(BlockMMA):
+    """MixFP4: E2M1 or E1M2 per block. Parameters and ports: :class:`BlockMMA`."""
+
+    def __init__(
+        self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 16, polarity: int = 0,
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+sum",
+    ):  # fmt: skip
+        super().__init__(MIXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, polarity)
+
+
+class MXFP4MMA(BlockMMA):
+    """OCP MXFP4, and OAS with blocks of 16: E2M1, E8M0 scales. Parameters and ports: :class:`BlockMMA`."""
+
+    def __init__(
+        self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 32,
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+sum",
+    ):  # fmt: skip
+        super().__init__(MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline)
+
+
+class M2XFPMMA(BlockMMA):
+    """M2XFP: A are activations (Elem-EM), B weights (Sg-EM). Parameters and ports: :class:`BlockMMA`."""
+
+    def __init__(
+        self, k: int = 64, m: int = 8, n: int = 8,
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
+        pipeline: str = "decode+group+block+term+sum",
+    ):  # fmt: skip
+        super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline)

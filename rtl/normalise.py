@@ -1,0 +1,144 @@
+"""Normalisation and the one rounding of an accumulation step."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.align import FP32_BIAS, FP32_FRACTION, FP32_WIDTH, TermShape, sum_width
+from rtl.arith import any_bit, leading_zeros, shift_left, sized
+from rtl.hierarchy import clocked, registered
+
+CANONICAL_NAN = 0x7FC00000
+ROUNDINGS = ("rz", "rne")
+
+
+class Normalise(wiring.Component):
+    """The aligned sum as FP32: leading one to the top, cut or rounded, subnormals, overflow and special values.
+
+    Combinational, or with a register behind magnitude and leading zeros (``registered``: latency 1).
+
+    Parameters
+    ----------
+    shape : TermShape
+    fraction_bits, result_bits : int
+    rounding : str
+        ``rz`` (cut towards zero) or ``rne`` (to nearest, ties to even).
+    registered : bool
+
+    Ports
+    -----
+    clk : in, 1 bit; only with ``registered``
+    total : in
+        Two's complement, in units of ``2**(largest - common bias - fraction_bits)``.
+    largest : in
+        Largest exponent.
+    any_term : in, 1 bit
+        Whether a term took part, or C alone.
+    nan, infinite, infinity_sign : in, 1 bit
+        The result is NaN; or else infinite.
+    d : out, 32 bits
+        FP32; zero is +0.
+    """
+
+    def __init__(
+        self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False
+    ):
+        super().__init__(({"clk": In(1)} if registered else {}) | {
+            "total": In(sum_width(shape.terms, fraction_bits)),
+            "largest": In(shape.common_width),
+            "any_term": In(1),
+            "nan": In(1),
+            "infinite": In(1),
+            "infinity_sign": In(1),
+            "d": Out(FP32_WIDTH),
+        })  # fmt: skip
+        self.shape, self.fraction_bits, self.result_bits = shape, fraction_bits, result_bits
+        self.rounding, self.registered = rounding, registered
+        # Below this the result of terms may be subnormal, and the shift must stop at the smallest exponent.
+        self.may_underflow = shape.least_exponent - fraction_bits < 1 - FP32_BIAS
+        # The last kept place may lie below that of FP32's subnormals only if it is counted from the leading one.
+        self.masked = result_bits < FP32_FRACTION and (self.may_underflow or result_bits < fraction_bits)
+        if self.masked and rounding == "rne":
+            raise ValueError(
+                f"rounding rne needs result_bits {FP32_FRACTION}, or at least fraction_bits and no scale that "
+                f"reaches subnormals, got result_bits {result_bits} with fraction_bits {fraction_bits}"
+            )
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        if self.registered:
+            clocked(m, self.clk)
+        sign = self.total[-1]
+        magnitude = Signal(len(self.total) - 1)
+        m.d.comb += magnitude.eq((self.total[:-1] ^ sign.replicate(len(magnitude))) + sign)
+        zeros = leading_zeros(m, magnitude, "zeros")
+        if self.masked:
+            magnitude = self._masked(m, magnitude)
+        held = [magnitude, zeros, sign, self.largest, self.any_term, self.nan, self.infinite, self.infinity_sign]
+        if self.registered:
+            held = [registered(m, value, f"held_{i}") for i, value in enumerate(held)]
+        magnitude, zeros, sign, largest, any_term, nan, infinite, infinity_sign = held
+        normal, exponent = self._normal(m, magnitude, zeros, largest, any_term)
+        number, nonzero = self._rounded(m, normal, exponent)
+        overflow = exponent >= 255
+        if self.rounding == "rne":
+            overflow = overflow | (number[FP32_FRACTION:] == 255)
+        is_infinite = infinite | (overflow & nonzero)
+        result = Cat(number[: FP32_WIDTH - 1], sign & nonzero)
+        infinity = Cat(Const(0, FP32_FRACTION), Const(255, 8), Mux(infinite, infinity_sign, sign))
+        m.d.comb += self.d.eq(Mux(nan, CANONICAL_NAN, Mux(is_infinite, infinity, result)))
+        return m
+
+    def _masked(self, m: Module, magnitude: Value) -> Value:
+        """The magnitude with ``result_bits`` below its leading one."""
+        width = len(magnitude)
+        above: list[Value] = [magnitude[-1]]
+        for i in reversed(range(width - 1)):
+            any_above = Signal(name=f"above_{i}")
+            m.d.comb += any_above.eq(above[0] | magnitude[i])
+            above.insert(0, any_above)
+        cut = self.result_bits + 1
+        mask = [~above[i + cut] if i + cut < width else Const(1, 1) for i in range(width)]
+        return sized(m, magnitude & Cat(*mask), width, "masked")
+
+    def _normal(
+        self, m: Module, magnitude: Value, zeros: Value, largest: Value, any_term: Value
+    ) -> tuple[Value, Value]:
+        """The magnitude with its leading one, if it is a normal number, at the top; and its exponent field."""
+        # Room above lets a left shift stand for the right shift that tiny results need.
+        room = FP32_FRACTION + 2 if self.may_underflow else 0
+        top = len(magnitude) - 1 + room
+        constant = FP32_BIAS - self.shape.common_bias + top - self.fraction_bits
+        width = max(len(largest), 9) + 2
+        whole = sized(m, (largest + constant).as_signed(), width, "exponent_unshifted")
+        bits = (len(magnitude) + room).bit_length()
+        if self.may_underflow:
+            limit = sized(m, whole - 1, width, "limit")
+            wanted = sized(m, zeros + room, width, "wanted")
+            negative = limit[-1]
+            shift = sized(m, Mux(limit < wanted, limit, wanted) & ~negative.replicate(width), bits, "shift")
+        else:
+            # Without terms C stays where it is: its hidden bit says whether it is subnormal.
+            alone = len(magnitude) - 1 - self.fraction_bits
+            shift = sized(m, Mux(any_term, zeros, alone), bits, "shift")
+        exponent = Signal(signed(width), name="exponent")
+        m.d.comb += exponent.eq((whole - shift).as_signed())
+        return shift_left(m, Cat(magnitude, Const(0, room)), shift, "normal"), exponent
+
+    def _rounded(self, m: Module, normal: Value, exponent: Value) -> tuple[Value, Value]:
+        """Exponent field and fraction, 31 bits; and whether that is not zero."""
+        top = len(normal) - 1
+        padded = Cat(Const(0, max(0, FP32_FRACTION + 2 - top)), normal)
+        top = len(padded) - 1
+        hidden, kept = padded[top], padded[top - self.result_bits : top]
+        fraction = Cat(Const(0, FP32_FRACTION - self.result_bits), kept)
+        field = exponent[:8] & hidden.replicate(8)
+        number = sized(m, Cat(fraction, field), FP32_WIDTH - 1, "number")
+        if self.rounding == "rne":
+            guard, rest = padded[top - self.result_bits - 1], padded[: top - self.result_bits - 1]
+            up = guard & (any_bit(rest) | kept[0])
+            place = FP32_FRACTION - self.result_bits
+            number = sized(m, number + (up << place), FP32_WIDTH - 1, "number_rounded")
+        return number, sized(m, hidden | number.any(), 1, "is_nonzero")

@@ -1,0 +1,188 @@
+"""Operand decoders of the block-scaled formats: once per operand, in front of the row or column that shares it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from golden.formats import E8M0, UE4M3, MiniFloat
+from golden.terms import BLOCK_TERMS, BlockTerm
+from rtl.hierarchy import Cuts, clocked, registered
+from rtl.m2xfp import ELEMENTS, REFINEMENT_WIDTH, refinement
+from rtl.products import OPERAND_WIDTH, Product, e2m1_product, mixed_product
+from rtl.scale import exponent_field, significand
+
+CODE_WIDTH = 4
+SCALE_CODE_WIDTH = 8
+
+
+@dataclass(frozen=True)
+class BlockScheme:
+    """What a format whose terms are blocks means on the data path.
+
+    Attributes
+    ----------
+    name : str
+    term : BlockTerm
+        The format's descriptor.
+    product : function of :mod:`rtl.products`
+    largest : int
+        Largest product of two decoded magnitudes.
+    typed : bool
+        Whether bit 7 of a scale chooses between E2M1 and E1M2. An E1M2 code enters the products as the integer that
+        it is; being in units twice as large, it raises the exponent of its block in the alignment.
+    refined : bool
+        M2XFP: metadata refine an element of A and multiply subgroups of B.
+    """
+
+    name: str
+    term: BlockTerm
+    product: Product = e2m1_product
+    largest: int = 12 * 12
+    typed: bool = False
+    refined: bool = False
+
+    @property
+    def scale(self) -> MiniFloat:
+        """Format of the scales."""
+        return self.term.scale
+
+
+NVFP4 = BlockScheme("nvfp4", BLOCK_TERMS["nvfp4"])
+MIXFP4 = BlockScheme("mixfp4", BLOCK_TERMS["mixfp4"], product=mixed_product, typed=True)
+MXFP4 = BlockScheme("mxfp4", BLOCK_TERMS["mxfp4"])
+M2XFP = BlockScheme("m2xfp", BLOCK_TERMS["m2xfp"], refined=True)
+assert NVFP4.scale is UE4M3 and MXFP4.scale is E8M0
+
+
+class OperandDecoder(wiring.Component):
+    """One row of A or B: codes and scale bytes to what dot units take.
+
+    A register at the inputs, then logic; latency 1, and one more with a cut at ``decode``. Scales come out a cycle
+    later than operands if there is a cut at ``block``, where dot units need them.
+
+    Parameters
+    ----------
+    scheme : BlockScheme
+    k, block_size : int
+    cuts : Cuts
+    refined : bool
+        Whether this is an M2XFP operand A, whose metadata refine elements.
+    polarity : int
+        Type bit of E2M1 blocks.
+
+    Ports
+    -----
+    clk : in, 1 bit
+    codes : in, 4 bits an element
+    scales : in, 8 bits a block
+    metadata : in, 8 bits a block; only M2XFP
+    operands : out, 5 bits an element
+        Sign and magnitude in half units (E1M2: in units).
+    exponents : out
+        Of the scales.
+    significands : out; only scales with fraction bits
+    types : out, 1 bit a block; only MixFP4
+        Set for E1M2.
+    multipliers : out, 8 bits a block; only M2XFP, B
+        k of every subgroup.
+    refinements : out; only M2XFP, A
+        See :func:`rtl.m2xfp.refinement`, a subgroup after the other.
+    nan : out, 1 bit
+        Whether a scale is NaN.
+    """
+
+    def __init__(
+        self, scheme: BlockScheme, k: int, block_size: int, cuts: Cuts, refined: bool = False, polarity: int = 0
+    ):
+        blocks, scale = k // block_size, scheme.scale
+        ports = {
+            "clk": In(1),
+            "codes": In(k * CODE_WIDTH),
+            "scales": In(blocks * SCALE_CODE_WIDTH),
+            "operands": Out(k * OPERAND_WIDTH),
+            "exponents": Out(blocks * scale.exponent_width),
+            "nan": Out(1),
+        }
+        if scale.fraction_width:
+            ports["significands"] = Out(blocks * scale.significand_width)
+        if scheme.typed:
+            ports["types"] = Out(blocks)
+        if scheme.refined:
+            ports["metadata"] = In(blocks * SCALE_CODE_WIDTH)
+            if refined:
+                ports["refinements"] = Out(k // ELEMENTS * REFINEMENT_WIDTH)
+            else:
+                ports["multipliers"] = Out(blocks * SCALE_CODE_WIDTH)
+        super().__init__(ports)
+        self.scheme, self.k, self.blocks, self.cuts = scheme, k, blocks, cuts
+        self.refined, self.polarity = refined, polarity
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        clocked(m, self.clk)
+        codes = registered(m, self.codes, "codes_q")
+        scales = [
+            registered(m, self.scales.word_select(i, SCALE_CODE_WIDTH), f"scale_{i}_q") for i in range(self.blocks)
+        ]
+        types = [scale[-1] ^ self.polarity for scale in scales] if self.scheme.typed else [None] * self.blocks
+        block = self.k // self.blocks
+        operands = []
+        for i in range(self.k):
+            code = codes.word_select(i, CODE_WIDTH)
+            operands.append(Cat(magnitude(code, types[i // block]), code[-1]))
+        m.d.comb += self.operands.eq(self.cuts.register(m, "decode", Cat(*operands), "operands"))
+        if self.refined:
+            self._refine(m, codes)
+        self._scales(m, scales, types)
+        return m
+
+    def _refine(self, m: Module, codes: Value) -> None:
+        metadata = registered(m, self.metadata, "metadata_q")
+        found = []
+        for group in range(self.k // ELEMENTS):
+            elements = [codes.word_select(group * ELEMENTS + i, CODE_WIDTH) for i in range(ELEMENTS)]
+            found.append(refinement(m, elements, metadata.word_select(group, 2), f"group_{group}"))
+        m.d.comb += self.refinements.eq(self.cuts.register(m, "decode", Cat(*found), "refinements"))
+
+    def _scales(self, m: Module, scales: list[Signal], types: list[Value | None]) -> None:
+        scale = self.scheme.scale
+        magnitudes = [s[: scale.magnitude_width] for s in scales]
+        nan = Cat(*(s == scale.nan_code for s in magnitudes)).any()
+        later: dict[str, Value] = {
+            "exponents": Cat(*(exponent_field(s, scale) for s in magnitudes)),
+            "nan": nan,
+        }
+        if scale.fraction_width:
+            later["significands"] = Cat(*(significand(s, scale) for s in magnitudes))
+        if self.scheme.typed:
+            later["types"] = Cat(*types)
+        for name, value in later.items():
+            m.d.comb += getattr(self, name).eq(self.cuts.delay(m, value, name, "decode", "group", "block"))
+        if self.scheme.refined and not self.refined:
+            metadata = registered(m, self.metadata, "metadata_q")
+            m.d.comb += self.multipliers.eq(self.cuts.delay(m, metadata, "multipliers", "decode", "group"))
+        unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
+        if unused:
+            # The sign of an unsigned scale means nothing.
+            ignored = Signal(unused * self.blocks, name="unused_scales")
+            m.d.comb += ignored.eq(Cat(*(s[-1] for s in scales)))
+
+
+def magnitude(code: Value, is_integer: Value | None = None) -> Value:
+    """Magnitude of a 4-bit code in half units: 0, 1, 2, 3, 4, 6, 8, 12; where ``is_integer``, the code itself."""
+    c0, c1, c2 = code[0], code[1], code[2]
+    if is_integer is None:
+        return Cat(c0 & ~c2, (c1 & ~c2) | (c2 & ~c1 & c0), c2 & (~c1 | c0), c2 & c1)
+    low = ~c2 | is_integer
+    return Cat(
+        c0 & low,
+        (c1 & low) | (c2 & ~c1 & c0 & ~is_integer),
+        c2 & (~c1 | c0 | is_integer),
+        c2 & c1 & ~is_integer,
+    )
+
+
