@@ -111,6 +111,8 @@ def make(format: str, g: int, mode: str, rng: np.random.Generator, shape=(1, 2, 
         c = (c & 0x807FFFFF) | rng.integers(250, 255, shape).astype(np.uint32) << 23
     if mode == "tiny":
         c = c & 0x81FFFFFF
+    if mode == "sparse":
+        c = np.where(rng.random(shape) < 0.4, 0, c).astype(np.uint32)
     special = rng.choice(C_CLASSES, shape) | rng.integers(0, 2, shape).astype(np.uint32) << 31
     c = np.where(rng.random(shape) < (0.5 if mode == "any" else 0.15), special, c)
     polarity = int(rng.integers(2)) if format == "mixfp4" else 0
@@ -142,7 +144,9 @@ def _codes(shape, format, mode, rng) -> np.ndarray:
 
 def _scales(shape, format, mode, rng) -> np.ndarray:
     if format in ("nvfp4", "mixfp4"):
-        low, high = {"any": (0, 128), "tiny": (0, 12), "huge": (112, 127)}.get(mode, (40, 70))
+        some_all_subnormal = rng.choice([8, 24], (*shape[:2], 1))
+        low, high = {"any": (0, 128), "tiny": (0, some_all_subnormal), "huge": (112, 127)}.get(mode, (40, 70))
         return (rng.integers(low, high, shape) | rng.integers(0, 2, shape) << 7).astype(np.uint8)
-    low, high = {"any": (0, 256), "tiny": (60, 70), "huge": (180, 192)}.get(mode, (118, 136))
+    tiny = 60 + mma_model.ELEMENTS.get(format[-4:], (2, 1, 1))[2]
+    low, high = {"any": (0, 256), "tiny": (tiny, tiny + 10), "huge": (180, 192)}.get(mode, (118, 136))
     return rng.integers(low, high, shape).astype(np.uint8)
