@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from hwsim.bits import to_bits
 from hwsim.expression import Expression, minimised, parse
-from hwsim.netlist import Netlist
+from hwsim.netlist import Netlist, NetlistError
 
 #: Words that one operation works on: one AVX-512 register, two AVX2 ones.
 _WORDS = 8
@@ -116,8 +116,16 @@ def compile_program(netlist: Netlist) -> Program:
             for pin in gate.cell.outputs:
                 if pin in gate.nets:
                     compiler.expression(_cheapest(gate.cell.pins[pin].function), gate.nets, gate.nets[pin])
+    tied = _tied(netlist)
     pairs = []
     for flop, state in zip(flops, states, strict=True):
+        for asynchronous in (flop.cell.flip_flop.clear, flop.cell.flip_flop.preset):
+            if asynchronous is not None:
+                values = {pin: tied.get(flop.nets.get(pin, -1)) for pin in asynchronous.pins}
+                if None in values.values() or asynchronous.evaluate(values):
+                    raise NetlistError(
+                        f"{netlist.top}: asynchronous {asynchronous} of {flop.name} is not tied off, and is not simulated"
+                    )
         # Liberty writes the state as IQ, whatever the library calls it (hwsim.cell_reader renames it).
         names = dict(flop.nets) | {"IQ": state}
         pairs.append((compiler.expression(flop.cell.flip_flop.next_state, names), state))
@@ -131,6 +139,17 @@ def compile_program(netlist: Netlist) -> Program:
         inputs,
         constants,
     )
+
+
+def _tied(netlist: Netlist) -> dict[int, int]:
+    """Nets that always have one value: constants and outputs of tie cells."""
+    tied = dict(netlist.constants)
+    for instance in netlist.instances:
+        for pin in instance.cell.outputs:
+            function = instance.cell.pins[pin].function
+            if function is not None and function.op in "01" and pin in instance.nets:
+                tied[instance.nets[pin]] = int(function.op)
+    return tied
 
 
 @lru_cache(maxsize=4096)

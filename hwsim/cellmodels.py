@@ -14,7 +14,7 @@ def to_verilog(cells: Iterable[Cell]) -> str:
     Raises
     ------
     ValueError
-        If an output has no function, or a flip-flop has an asynchronous clear or preset.
+        If an output has no function.
     """
     return "\n".join(_module(cell) for cell in sorted(cells, key=lambda cell: cell.name))
 
@@ -24,12 +24,14 @@ def _module(cell: Cell) -> str:
     lines = [f"module {cell.name} ({', '.join(ports)});"]
     flop = cell.flip_flop
     if flop:
-        if flop.clear or flop.preset:
-            raise ValueError(f"{cell.name} has an asynchronous clear or preset, which has no model")
+        sets = {name: e for name, e in (("clear", flop.clear), ("preset", flop.preset)) if e is not None}
+        events = " or ".join(["posedge clocked_on", *(f"posedge {name}" for name in sets)])
+        choice = "".join(f"{name} ? 1'b{int(name == 'preset')} : " for name in sets)
         lines += [
             "  reg IQ;",
             f"  wire clocked_on = {_text(flop.clocked_on)};",
-            f"  always @(posedge clocked_on) IQ <= {_text(flop.next_state)};",
+            *(f"  wire {name} = {_text(e)};" for name, e in sets.items()),
+            f"  always @({events}) IQ <= {choice}{_text(flop.next_state)};",
             *(f"  assign {pin} = {'IQ' if state == 'IQ' else '~IQ'};" for pin, state in flop.outputs.items()),
         ]
     else:

@@ -99,8 +99,8 @@ def add_stimulus(p: argparse.ArgumentParser) -> None:
 
 def tensor(args: argparse.Namespace) -> np.ndarray | None:
     """The user's tensor as float32, or None."""
-    if args.vectors < 64:
-        raise InputError(f"--vectors must be at least 64, got {args.vectors}")
+    if args.vectors < 1024:
+        raise InputError(f"--vectors must be at least 1024, got {args.vectors}")
     if args.seed < 0:
         raise InputError(f"--seed must not be negative, got {args.seed}")
     if args.tensor is None:

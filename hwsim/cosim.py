@@ -66,11 +66,11 @@ def simulate(
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             runner.build(
                 sources=[verilog], hdl_toplevel=design.name, build_dir=build, timescale=("1ns", "1ps"), always=True,
-                build_args=["-Wno-fatal", "--x-initial", "unique"] if simulator == "verilator" else [], log_file=log,
+                build_args=["-Wno-fatal", "--x-initial", "unique", "-CFLAGS", "-O0"] if simulator == "verilator" else [], log_file=log,
             )  # fmt: skip
             runner.test(
                 hdl_toplevel=design.name, test_module="hwsim.testbench", build_dir=build, test_dir=build,
-                results_xml="results.xml", extra_env={"HWSIM_TASK": json.dumps(task)}, log_file=log,
+                results_xml=str(build / "results.xml"), extra_env={"HWSIM_TASK": json.dumps(task)}, log_file=log,
             )  # fmt: skip
     except (SystemExit, RuntimeError) as error:
         if not result.exists():

@@ -147,7 +147,8 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     source = root / f"{design.name}.v"
     replace(source, verilog.to_verilog(design, root))
-    target_ps = 1000 * max(options.clock_period_ns - _sequential_overhead(library, design), 0.0)
+    # ABC takes no target below a picosecond; where registers alone take longer than the period, it does what it can.
+    target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
     buffer = _smallest(library, "A")
     (folder / "abc.constr").write_text(
         f"set_driving_cell {buffer.name}\nset_load {library.output_load_fF:.6g}\n"
@@ -257,7 +258,8 @@ def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) ->
         raise NetlistError(f"{design.name}: no stimulus for {', '.join(sorted(undriven))}: nets would not be annotated")
     latency = design.component().latency
     vectors = len(next(iter(inputs.values())))
-    streams = min(STREAMS, max(1, vectors // (4 * (latency + 2))))
+    # Short stimulus in fewer streams, so that most cycles of each are counted.
+    streams = min(STREAMS, max(64, vectors // (64 * 4 * (latency + 2)) * 64))
     counted = activity.simulate(netlist, inputs, streams, warm_up=latency + 1 if latency else 1)
     cycles = vectors // streams
     expected = design.unit.golden({k: v[: cycles * streams] for k, v in inputs.items()}, design.parameters)

@@ -115,8 +115,8 @@ def _model(log: str) -> str:
 
 
 def injected(commands: list[str], seed: int) -> list[str]:
-    """The commands with one random fault put into what they read."""
-    return [*commands, f"mutate -list 1 -seed {seed} -o mutation.ys", "script mutation.ys"]
+    """The commands with one random fault put into what they read: an inverted pin of a cell that matters."""
+    return [*commands, "opt -full", f"mutate -list 1 -mode inv -seed {seed} -o mutation.ys", "script mutation.ys"]
 
 
 def rtl_equals_specification(design: Design, build: Path, inject: int | None = None) -> Proof:

@@ -1,0 +1,133 @@
+"""The command: figures, JSON, errors."""
+
+import json
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory):
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("synth")
+    result = subprocess.run(
+        [sys.executable, "-m", "hwsim.synth", "--unit", "mixfp4_decode", "--saif", "a.saif", "--json", "-"],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout), folder
+
+
+def test_json_alone_on_standard_output_holds_the_documented_keys(document):
+    found, folder = document
+    assert found["top"] == "mixfp4_decode"
+    for key in ("area_um2", "gate_equivalents", "critical_path_ns", "slack_ns", "fmax_mhz", "energy_fj_per_operand"):
+        assert found[key] > 0, key
+    power = found["power_mw"]
+    assert power["total"] == pytest.approx(power["internal"] + power["switching"] + power["leakage"])
+    assert found["overhead"]["baseline"] == "nvfp4_decode"
+    assert found["overhead"]["area_percent"] > 0 and found["overhead"]["power_percent"] > 0
+    assert found["overhead"]["published"]["area_percent"] == 3.1
+    for key in ("verilog", "netlist", "liberty", "log"):
+        assert (folder / found["artifacts"][key]).exists(), key
+    assert (folder / "a.saif").exists()
+
+
+def test_provenance_is_complete(document):
+    where = document[0]["provenance"]
+    for key in ("technology", "corner", "tools", "clock", "wire_load", "activity", "seed", "annotated", "checked"):
+        assert where[key], key
+    assert "Yosys" in where["tools"] and "Amaranth" in where["tools"]
+    annotated, of = where["annotated"].split(" nets")[0].split(" of ")
+    assert annotated == of
+
+
+def test_slack_and_frequency_are_consistent(document):
+    found = document[0]
+    assert found["slack_ns"] == pytest.approx(1.0 - found["critical_path_ns"])
+    assert found["fmax_mhz"] == pytest.approx(1000 / found["critical_path_ns"])
+    assert found["timing_met"] is True
+
+
+def test_unmet_timing_is_said_loudly(run_tool):
+    result = run_tool("synth", "--unit", "nvfp4_decode", "--clock-period", "0.05")
+    assert result.returncode == 0
+    assert "WARNING: TIMING NOT MET: nvfp4_decode needs" in result.stdout
+
+
+def test_wires_cost(run_tool):
+    totals = [
+        json.loads(run_tool("synth", "--unit", "nvfp4_decode", "--wire-load", w, "--json", "-").stdout)["power_mw"]["switching"]
+        for w in ("zero", "fanout")
+    ]
+    assert totals[0] < totals[1]
+
+
+def test_hierarchical_mapping_is_the_same_function(run_tool):
+    result = run_tool("synth", "--unit", "mixfp4_decode", "--hierarchical", "--baseline", "none", "--json", "-")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["provenance"]["mapping"] == "hierarchical"
+
+
+def test_a_users_tensor_is_the_stimulus(run_tool, tmp_path):
+    np.save(tmp_path / "zeros.npy", np.zeros((64, 64), np.float32))
+    result = run_tool("synth", "--unit", "nvfp4_decode", "--tensor", "zeros.npy", "--json", "-")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["power_mw"]["switching"] == 0.0
+    assert "zeros.npy" in found["provenance"]["activity"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--unit", "mixfp4_decoder"], "unknown unit: mixfp4_decoder (known: nvfp4_decode,"),
+        (["--unit", "mixfp4_decoder"], "did you mean mixfp4_decode?"),
+        (["--unit", "nvfp4_decode", "--set", "lines=3"], "unknown parameter of nvfp4_decode: lines"),
+        (["--unit", "nvfp4_decode", "--set", "lanes"], "--set takes KEY=VALUE, got 'lanes'"),
+        (["--unit", "nvfp4_decode", "--set", "lanes=0"], "lanes must be a positive integer, got 0"),
+        (["--unit", "nvfp4_decode", "--tech", "asap6"], "asap7"),
+        (["--unit", "nvfp4_decode", "--clock-period", "-1"], "--clock-period must be a positive number of ns, got -1"),
+        (["--unit", "nvfp4_decode", "--liberty", "none.lib"], "none.lib"),
+        (["--unit", "nvfp4_decode", "--tensor", "none.npy"], "none.npy"),
+        (["--unit", "nvfp4_decode", "--vectors", "3"], "--vectors must be at least 1024, got 3"),
+        (["--unit", "nvfp4_decode", "--baseline", "nothing"], "unknown unit: nothing"),
+        ([], "--unit is missing"),
+    ],
+)
+def test_bad_input_exits_with_2_and_no_traceback(arguments, message, run_tool):
+    result = run_tool("synth", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr and result.stdout == ""
+
+
+def test_list_shows_units_and_parameters(run_tool):
+    result = run_tool("synth", "--list")
+    assert result.returncode == 0
+    for unit in ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode"):
+        assert unit in result.stdout
+    assert "lanes=16 registered=1 polarity=0" in result.stdout
+
+
+@pytest.mark.parametrize("tool", ["synth", "verilog", "cosim", "prove", "mutants", "bench", "report", "tech"])
+def test_help_has_examples(tool, run_tool):
+    result = run_tool(tool, "--help")
+    assert result.returncode == 0
+    assert "examples:" in result.stdout
+
+
+def test_console_script_dispatches(run_tool):
+    assert run_tool("", "synth", "--list").stdout == run_tool("synth", "--list").stdout
+    assert run_tool("").returncode == 2
+    wrong = run_tool("", "sinth")
+    assert wrong.returncode == 2 and "did you mean synth" in wrong.stderr
+
+
+def test_prove_and_its_twin_from_the_command_line(run_tool):
+    assert run_tool("prove", "--unit", "nvfp4_decode", "--set", "lanes=2").returncode == 0
+    twin = run_tool("prove", "--unit", "nvfp4_decode", "--set", "lanes=2", "--inject", "1")
+    assert twin.returncode == 1
+    assert twin.stdout.count("REFUTED") == 2

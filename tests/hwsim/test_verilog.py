@@ -1,0 +1,86 @@
+"""Generated Verilog and SDC: what a tapeout flow gets."""
+
+import re
+import subprocess
+
+import pytest
+
+from hwsim import simulators, verilog
+from hwsim.units import Design
+
+DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
+
+
+@pytest.mark.parametrize("unit", DECODERS)
+def test_ports_stand_in_declared_order_with_plain_names(unit, build):
+    design = Design.of(unit)
+    text = verilog.to_verilog(design, build / "order")
+    header = text[text.index(f"module {unit} (") : text.index(");")]
+    assert re.findall(r"(\w+),?$", header, re.M) == list(verilog.ports(design.component()))
+    assert "\\" not in text
+
+
+@pytest.mark.parametrize("settings", [{}, {"registered": 0}, {"lanes": 1}])
+@pytest.mark.parametrize("unit", DECODERS)
+def test_no_attributes_initial_values_or_strays(unit, settings, build):
+    text = verilog.to_verilog(Design.of(unit, settings), build / "clean")
+    assert "(*" not in text
+    assert "$" not in text
+    assert not re.search(r"^\s*(output )?reg .*=", text, re.M)
+    assert "initial" not in text
+
+
+@pytest.mark.parametrize("settings", [{}, {"registered": 0}, {"lanes": 1}])
+@pytest.mark.parametrize("unit", DECODERS)
+def test_lint_clean_and_accepted_by_icarus(unit, settings, build):
+    source = build / f"lint_{unit}.v"
+    source.write_text(verilog.to_verilog(Design.of(unit, settings), build / "lint"))
+    env = simulators.environment()
+    lint = ["verilator", "--lint-only", "-Wall", "-Wno-DECLFILENAME", source]
+    result = subprocess.run(lint, env=env, capture_output=True, text=True)
+    assert result.returncode == 0 and "%Warning" not in result.stderr, result.stderr
+    if simulators.available("icarus"):
+        result = subprocess.run(["iverilog", "-Wall", "-o", "/dev/null", source], capture_output=True, text=True)
+        assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+def test_lint_notices_a_width_error(build):
+    source = build / "lint_wrong.v"
+    text = verilog.to_verilog(Design.of("nvfp4_decode"), build / "lint")
+    source.write_text(text.replace("7'h7f", "9'h07f"))
+    lint = ["verilator", "--lint-only", "-Wall", "-Wno-DECLFILENAME", source]
+    assert subprocess.run(lint, env=simulators.environment(), capture_output=True).returncode != 0
+
+
+def test_byte_identical_for_every_run_and_hash_seed(run_tool, tmp_path):
+    texts = set()
+    for seed in ("0", "1", "random"):
+        result = run_tool("verilog", "--unit", "mixfp4_decode", "-o", f"out{seed}", PYTHONHASHSEED=seed)
+        assert result.returncode == 0, result.stderr
+        texts.add(
+            ((tmp_path / f"out{seed}/mixfp4_decode.v").read_bytes(), (tmp_path / f"out{seed}/mixfp4_decode.sdc").read_bytes())
+        )
+    assert len(texts) == 1
+
+
+def test_header_names_parameters_latency_and_versions(build):
+    text = verilog.to_verilog(Design.of("mixfp4_decode", {"lanes": 8, "polarity": 1}), build / "header")
+    assert "parameters: lanes=8 registered=1 polarity=1" in text
+    assert "latency: 2 cycles" in text
+    assert verilog.generator() in text
+
+
+def test_sdc_constrains_clock_inputs_and_outputs():
+    sdc = verilog.to_sdc(Design.of("nvfp4_decode"), 2.5, 0.05, 4.0)
+    assert "create_clock -name clk -period 2.5 [get_ports clk]" in sdc
+    assert "set_input_delay 0 -clock clk" in sdc and "set_output_delay 0 -clock clk" in sdc
+    plain = verilog.to_sdc(Design.of("nvfp4_decode", {"registered": 0}), 2.5, 0.05, 4.0)
+    assert "create_clock -name clk -period 2.5\n" in plain
+
+
+def test_files_are_kept_when_a_parameter_is_wrong(run_tool, tmp_path):
+    (tmp_path / "nvfp4_decode.v").write_text("mine")
+    result = run_tool("verilog", "--unit", "nvfp4_decode", "--set", "lanes=0")
+    assert result.returncode == 2
+    assert result.stderr == "error: nvfp4_decode: lanes must be a positive integer, got 0\n"
+    assert (tmp_path / "nvfp4_decode.v").read_text() == "mine"
