@@ -46,8 +46,8 @@ _SPEED = """\
 {tables}
 
 The first call compiles, and the result is cached on disk; kernels that formats share are counted with the
-format that comes first. A kernel allocates its result and scratch of one block a thread. FP16 and BF16,
-inputs that are not C-contiguous, and padding cost a copy.
+format that comes first. A kernel allocates its result and scratch of one block a thread. FP16 and BF16
+input, input that is not C-contiguous, and padding cost a copy.
 
 ![elements per second](golden_speed.png)
 """
