@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic  # mypy sees its functions with the arguments of their compilers
 
 from hwsim.bits import to_bits
 from hwsim.expression import Expression, minimised, parse
@@ -107,10 +107,10 @@ def compile_program(netlist: Netlist) -> Program:
             compiler.emit(_COPY, slot, slot, net)
     flops = netlist.flip_flops
     states = [compiler.slot() for _ in flops]
-    for flop, state in zip(flops, states, strict=True):
-        for pin, which in flop.cell.flip_flop.outputs.items():
-            if pin in flop.nets:
-                compiler.emit(_COPY if which == "IQ" else _NOT, state, state, flop.nets[pin])
+    for (instance, flop), state in zip(flops, states, strict=True):
+        for pin, which in flop.outputs.items():
+            if pin in instance.nets:
+                compiler.emit(_COPY if which == "IQ" else _NOT, state, state, instance.nets[pin])
     for gate in netlist.instances:
         if not gate.cell.flip_flop:
             for pin in gate.cell.outputs:
@@ -118,17 +118,17 @@ def compile_program(netlist: Netlist) -> Program:
                     compiler.expression(_cheapest(gate.cell.pins[pin].function), gate.nets, gate.nets[pin])
     tied = _tied(netlist)
     pairs = []
-    for flop, state in zip(flops, states, strict=True):
-        for asynchronous in (flop.cell.flip_flop.clear, flop.cell.flip_flop.preset):
+    for (instance, flop), state in zip(flops, states, strict=True):
+        for asynchronous in (flop.clear, flop.preset):
             if asynchronous is not None:
-                values = {pin: tied.get(flop.nets.get(pin, -1)) for pin in asynchronous.pins}
+                values = {pin: tied.get(instance.nets.get(pin, -1)) for pin in asynchronous.pins}
                 if None in values.values() or asynchronous.evaluate(values):
                     raise NetlistError(
-                        f"{netlist.top}: asynchronous {asynchronous} of {flop.name} is not tied off, and is not simulated"
+                        f"{netlist.top}: asynchronous {asynchronous} of {instance.name} is not tied off: not simulated"
                     )
         # Liberty writes the state as IQ, whatever the library calls it (hwsim.cell_reader renames it).
-        names = dict(flop.nets) | {"IQ": state}
-        pairs.append((compiler.expression(flop.cell.flip_flop.next_state, names), state))
+        names = dict(instance.nets) | {"IQ": state}
+        pairs.append((compiler.expression(flop.next_state, names), state))
     if compiler.one is not None:
         constants.append(compiler.one)
     return Program(
@@ -219,9 +219,7 @@ class _Compiler:
         return self.emit((conjunction, exclusive, _ALL if inverted else 0), value, last, to)
 
 
-def simulate(
-    netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64, warm_up: int = 0
-) -> Activity:
+def simulate(netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64, warm_up: int = 0) -> Activity:
     """Run a netlist on stimulus and count.
 
     Parameters
@@ -242,14 +240,11 @@ def simulate(
     """
     run = Run(netlist, inputs, streams, warm_up)
     run()
-    clocks = frozenset(
-        flop.nets[pin] for flop in netlist.flip_flops for pin in flop.cell.flip_flop.clocked_on.pins if pin in flop.nets
-    )
     outputs, at = {}, 0
     for name, bits in netlist.outputs.items():
         outputs[name] = unpack_streams(run.outputs[:, at : at + len(bits)], streams)
         at += len(bits)
-    return Activity(run.toggles, run.ones, (run.cycles - warm_up) * streams, clocks, outputs)
+    return Activity(run.toggles, run.ones, (run.cycles - warm_up) * streams, netlist.clocks, outputs)
 
 
 class Run:
@@ -391,7 +386,7 @@ def _run_group(
         for k in range(len(in_slots)):
             _copy(values, in_slots[k] * _WORDS, given[cycle, k], first)
         for k in range(len(places)):
-            _operate(values, places[k, 0], places[k, 1], places[k, 2], masks[k, 0], masks[k, 1], masks[k, 2])
+            _operate(values, places[k, 0], places[k, 1], places[k, 2], masks[k, 0], masks[k, 1], masks[k, 2])  # type: ignore[call-arg]
         _count(values, before, changed, high, cycle == warm_up)
         for flop in range(len(state)):
             _copy(following, flop * _WORDS, values, state[flop, 0] * _WORDS)
@@ -412,6 +407,6 @@ def _count(values, before, changed, high, anew):
         changed[:] = 0
         high[:] = 0
     for i in range(len(before)):
-        changed[i] += np.int64(_popcount(values[i] ^ before[i]))
-        high[i] += np.int64(_popcount(values[i]))
+        changed[i] += np.int64(_popcount(values[i] ^ before[i]))  # type: ignore[call-arg]
+        high[i] += np.int64(_popcount(values[i]))  # type: ignore[call-arg]
         before[i] = values[i]

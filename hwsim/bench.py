@@ -22,7 +22,9 @@ def processor() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        name = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name)
+        name = next(
+            (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), name
+        )
     return f"{name}, {numba.get_num_threads()} threads of {os.cpu_count()} CPUs"
 
 
@@ -98,7 +100,11 @@ def report(args: argparse.Namespace) -> int:
           f"{found['machine']}")  # fmt: skip
     rows = [
         ["engine", "vector-cycles/s", "ratio"],
-        ["bit-parallel, toggles of all nets counted", f"{found['engine_vector_cycles_per_s']:.3g}", f"{found['ratio']:.1f}"],
+        [
+            "bit-parallel, toggles of all nets counted",
+            f"{found['engine_vector_cycles_per_s']:.3g}",
+            f"{found['ratio']:.1f}",
+        ],
         [f"{found['verilator']} -O3, one thread, no counting", f"{found['verilator_vector_cycles_per_s']:.3g}", "1"],
     ]
     print(cli.table(rows, right=(1, 2)))

@@ -58,20 +58,38 @@ def simulate(
     build.mkdir(parents=True, exist_ok=True)
     result, log = build / "result.json", build / "cosim.log"
     result.unlink(missing_ok=True)
-    task = {"unit": design.name, "parameters": design.parameters, "seed": seed, "mutants": mutants, "result": str(result)}
+    task = {
+        "unit": design.name,
+        "parameters": design.parameters,
+        "seed": seed,
+        "mutants": mutants,
+        "result": str(result),
+    }
     saved = dict(os.environ)
     os.environ.update(simulators.environment())
     try:
         runner = get_runner(simulator)
+        # Compiling takes longer than simulating: no optimisation.
+        verilator_flags = ["-Wno-fatal", "--x-initial", "unique", "-CFLAGS", "-O0"]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             runner.build(
-                sources=[verilog], hdl_toplevel=design.name, build_dir=build, timescale=("1ns", "1ps"), always=True,
-                build_args=["-Wno-fatal", "--x-initial", "unique", "-CFLAGS", "-O0"] if simulator == "verilator" else [], log_file=log,
-            )  # fmt: skip
+                sources=[verilog],
+                hdl_toplevel=design.name,
+                build_dir=build,
+                timescale=("1ns", "1ps"),
+                always=True,
+                build_args=verilator_flags if simulator == "verilator" else [],
+                log_file=log,
+            )
             runner.test(
-                hdl_toplevel=design.name, test_module="hwsim.testbench", build_dir=build, test_dir=build,
-                results_xml=str(build / "results.xml"), extra_env={"HWSIM_TASK": json.dumps(task)}, log_file=log,
-            )  # fmt: skip
+                hdl_toplevel=design.name,
+                test_module="hwsim.testbench",
+                build_dir=build,
+                test_dir=build,
+                results_xml=str(build / "results.xml"),
+                extra_env={"HWSIM_TASK": json.dumps(task)},
+                log_file=log,
+            )
     except (SystemExit, RuntimeError) as error:
         if not result.exists():
             raise RuntimeError(f"{simulator} came to no result; see {log}") from error

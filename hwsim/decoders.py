@@ -55,9 +55,7 @@ def nvfp4_stimulus(parameters, vectors, seed, tensor):
 
 def mixfp4_stimulus(parameters, vectors, seed, tensor):
     """Blocks of a MixFP4 tensor, as inputs of ``mixfp4_decode``."""
-    return _stimulus(
-        "mixfp4", _NVFP4_BLOCK, {"polarity": parameters["polarity"]}, parameters, vectors, seed, tensor
-    )
+    return _stimulus("mixfp4", _NVFP4_BLOCK, {"polarity": parameters["polarity"]}, parameters, vectors, seed, tensor)
 
 
 def mxfp4_stimulus(parameters, vectors, seed, tensor):
@@ -73,9 +71,9 @@ def realistic_tensor(elements: int, block: int, seed: int) -> np.ndarray:
     columns = 16 * block
     rows = 2 * -(-elements // (2 * columns))
     rng = np.random.default_rng(seed)
-    return np.concatenate(
-        [rng.standard_normal((rows // 2, columns)), rng.standard_t(3, (rows // 2, columns))]
-    ).astype(np.float32)
+    return np.concatenate([rng.standard_normal((rows // 2, columns)), rng.standard_t(3, (rows // 2, columns))]).astype(
+        np.float32
+    )
 
 
 def _stimulus(name, block, options, parameters, vectors, seed, tensor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from hwsim.files import replace
 from hwsim.library import Cell, Library
 from hwsim.netlist import Netlist, NetlistError
 from hwsim.units import Design
+from rtl.hierarchy import all_parts
 
 #: Streams of the activity simulation; each is a sequence of consecutive blocks of the tensor.
 STREAMS = 512
@@ -26,6 +28,13 @@ ABC_SCRIPT = (
     "strash", "ifraig", "scorr", "dc2", "dc2", "strash", "&get -n", "&dch -f", "&nf {D}", "&put",
     "buffer -c", "topo", "upsize {D}", "dnsize {D}", "stime -p",
 )  # fmt: skip
+
+
+#: For hierarchical designs, whose modules are structured by hand: ``dc2`` would turn their trees and prefix adders into
+#: chains.
+ABC_STRUCTURED = tuple(command for command in ABC_SCRIPT if command != "dc2")
+#: For modules that say that they are critical: balance products of sums for delay first, at the cost of area.
+ABC_CRITICAL = tuple(c for command in ABC_STRUCTURED for c in ((command, "&st", "&sopb") if command == "&get -n" else (command,)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,9 @@ class Result:
             "tools": verilog.generator(),
             "clock": f"ideal, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
             "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
-            "wire_load": f"{self.library.wire_load.name}, by fanout" if o.wire_load else "zero: wires have no capacitance",
+            "wire_load": f"{self.library.wire_load.name}, by fanout"
+            if o.wire_load
+            else "zero: wires have no capacitance",
             "mapping": "hierarchical" if o.hierarchical else "flat",
             "activity": f"{'tensor ' + o.tensor_name if o.tensor is not None else _DEFAULT_STIMULUS}; "
             f"{self.activity.cycles} vector-cycles, {STREAMS} streams, glitches not counted",
@@ -153,7 +164,15 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     (folder / "abc.constr").write_text(
         f"set_driving_cell {buffer.name}\nset_load {library.output_load_fF:.6g}\n"
     )  # fmt: skip
-    abc = ";".join(ABC_SCRIPT).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+    critical = [
+        name for name, part in all_parts(design.component()).items()
+        if options.hierarchical and getattr(part, "critical", False)
+    ]  # fmt: skip
+
+    def abc(commands: Sequence[str], selection: str) -> str:
+        joined = ";".join(commands).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+        return f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{joined} {selection}"
+
     low, high = _ties(library)
     script = [
         f"read_rtlil {root / 'rtl.il'}",
@@ -164,7 +183,8 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         "synth -noabc -run fine:check",
         f"dfflibmap -liberty {library.liberty_path}",
         "opt",
-        f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{abc}",
+        *(abc(ABC_CRITICAL, name) for name in critical),
+        abc(ABC_STRUCTURED if options.hierarchical else ABC_SCRIPT, " ".join(["*", *(f"{name} %d" for name in critical)])),
         f"hilomap -singleton -hicell {high} -locell {low}" if high else "",
         "opt_clean -purge",
         "write_verilog -noattr -noexpr -nodec hierarchical.v" if options.hierarchical else "",
@@ -209,7 +229,7 @@ def _smallest(library: Library, function: str) -> Cell:
 
 def _ties(library: Library) -> tuple[str, str]:
     """Cell and output pin of the tie-low and the tie-high cell, for hilomap; empty where there is none."""
-    names = {}
+    names: dict[str, str] = {}
     for cell in library.cells.values():
         if not cell.inputs and not cell.dont_use and not cell.flip_flop:
             for pin in cell.outputs:

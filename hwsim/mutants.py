@@ -69,9 +69,7 @@ def score(design: Design, count: int, build: Path, simulator: str = "verilator",
         if number in killed:
             continue
         plain = command.split(" -ctrl ")[0] + "".join(f" {word}" for word in _after_ctrl(command))
-        proof = prove.prove(
-            f"mutant {number} equals RTL", design, read, [*read, plain], build, f"mutant_{number}"
-        )
+        proof = prove.prove(f"mutant {number} equals RTL", design, read, [*read, plain], build, f"mutant_{number}")
         if proof.holds:
             equivalent += 1
         else:

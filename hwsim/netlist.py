@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim.library import Cell, Library
+from hwsim.library import Cell, FlipFlop, Library
 
 
 class NetlistError(RuntimeError):
@@ -52,9 +52,14 @@ class Netlist:
     constants: dict[int, int]
 
     @property
-    def flip_flops(self) -> list[Instance]:
-        """The sequential instances."""
-        return [i for i in self.instances if i.cell.flip_flop]
+    def flip_flops(self) -> list[tuple[Instance, FlipFlop]]:
+        """The sequential instances and what they do."""
+        return [(i, i.cell.flip_flop) for i in self.instances if i.cell.flip_flop]
+
+    @property
+    def clocks(self) -> frozenset[int]:
+        """Nets at the clock pins of flip-flops."""
+        return frozenset(i.nets[pin] for i, flop in self.flip_flops for pin in flop.clocked_on.pins if pin in i.nets)
 
     @property
     def area(self) -> float:
@@ -90,7 +95,8 @@ class Netlist:
                 names.append(f"constant_{bit}" if isinstance(bit, str) else f"net_{bit}")
             return numbers[bit]
 
-        inputs, outputs = {}, {}
+        inputs: dict[str, list[int]] = {}
+        outputs: dict[str, list[int]] = {}
         for name, port in module["ports"].items():
             (inputs if port["direction"] == "input" else outputs)[name] = [net(b) for b in port["bits"]]
         instances = []

@@ -158,7 +158,7 @@ def _script(result: Result) -> str:
     clock = f"create_clock -name clk -period {options.clock_period_ns:.9g}" + (
         f" [get_ports clk]\nset_clock_transition {library.clock_slew_ns:.9g} clk" if registered else ""
     )
-    ports = " ".join(name for name in netlist.inputs if name != "clk")
+    ports = [f"[get_ports {n}{'*' if len(bits) > 1 else ''}]" for n, bits in netlist.inputs.items() if n != "clk"]
     lines = [
         "puts \"VERSION [sta::version]\"",
         f"read_liberty {library.liberty_path}",
@@ -167,10 +167,8 @@ def _script(result: Result) -> str:
         "set_cmd_units -time ns -capacitance fF -power W",
         clock,
         # Without input delays OpenSTA takes inputs as unconstrained and reports almost no power.
-        *(f"set_input_delay 0 -clock clk [get_ports {name}{'*' if len(netlist.inputs[name]) > 1 else ''}]"
-          for name in ports.split()),
-        *(f"set_input_transition {library.input_slew_ns:.9g} [get_ports {name}{'*' if len(netlist.inputs[name]) > 1 else ''}]"
-          for name in ports.split()),
+        *(f"set_input_delay 0 -clock clk {port}" for port in ports),
+        *(f"set_input_transition {library.input_slew_ns:.9g} {port}" for port in ports),
         "set_output_delay 0 -clock clk [all_outputs]",
         f"set_load {library.output_load_fF:.9g} [all_outputs]",
     ]  # fmt: skip
@@ -184,7 +182,8 @@ def _script(result: Result) -> str:
         for position, net in enumerate(bits):
             port = f"{name}[{position}]" if len(bits) > 1 else name
             lines.append(
-                f"set_power_activity -input_ports [get_ports {{{port}}}] -activity {rate[net]:.9g} -duty {high[net]:.9g}"
+                f"set_power_activity -input_ports [get_ports {{{port}}}] "
+                f"-activity {rate[net]:.9g} -duty {high[net]:.9g}"
             )
             annotated.append(f'puts "ACTIVITY {net} {rate[net] / options.clock_period_ns * 1e9:.9g} {high[net]:.9g}"')
     lines += ["report_checks -path_delay max -digits 6", "report_power -digits 8", *annotated]

@@ -43,7 +43,9 @@ endmodule
 """
 
 
-def toggles(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.ndarray], warm_up: int, simulator: str) -> np.ndarray:
+def toggles(
+    mapped: Mapped, netlist: Netlist, inputs: dict[str, np.ndarray], warm_up: int, simulator: str
+) -> np.ndarray:
     """Toggles of every net of a mapped netlist over one stream, as a simulator's VCD has them.
 
     Parameters
@@ -157,7 +159,8 @@ def verilator_seconds(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.nda
     folder = mapped.netlist.parent / "verilated"
     folder.mkdir(exist_ok=True)
     _write_models(netlist, folder / "cells.v")
-    columns, drive = [], []
+    columns: list[np.ndarray] = []
+    drive: list[str] = []
     for name, values in inputs.items():
         width = len(netlist.inputs[name])
         count = -(-width // 32)

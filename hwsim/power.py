@@ -81,11 +81,9 @@ def analyse(
         group = (group_of or CellGroup)(instances, timing, load, rate, high)
         internal += group.internal() / period
         leakage += group.leakage()
-    clock = sum(
-        flop.cell.pins[pin].capacitance
-        for flop in netlist.flip_flops
-        for pin in flop.cell.flip_flop.clocked_on.pins
-    )  # fmt: skip
+    clock = 0.0
+    for instance, flop in netlist.flip_flops:
+        clock += sum(instance.cell.pins[pin].capacitance for pin in flop.clocked_on.pins)
     return Power(internal * 1e-3, switching * 1e-3, leakage * 1e-6, voltage**2 * clock / period * 1e-3)
 
 
@@ -143,7 +141,8 @@ class CellGroup:
     def energy(self, arc: EnergyArc) -> np.ndarray:
         """fJ of an edge, mean of rise and fall."""
         sense = next(
-            (t.sense for t in self.cell.timing if (t.related_pin, t.pin) == (arc.related_pin, arc.pin)), "positive_unate"
+            (t.sense for t in self.cell.timing if (t.related_pin, t.pin) == (arc.related_pin, arc.pin)),
+            "positive_unate",
         )
         source = arc.related_pin or arc.pin
         load = self.load[arc.pin] if arc.related_pin else np.zeros(self.count)

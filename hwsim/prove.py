@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim import cli, yosys
+from hwsim.library import Library
 from hwsim.units import Design
 from hwsim.verilog import ports, to_rtlil
 
@@ -59,10 +60,10 @@ def specification(design: Design) -> list[str]:
     return commands
 
 
-def netlist(design: Design, mapped: Path, liberty: Path) -> list[str]:
+def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
     """Yosys commands that read a mapped netlist, cells replaced by their functions in the library."""
     return [
-        f"read_liberty -ignore_miss_func {liberty}",
+        f"read_liberty -ignore_miss_func {library.liberty_path}",
         f"read_verilog {mapped}",
         f"hierarchy -check -top {design.name}",
         "flatten",
@@ -132,11 +133,11 @@ def rtl_equals_specification(design: Design, build: Path, inject: int | None = N
     )
 
 
-def netlist_equals_rtl(design: Design, mapped: Path, liberty: Path, build: Path, inject: int | None = None) -> Proof:
+def netlist_equals_rtl(design: Design, mapped: Path, library: Library, build: Path, inject: int | None = None) -> Proof:
     """The mapped netlist equals the RTL, for all inputs; with ``inject``, a faulty netlist does."""
-    gate = netlist(design, mapped, liberty)
+    gate = netlist(design, mapped, library)
     return prove(
-        f"netlist on {liberty.stem} equals RTL",
+        f"netlist on {library.name} equals RTL",
         design,
         rtl(design, build),
         gate if inject is None else injected(gate, inject),
@@ -170,7 +171,7 @@ def report(args: argparse.Namespace) -> int:
     mapped = flow.map_design(design, library, options, cli.build_directory(args))
     proofs = [
         rtl_equals_specification(design, build, args.inject),
-        netlist_equals_rtl(design, mapped.netlist, library.liberty_path, build, args.inject),
+        netlist_equals_rtl(design, mapped.netlist, library, build, args.inject),
     ]
     for proof in proofs:
         print(f"{design.slug}: {'proven ' if proof.holds else 'REFUTED'}  {proof.claim}  "

@@ -27,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = cli.parser(
         "report",
-        "Make a report: Markdown, JSON and plots.\n\n" + cli.table([[f"  {n}", what] for n, (_, what) in REPORTS.items()]),
+        "Make a report: Markdown, JSON and plots.\n\n"
+        + cli.table([[f"  {n}", what] for n, (_, what) in REPORTS.items()]),
         ["python -m hwsim.report decode", "python -m hwsim.report conformance -o /tmp/reports"],
     )
     parser.add_argument("name", nargs="*", metavar="NAME", help="reports to make (default: all)")

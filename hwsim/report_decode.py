@@ -95,11 +95,11 @@ def _verify(unit: str, build: Path) -> dict[str, Any]:
     mapped = flow.map_design(design, library, flow.Options(library.clock_period_ns), build)
     proofs = [
         prove.rtl_equals_specification(design, root),
-        prove.netlist_equals_rtl(design, mapped.netlist, library.liberty_path, root),
+        prove.netlist_equals_rtl(design, mapped.netlist, library, root),
     ]
     twins = [
         prove.rtl_equals_specification(design, root, inject=1),
-        prove.netlist_equals_rtl(design, mapped.netlist, library.liberty_path, root, inject=1),
+        prove.netlist_equals_rtl(design, mapped.netlist, library, root, inject=1),
     ]
     simulator = next(s for s in simulators.SIMULATORS if simulators.available(s))
     outcome = cosim.simulate(design, mapped.verilog, root / f"cosim-{simulator}", simulator)
@@ -167,7 +167,9 @@ def _provenance(costs: list[dict[str, Any]]) -> str:
     parts = []
     for technology in dict.fromkeys(c["technology"] for c in costs):
         entry = next(c for c in costs if c["technology"] == technology)["provenance"]
-        shown = "; ".join(f"{key.replace('_', ' ')}: {entry[key]}" for key in entry if key not in ("technology", "tools"))
+        shown = "; ".join(
+            f"{key.replace('_', ' ')}: {entry[key]}" for key in entry if key not in ("technology", "tools")
+        )
         parts.append(f"- **{technology}**: {shown}")
     warnings = [f"- WARNING: {w}" for c in costs for w in c["warnings"]]
     return "\n".join(parts + warnings)
@@ -176,8 +178,8 @@ def _provenance(costs: list[dict[str, Any]]) -> str:
 def _cross_check(checks: list[dict[str, Any]]) -> str:
     if not checks:
         return "OpenSTA was not installed where this report was made."
-    rows = [["library", "unit", "arrival (ns)", "OpenSTA (ns)", "difference", "power (mW)", "OpenSTA (mW)", "difference",
-             "by OpenSTA's sharing rule"]]  # fmt: skip
+    rows = [["library", "unit", "arrival (ns)", "OpenSTA (ns)", "difference",
+             "power (mW)", "OpenSTA (mW)", "difference", "by OpenSTA's sharing rule"]]  # fmt: skip
     for c in checks:
         rows.append([
             c["technology"] + (" (full tables)" if c["technology"] == FULL_LIBRARY else ""), f"`{c['unit']}`",
@@ -186,11 +188,11 @@ def _cross_check(checks: list[dict[str, Any]]) -> str:
             f"{c['same_rule_percent']:+.2f} %",
         ])  # fmt: skip
     return markdown(rows, right=range(2, 9)) + (
-        f"\n\nOpenSTA {checks[0]['opensta']}, units with their default parameters, same netlist, library, constraints and activity. Its internal power is halved: "
-        "it adds the rise and the fall energy of an arc for every toggle, where a toggle is one of the two. The last "
-        "column shares an output's toggles among its inputs as OpenSTA does, which takes any input that is not at a "
-        "function's outermost operator to cause half of them; the rest of the difference in the column before comes "
-        "from there. Reasons and references: `hwsim/opensta.py`."
+        f"\n\nOpenSTA {checks[0]['opensta']}, units with their default parameters, same netlist, library, constraints "
+        "and activity. Its internal power is halved: it adds the rise and the fall energy of an arc for every toggle, "
+        "where a toggle is one of the two. The last column shares an output's toggles among its inputs as OpenSTA "
+        "does, which takes any input that is not at a function's outermost operator to cause half of them; the rest "
+        "of the difference in the column before comes from there. Reasons and references: `hwsim/opensta.py`."
     )
 
 
@@ -205,15 +207,15 @@ def _verification(entries: list[dict[str, Any]]) -> str:
             str(e["mutants"]), str(e["killed"]), str(e["equivalent"]), f"{e['score_percent']:.1f} %",
         ])  # fmt: skip
     return markdown(rows, right=range(6, 10)) + (
-        f"\n\nSimulated with {entries[0]['simulator']}; proofs by Yosys {yosys.version()} `sat`, netlists on asap7; mutants by "
-        "Yosys `mutate`, seed 1."
+        f"\n\nSimulated with {entries[0]['simulator']}; proofs by Yosys {yosys.version()} `sat`, netlists on asap7; "
+        "mutants by Yosys `mutate`, seed 1."
     )
 
 
 def _engine(found: dict[str, Any]) -> str:
     return (
         f"`{found['unit']}` on {found['technology']}, {found['cells']} cells: "
-        f"{found['engine_vector_cycles_per_s'] / 1e6:.0f} million vector-cycles/s with the toggles of all nets counted, "
+        f"{found['engine_vector_cycles_per_s'] / 1e6:.0f} million vector-cycles/s, toggles of all nets counted, "
         f"{found['ratio']:.0f} times {found['verilator']} (-O3, one thread, no counting: "
         f"{found['verilator_vector_cycles_per_s'] / 1e6:.1f} million/s) in the same run."
     )

@@ -8,6 +8,7 @@ at 0 and with the library's clock slew. Inputs arrive at 0, outputs are due afte
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -89,7 +90,7 @@ def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
     for bits in netlist.inputs.values():
         for net in bits:
             arrival[net], slew[net] = 0.0, library.input_slew_ns
-    for net in _clock_nets(netlist):
+    for net in netlist.clocks:
         arrival[net], slew[net] = 0.0, library.clock_slew_ns
     tables = TableSet()
     arcs, owners = _arcs(netlist, tables)
@@ -108,16 +109,10 @@ def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
     )
 
 
-def _clock_nets(netlist: Netlist) -> set[int]:
-    return {
-        flop.nets[pin] for flop in netlist.flip_flops for pin in flop.cell.flip_flop.clocked_on.pins if pin in flop.nets
-    }
-
-
 def _arcs(netlist: Netlist, tables: TableSet) -> tuple[np.ndarray, list[tuple[Instance, str, str]]]:
     """Per arc: input net, output net, whether an equal and whether an opposite input edge causes an output edge,
     delay tables (rise, fall) and slew tables (rise, fall)."""
-    per_cell: dict[str, list[tuple[str, str, int, int, int, int, int, int]]] = {}
+    per_cell: dict[str, list[tuple[Any, ...]]] = {}
     rows, owners = [], []
     for instance in netlist.instances:
         cell = instance.cell
@@ -171,7 +166,7 @@ def _endpoints(netlist, arrival, slew, period):
             for edge in (RISE, FALL):
                 yield period - arrival[net, edge], f"{name}[{position}]", net, edge, 0.0
     clock = netlist.library.clock_slew_ns
-    for flop in netlist.flip_flops:
+    for flop, _ in netlist.flip_flops:
         for arc in flop.cell.constraints:
             if not arc.kind.startswith("setup") or arc.pin not in flop.nets:
                 continue

@@ -91,7 +91,7 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
         lines += [f"published: {', '.join(figures)} ({published['source']})", f"  {published['differs']}", ""]
     lines += [cli.table([[f"{k.replace('_', ' ')}:", v] for k, v in result.provenance.items()])]
     lines += [
-        f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more; no clock tree is built, not in the total"
+        f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more, not in the total: no clock tree"
     ]
     warnings = [w for r in compared for w in r.warnings]
     if warnings:

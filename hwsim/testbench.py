@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -55,7 +56,7 @@ class Bench:
     async def _registered(self, dut) -> str | None:
         # Inputs change at the falling edge, so that what the rising edge samples is settled.
         clock = Clock(dut.clk, 2, "ns")
-        running = cocotb.start_soon(clock.start(start_high=False))
+        running: Any = clock.start(start_high=False)
         dut.rst.value = 1
         wrong = None
         await FallingEdge(dut.clk)

@@ -67,7 +67,7 @@ class BlockDecoder(wiring.Component):
         return 2 if self.registered else 0
 
     def decode_lane(self, m: Module, lane: int, code: Value, scale_code: Value) -> Value:
-        """Operand of element ``code`` in a block with ``scale_code``, ``operand.width`` bits; ``lane`` names signals."""
+        """Operand of element ``code`` in a block with ``scale_code``; ``lane`` is for the names of signals."""
         raise TypeError(f"{type(self).__name__} does not say how a lane decodes")
 
     def elaborate(self, platform) -> Module:

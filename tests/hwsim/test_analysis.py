@@ -145,7 +145,8 @@ def test_streams_are_independent_and_add_up(mapped):
     inputs = m.design.unit.stimulus(m.design.parameters, 64 * 20 * 9, 3, None)
     whole = activity.simulate(netlist, inputs, streams=64 * 9, warm_up=3)
     parts = [
-        activity.simulate(netlist, {k: v[i * 1280 : (i + 1) * 1280] for k, v in inputs.items()}, 64, 3) for i in range(9)
+        activity.simulate(netlist, {k: v[i * 1280 : (i + 1) * 1280] for k, v in inputs.items()}, 64, 3)
+        for i in range(9)
     ]
     assert np.array_equal(whole.toggles, sum(p.toggles for p in parts))
     assert np.array_equal(whole.ones, sum(p.ones for p in parts))
@@ -230,7 +231,9 @@ def test_opensta_doubles_the_internal_power_of_an_inverter(tmp_path, mapped, sky
     import re
     import subprocess
 
-    log = subprocess.run(["sta", "-no_init", "-no_splash", "-exit", "t.tcl"], cwd=tmp_path, capture_output=True, text=True)
+    log = subprocess.run(
+        ["sta", "-no_init", "-no_splash", "-exit", "t.tcl"], cwd=tmp_path, capture_output=True, text=True
+    )
     total = re.search(r"^Total +(\S+) +(\S+)", log.stdout, re.M)
     found = inverter_power(tmp_path, sky, 0.25)
     assert float(total[1]) * 1e3 == pytest.approx(opensta.INTERNAL_POWER_FACTOR * found.internal, rel=0.01)

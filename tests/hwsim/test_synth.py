@@ -59,7 +59,9 @@ def test_unmet_timing_is_said_loudly(run_tool):
 
 def test_wires_cost(run_tool):
     totals = [
-        json.loads(run_tool("synth", "--unit", "nvfp4_decode", "--wire-load", w, "--json", "-").stdout)["power_mw"]["switching"]
+        json.loads(run_tool("synth", "--unit", "nvfp4_decode", "--wire-load", w, "--json", "-").stdout)["power_mw"][
+            "switching"
+        ]
         for w in ("zero", "fanout")
     ]
     assert totals[0] < totals[1]

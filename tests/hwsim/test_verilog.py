@@ -58,7 +58,10 @@ def test_byte_identical_for_every_run_and_hash_seed(run_tool, tmp_path):
         result = run_tool("verilog", "--unit", "mixfp4_decode", "-o", f"out{seed}", PYTHONHASHSEED=seed)
         assert result.returncode == 0, result.stderr
         texts.add(
-            ((tmp_path / f"out{seed}/mixfp4_decode.v").read_bytes(), (tmp_path / f"out{seed}/mixfp4_decode.sdc").read_bytes())
+            (
+                (tmp_path / f"out{seed}/mixfp4_decode.v").read_bytes(),
+                (tmp_path / f"out{seed}/mixfp4_decode.sdc").read_bytes(),
+            )
         )
     assert len(texts) == 1
 

@@ -6,7 +6,7 @@ import pytest
 from hwsim import cosim, flow, mutants, prove, verilog
 from hwsim.errors import InputError
 from hwsim.netlist import Netlist
-from hwsim.units import UNITS, Design
+from hwsim.units import Design
 from rtl.mixfp4 import MixFP4Decode
 from rtl.nvfp4 import NVFP4Decode
 
@@ -77,20 +77,20 @@ def test_specification_refutes_the_other_polarity(build):
 @pytest.mark.parametrize("unit", DECODERS)
 def test_netlist_equals_rtl(unit, technology, mapped, library, build):
     m = mapped(unit, technology)
-    proof = prove.netlist_equals_rtl(m.design, m.netlist, m.library.liberty_path, build / "proofs" / technology)
+    proof = prove.netlist_equals_rtl(m.design, m.netlist, m.library, build / "proofs" / technology)
     assert proof.holds, proof.counterexample
 
 
 @pytest.mark.parametrize("unit", DECODERS)
 def test_faulty_netlist_is_refuted(unit, mapped, build):
     m = mapped(unit)
-    proof = prove.netlist_equals_rtl(m.design, m.netlist, m.library.liberty_path, build / "twin", inject=1)
+    proof = prove.netlist_equals_rtl(m.design, m.netlist, m.library, build / "twin", inject=1)
     assert not proof.holds
 
 
 def test_combinational_netlist_equals_rtl(mapped, build):
     m = mapped("mixfp4_decode", registered=0)
-    assert prove.netlist_equals_rtl(m.design, m.netlist, m.library.liberty_path, build / "comb").holds
+    assert prove.netlist_equals_rtl(m.design, m.netlist, m.library, build / "comb").holds
 
 
 @pytest.mark.parametrize("unit", DECODERS)
