@@ -116,11 +116,8 @@ class _Renderer:
         constant, per_x, *per_y = plane
         xs, *ys = self.axes[template][1].values()
         column = [constant + per_x * x for x in xs]
-        if per_y:
-            text = ", ".join(_row([value + per_y[0] * y for y in ys[0]]) for value in column)
-        else:
-            text = _row(column)
-        return Group(kind, template, complex=[("values", text)])
+        rows = [[value + per_y[0] * y for y in ys[0]] for value in column] if per_y else [column]
+        return Group(kind, template, complex=[("values", ", ".join(map(_row, rows)))])
 
     def cell(self, name: str, model: Mapping) -> Group:
         """A ``cell`` group."""
