@@ -189,17 +189,22 @@ def _renumbered(body: str) -> str:
     taken = set(_names(body))
     numbers = (f"n{i}" for i in itertools.count() if f"n{i}" not in taken)
     declarations, _, statements = body.partition("\n\n")
-    order = {name: next(numbers) for name in dict.fromkeys(re.findall(r"\b_\d+_\b", statements))}
+    lines = statements.split("\n")
+    first: dict[str, int] = {}
+    for position, line in enumerate(lines):
+        for name in re.findall(r"\b_\d+_\b", line):
+            first.setdefault(name, position)
+    order = {name: next(numbers) for name in first}
     kept = []
     for line in declarations.split("\n"):
         declared = re.fullmatch(r"  wire((?: signed)?(?: \[[^]]+\])?) (_\d+_);", line)
         # Only a wire that one statement drives whole, before all that read it, can be declared there.
-        first = re.search(rf".*\b{declared[2]}\b.*", statements) if declared else None
-        if declared and first and first[0].startswith(f"  assign {declared[2]} ="):
-            statements = statements.replace(f"  assign {declared[2]} =", f"  wire{declared[1]} {declared[2]} =", 1)
+        at = first.get(declared[2]) if declared else None
+        if declared and at is not None and lines[at].startswith(f"  assign {declared[2]} ="):
+            lines[at] = lines[at].replace(f"  assign {declared[2]} =", f"  wire{declared[1]} {declared[2]} =", 1)
         else:
             kept.append(line)
-    text = "\n".join(kept) + "\n\n" + statements
+    text = "\n".join(kept) + "\n\n" + "\n".join(lines)
     return re.sub(r"\b_\d+_\b", lambda match: order.get(match[0], match[0]), text)
 
 

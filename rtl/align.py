@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.arith import add_bits, add_constant, any_bit, columns, compress, maximum, shift_right, sized
+from rtl.arith import add_bits, add_constant, any_bit, columns, compress, maximum, prefix_add, shift_right, sized
 from rtl.hierarchy import clocked, registered
 
 FP32_BIAS = 127
@@ -205,6 +205,9 @@ class AlignedSum(wiring.Component):
         Two's complement.
     """
 
+    #: Shifters, tree and adder follow each other: tools should map this module for delay.
+    critical = True
+
     def __init__(self, shape: TermShape, fraction_bits: int, registered: bool = False):
         ports = {"clk": In(1)} if registered else {}
         super().__init__(ports | {
@@ -236,9 +239,8 @@ class AlignedSum(wiring.Component):
                 magnitude = registered(m, magnitude, f"aligned_{i}")
                 sign = registered(m, sign, f"sign_{i}")
             add_ones_complement(bits, magnitude, sign)
-        # Long carries: the last two rows go to an adder that the synthesis tool may choose.
         low, high = compress(m, bits, "total_tree")
-        m.d.comb += self.total.eq(low + high)
+        m.d.comb += self.total.eq(prefix_add(m, low, high, "carry"))
         return m
 
 

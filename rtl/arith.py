@@ -107,13 +107,13 @@ def shift_right(m: Module, value: Value, amount: Value, fill: Value, name: str) 
     return value
 
 
-def shift_left(m: Module, value: Value, amount: Value, name: str) -> Value:
-    """``value << amount``, as wide as ``value``; large distances first."""
+def shift_left(m: Module, value: Value, amount: Value, name: str, fill: Value) -> Value:
+    """``value << amount`` with ``fill`` from the right, as wide as ``value``; large distances first."""
     width = len(value)
     for k in reversed(range(len(amount))):
         distance = min(1 << k, width)
         level = Signal(width, name=f"{name}_by{1 << k}")
-        m.d.comb += level.eq(Mux(amount[k], Cat(Const(0, distance), value[: width - distance]), value))
+        m.d.comb += level.eq(Mux(amount[k], Cat(fill.replicate(distance), value[: width - distance]), value))
         value = level
     return value
 
@@ -151,6 +151,29 @@ def maximum(m: Module, values: Sequence[Value], name: str) -> Value:
         values = [*following, *values[len(following) * 2 :]]
         level += 1
     return values[0]
+
+
+def prefix_add(m: Module, a: Value, b: Value, name: str) -> Signal:
+    """``a + b`` modulo the width, with carries by a parallel prefix tree of least depth (Sklansky)."""
+    width = len(a)
+    generate: list[Value] = []
+    propagate: list[Value] = []
+    for i in range(width):
+        generate.append(sized(m, a[i] & b[i], 1, f"{name}_g{i}"))
+        propagate.append(sized(m, a[i] ^ b[i], 1, f"{name}_p{i}"))
+    half = list(propagate)
+    distance = 1
+    while distance < width:
+        for i in range(width):
+            if i & distance:
+                j = (i // distance) * distance - 1
+                new_g = sized(m, generate[i] | (propagate[i] & generate[j]), 1, f"{name}_g{i}_{distance}")
+                new_p = sized(m, propagate[i] & propagate[j], 1, f"{name}_p{i}_{distance}")
+                generate[i], propagate[i] = new_g, new_p
+        distance *= 2
+    result = Signal(width, name=name)
+    m.d.comb += result.eq(Cat(half[0], *(half[i] ^ generate[i - 1] for i in range(1, width))))
+    return result
 
 
 def select(values: Sequence[Value], index: Value) -> Value:

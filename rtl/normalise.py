@@ -71,21 +71,23 @@ class Normalise(wiring.Component):
         if self.registered:
             clocked(m, self.clk)
         sign = self.total[-1]
-        magnitude = Signal(len(self.total) - 1)
-        m.d.comb += magnitude.eq((self.total[:-1] ^ sign.replicate(len(magnitude))) + sign)
-        zeros = leading_zeros(m, magnitude, "zeros")
+        # Where the sum is negative its complement: less by one than the magnitude, which the rounding makes up for.
+        # The bit below stands for all the ones that would follow.
+        below: Value = sign
+        inverted = sized(m, self.total[:-1] ^ sign.replicate(len(self.total) - 1), len(self.total) - 1, "inverted")
         if self.masked:
-            magnitude = self._masked(m, magnitude)
-        held = [magnitude, zeros, sign, self.largest, self.any_term, self.nan, self.infinite, self.infinity_sign]
+            inverted = self._masked(m, sized(m, inverted + sign, len(inverted), "magnitude"))
+            below = Const(0, 1)
+        zeros = leading_zeros(m, Cat(below, inverted), "zeros")
+        held = [
+            inverted, zeros, sign, below, self.largest, self.any_term, self.nan, self.infinite, self.infinity_sign
+        ]  # fmt: skip
         if self.registered:
             held = [registered(m, value, f"held_{i}") for i, value in enumerate(held)]
-        magnitude, zeros, sign, largest, any_term, nan, infinite, infinity_sign = held
-        normal, exponent = self._normal(m, magnitude, zeros, largest, any_term)
-        number, nonzero = self._rounded(m, normal, exponent)
-        overflow = exponent >= 255
-        if self.rounding == "rne":
-            overflow = overflow | (number[FP32_FRACTION:] == 255)
-        is_infinite = infinite | (overflow & nonzero)
+        inverted, zeros, sign, below, largest, any_term, nan, infinite, infinity_sign = held
+        normal, exponent = self._normal(m, inverted, zeros, below, largest, any_term)
+        number, nonzero = self._rounded(m, normal, exponent, below)
+        is_infinite = infinite | ((exponent >= 255) & nonzero)
         result = Cat(number[: FP32_WIDTH - 1], sign & nonzero)
         infinity = Cat(Const(0, FP32_FRACTION), Const(255, 8), Mux(infinite, infinity_sign, sign))
         m.d.comb += self.d.eq(Mux(nan, CANONICAL_NAN, Mux(is_infinite, infinity, result)))
@@ -104,7 +106,7 @@ class Normalise(wiring.Component):
         return sized(m, magnitude & Cat(*mask), width, "masked")
 
     def _normal(
-        self, m: Module, magnitude: Value, zeros: Value, largest: Value, any_term: Value
+        self, m: Module, magnitude: Value, zeros: Value, below: Value, largest: Value, any_term: Value
     ) -> tuple[Value, Value]:
         """The magnitude with its leading one, if it is a normal number, at the top; and its exponent field."""
         # Room above lets a left shift stand for the right shift that tiny results need.
@@ -125,20 +127,22 @@ class Normalise(wiring.Component):
             shift = sized(m, Mux(any_term, zeros, alone), bits, "shift")
         exponent = Signal(signed(width), name="exponent")
         m.d.comb += exponent.eq((whole - shift).as_signed())
-        return shift_left(m, Cat(magnitude, Const(0, room)), shift, "normal"), exponent
+        return shift_left(m, Cat(magnitude, Const(0, room)), shift, "normal", below), exponent
 
-    def _rounded(self, m: Module, normal: Value, exponent: Value) -> tuple[Value, Value]:
+    def _rounded(self, m: Module, normal: Value, exponent: Value, below: Value) -> tuple[Value, Value]:
         """Exponent field and fraction, 31 bits; and whether that is not zero."""
-        top = len(normal) - 1
-        padded = Cat(Const(0, max(0, FP32_FRACTION + 2 - top)), normal)
+        padded = Cat(below.replicate(max(0, FP32_FRACTION + 3 - len(normal))), normal)
         top = len(padded) - 1
         hidden, kept = padded[top], padded[top - self.result_bits : top]
         fraction = Cat(Const(0, FP32_FRACTION - self.result_bits), kept)
         field = exponent[:8] & hidden.replicate(8)
-        number = sized(m, Cat(fraction, field), FP32_WIDTH - 1, "number")
-        if self.rounding == "rne":
-            guard, rest = padded[top - self.result_bits - 1], padded[: top - self.result_bits - 1]
-            up = guard & (any_bit(rest) | kept[0])
-            place = FP32_FRACTION - self.result_bits
-            number = sized(m, number + (up << place), FP32_WIDTH - 1, "number_rounded")
+        guard, rest = padded[top - self.result_bits - 1], padded[: top - self.result_bits - 1]
+        # What is cut off, with one more where the magnitude came inverted: a carry if it is all ones.
+        if self.rounding == "rz":
+            up = below & guard & rest.all()
+        else:
+            up = Mux(below, guard | (rest.all() & kept[0]), guard & (any_bit(rest) | kept[0]))
+        place = FP32_FRACTION - self.result_bits
+        # A carry out of the fraction moves on into the exponent, from the largest to infinity.
+        number = sized(m, Cat(fraction, field) + (up << place), FP32_WIDTH - 1, "number")
         return number, sized(m, hidden | number.any(), 1, "is_nonzero")
