@@ -15,7 +15,7 @@ from amaranth.lib import wiring
 
 from hwsim import decoders, mma_units
 from hwsim.errors import InputError
-from rtl.block_mma import M2XFPMMA, MixFP4MMA, MXFP4MMA, NVFP4MMA
+from rtl.block_mma import M2XFPMMA, MXFP4MMA, NVFP4MMA, MixFP4MMA
 from rtl.mixfp4 import MixFP4Decode
 from rtl.mxfp4 import MXFP4Decode
 from rtl.nvfp4 import NVFP4Decode
