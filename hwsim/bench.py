@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ import numba
 from hwsim import activity, cli, flow, peers, simulators
 from hwsim.files import replace
 from hwsim.netlist import Netlist
+
+#: Benchmarks that have a module of their own.
+OTHERS = {"golden": "hwsim.bench_golden", "mma": "hwsim.bench_mma"}
 
 
 def processor() -> str:
@@ -67,20 +72,15 @@ def _best(run) -> float:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    if argv is None:
-        import sys
-
-        argv = sys.argv[1:]
+    argv = sys.argv[1:] if argv is None else argv
     parser = cli.parser(
         "bench",
         "Measure speed against named peers in the same run.",
-        ["python -m hwsim.bench activity", "python -m hwsim.bench golden"],
+        ["python -m hwsim.bench activity", "python -m hwsim.bench golden", "python -m hwsim.bench mma"],
     )
-    parser.add_argument("name", choices=("activity", "golden"), help="what to measure")
-    if argv[:1] == ["golden"]:
-        from hwsim import bench_golden
-
-        return bench_golden.main(argv[1:])
+    parser.add_argument("name", choices=("activity", *OTHERS), help="what to measure")
+    if argv and argv[0] in OTHERS:
+        return importlib.import_module(OTHERS[argv[0]]).main(argv[1:])
     cli.add_design(parser, required=False)
     cli.add_technology(parser, wire_load=False)
     cli.add_stimulus(parser)

@@ -13,6 +13,7 @@ from hwsim.errors import InputError
 REPORTS = {
     "decode": ("hwsim.report_decode", "block decoders on all technologies, proofs, mutants, OpenSTA cross-check"),
     "conformance": ("hwsim.report_golden", "golden models against vectors of public implementations"),
+    "silicon": ("hwsim.report_silicon", "accumulators against results recorded on an H200"),
     "golden_speed": ("hwsim.report_golden", "speed of the golden models against memory and peers"),
 }
 
