@@ -15,7 +15,17 @@ from .accumulate import EXACT_DIGITS, NO_EXPONENT, aligned_step, exact_step
 from .kernels import kernel, lane
 from .m2xfp import SUBGROUP
 
-PANEL = 128  # Columns that a kernel works on at a time.
+PANEL = 128  # Columns that a kernel works on at a time, and rows that it takes them through.
+
+
+def tiles(shape: tuple[int, ...]) -> int:
+    """Independent pieces of work in results of ``shape``, (V, M, N)."""
+    return shape[0] * -(-shape[1] // PANEL) * -(-shape[2] // PANEL)
+
+
+@lane
+def _parts(size):
+    return (size + PANEL - 1) // PANEL
 
 
 @lane
@@ -30,13 +40,13 @@ def _step(values, raw, d, limits, top, factor, total, digits):
 def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d):
     element_values, element_exponents, scale_values, scale_exponents = tables
     k, block = a.shape[2], a.shape[2] // a_scales.shape[2]
-    panels = (d.shape[2] + PANEL - 1) // PANEL
+    bands, panels = _parts(d.shape[1]), _parts(d.shape[2])
     b_values, b_exponents = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
     values, raw = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
     top, factor, total = np.empty(PANEL, np.int32), np.empty(PANEL), np.empty(PANEL)
     digits = np.empty(EXACT_DIGITS, np.int64)
     for task in range(start, stop):
-        v, first = task // panels, task % panels * PANEL
+        v, top_row, first = task // panels // bands, task // panels % bands * PANEL, task % panels * PANEL
         n = min(PANEL, d.shape[2] - first)
         for k0 in range(0, k, step):
             terms = min(step, k - k0)
@@ -45,7 +55,7 @@ def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d
                     code, scale = b[v, first + j, k0 + t], b_scales[v, first + j, (k0 + t) // block]
                     b_values[t, j] = element_values[code] * scale_values[scale]
                     b_exponents[t, j] = element_exponents[code] + scale_exponents[scale]
-            for m in range(d.shape[1]):
+            for m in range(top_row, min(top_row + PANEL, d.shape[1])):
                 for t in range(terms):
                     code, scale = a[v, m, k0 + t], a_scales[v, m, (k0 + t) // block]
                     value = element_values[code] * scale_values[scale]
@@ -78,7 +88,7 @@ def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, st
     k, blocks = a.shape[2], a_scales.shape[2]
     g = k // blocks
     groups = g // SUBGROUP
-    panels = (d.shape[2] + PANEL - 1) // PANEL
+    bands, panels = _parts(d.shape[1]), _parts(d.shape[2])
     b_panel = np.empty((step * g, PANEL), np.int16)
     weights = np.empty((step * groups, PANEL), np.int32)
     b_values, b_exponents = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
@@ -87,7 +97,7 @@ def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, st
     top, factor, total = np.empty(PANEL, np.int32), np.empty(PANEL), np.empty(PANEL)
     digits = np.empty(EXACT_DIGITS, np.int64)
     for task in range(start, stop):
-        v, first = task // panels, task % panels * PANEL
+        v, top_row, first = task // panels // bands, task // panels % bands * PANEL, task % panels * PANEL
         n = min(PANEL, d.shape[2] - first)
         for t0 in range(0, blocks, step):
             terms = min(step, blocks - t0)
@@ -99,7 +109,7 @@ def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, st
                 for t in range(terms):
                     scale = b_scales[v, first + j, t0 + t]
                     b_values[t, j], b_exponents[t, j] = b_scale_values[scale], b_scale_exponents[scale]
-            for m in range(d.shape[1]):
+            for m in range(top_row, min(top_row + PANEL, d.shape[1])):
                 for t in range(terms):
                     scale = a_scales[v, m, t0 + t]
                     value, exponent = a_scale_values[scale], a_scale_exponents[scale]

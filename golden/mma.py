@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .accumulate import BLACKWELL_FP8, BLACKWELL_FP16, BLOCK, Accumulator
-from .chain import PANEL, block_terms, element_terms
+from .chain import block_terms, element_terms, tiles
 from .formats import E2M1, E8M0, Rounding, checked_codes
 from .kernels import spread
 from .tensor import BlockTensor, one_of, pack_bits, unpack_bits
@@ -193,9 +193,7 @@ def _segments(a: BlockTensor, b: BlockTensor):
     """Datapath format and columns of each stretch of K."""
     if a.format == b.format == "micromix":
         if a.segments != b.segments or not np.array_equal(a.permutation, b.permutation):  # type: ignore[arg-type]
-            raise ValueError(
-                f"a and b must have one channel assignment, got segments {a.segments} and {b.segments}"
-            )
+            raise ValueError(f"a and b must have one channel assignment, got segments {a.segments} and {b.segments}")
         formats = [(SEGMENTS[element], length) for element, length in a.segments if length]
     elif (a.format, b.format) in PAIRS:
         formats = [(PAIRS[a.format, b.format], a.codes.shape[1])]
@@ -244,9 +242,7 @@ def _block_tensor(format, operand, codes, scales, metadata, polarity) -> BlockTe
     codes = checked_codes(codes, E2M1)
     system = term.a if operand == "a" else term.b
     segments = ((E2M1.name, codes.shape[2]),)
-    return BlockTensor(
-        system, codes.shape, segments, codes, scales, {"polarity": polarity}, metadata=metadata
-    )
+    return BlockTensor(system, codes.shape, segments, codes, scales, {"polarity": polarity}, metadata=metadata)
 
 
 def _either(shapes: list) -> str:
@@ -268,9 +264,8 @@ def _step_terms(accumulator: Accumulator, instruction_terms: int, all_terms: int
 
 
 def _chain(kernel, arrays: tuple, accumulator: Accumulator, step: int, work: int, d: np.ndarray) -> None:
-    """Run a kernel over every panel of every instruction; ``d`` holds C and becomes D."""
-    panels = -(-d.shape[2] // PANEL)
-    spread(kernel, len(d) * panels, work * d.size, *arrays, step, _limits(accumulator), d)
+    """Run a kernel over every tile of results; ``d`` holds C and becomes D."""
+    spread(kernel, tiles(d.shape), work * d.size, *arrays, step, _limits(accumulator), d)
 
 
 def _element_mma(format: str, operands: tuple, accumulator: Accumulator, d: np.ndarray) -> None:
@@ -294,9 +289,7 @@ def _element_scales(format: str, operand: str, codes: tuple, scales: np.ndarray 
         return np.full((*codes[:2], 1), E8M0.bias, np.uint8)  # one block, scaled by 1
     shape = (*codes[:2], codes[2] // _MX_BLOCK)
     if scales is None or scales.dtype != np.uint8 or scales.shape != shape or codes[2] % _MX_BLOCK:
-        raise ValueError(
-            f"{operand}_scales must be uint8 {shape} for codes {codes}, got {_described(scales)}"
-        )
+        raise ValueError(f"{operand}_scales must be uint8 {shape} for codes {codes}, got {_described(scales)}")
     return np.ascontiguousarray(scales)
 
 
