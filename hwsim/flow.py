@@ -164,14 +164,17 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     (folder / "abc.constr").write_text(
         f"set_driving_cell {buffer.name}\nset_load {library.output_load_fF:.6g}\n"
     )  # fmt: skip
-    critical = [
-        name for name, part in all_parts(design.component()).items()
-        if options.hierarchical and getattr(part, "critical", False)
-    ]  # fmt: skip
+    # Modules that say how: which script, and their share of the time between registers.
+    special = {
+        name: (bool(getattr(part, "critical", False)), float(getattr(part, "delay_share", 1.0)))
+        for name, part in all_parts(design.component()).items()
+        if options.hierarchical and (hasattr(part, "critical") or hasattr(part, "delay_share"))
+    }
 
-    def abc(commands: Sequence[str], selection: str) -> str:
-        joined = ";".join(commands).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
-        return f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{joined} {selection}"
+    def abc(commands: Sequence[str], selection: str, share: float = 1.0) -> str:
+        target = f"-D {share * target_ps:.0f}"
+        joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
+        return f"abc -liberty {library.liberty_path} -constr abc.constr {target} -script +{joined} {selection}"
 
     low, high = _ties(library)
     script = [
@@ -183,19 +186,20 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         "synth -noabc -run fine:check",
         f"dfflibmap -liberty {library.liberty_path}",
         "opt",
-        *(abc(ABC_CRITICAL, name) for name in critical),
-        abc(ABC_STRUCTURED if options.hierarchical else ABC_SCRIPT, " ".join(["*", *(f"{name} %d" for name in critical)])),
+        *(abc(ABC_CRITICAL if hard else ABC_STRUCTURED, name, share) for name, (hard, share) in special.items()),
+        abc(ABC_STRUCTURED if options.hierarchical else ABC_SCRIPT, " ".join(["*", *(f"{name} %d" for name in special)])),
         f"hilomap -singleton -hicell {high} -locell {low}" if high else "",
         "opt_clean -purge",
-        "write_verilog -noattr -noexpr -nodec hierarchical.v" if options.hierarchical else "",
-        "flatten" if options.hierarchical else "",
-        "opt_clean -purge",
         f"read_liberty -lib -ignore_miss_func {library.liberty_path}",
-        f"stat -liberty {library.liberty_path}",
-        # Cells that drive registers and ports by the name of what they drive, the rest by numbers.
+        # Cells that drive registers and ports by the name of what they drive, the rest by numbers; before flattening,
+        # so that names tell the module.
         "rename -wire -suffix cell",
         "rename -enumerate -pattern g% c:*",
         "rename -enumerate -pattern n% w:*",
+        "write_verilog -noattr -noexpr -nodec hierarchical.v" if options.hierarchical else "",
+        "flatten" if options.hierarchical else "",
+        "opt_clean -purge",
+        f"stat -liberty {library.liberty_path}",
         "check -mapped -assert",
         "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
         "write_json netlist.json",

@@ -125,6 +125,9 @@ class ExponentMaximum(wiring.Component):
         Whether there is a term that is not zero.
     """
 
+    #: Whether sums are zero is found out in front of this module, in the same cycle.
+    delay_share = 0.82
+
     def __init__(self, shape: TermShape, fraction_bits: int):
         ports = {
             "exponents": In(shape.terms * shape.exponent_width),
@@ -157,13 +160,16 @@ class ExponentMaximum(wiring.Component):
         stored = sized(m, Cat(field[0] | subnormal, field[1:]) + shape.c_offset, width, "c_exponent")
         c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
         c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
-        m.d.comb += self.largest.eq(Mux(c_exponent > terms, c_exponent, terms))
-        relative = sized(m, self.largest - offset, width, "largest_own")
+        c_leads = sized(m, c_exponent > terms, 1, "c_leads")
+        m.d.comb += self.largest.eq(Mux(c_leads, c_exponent, terms))
+        # Both possible distances side by side: the comparison of C comes last, and only chooses.
+        c_own = sized(m, c_exponent - offset, width, "c_own")
         count = shape.distance_width(self.fraction_bits)
         for i, exponent in enumerate(own):
-            distance = Signal(width, name=f"distance_{i}")
-            m.d.comb += distance.eq(relative - exponent + self._raised(i))
-            m.d.comb += self.distances.word_select(i, count).eq(_saturated(distance, count))
+            from_terms = sized(m, most - exponent + self._raised(i), shape.exponent_width + 1, f"from_terms_{i}")
+            from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
+            distance = Mux(c_leads, _saturated(from_c, count), _saturated(from_terms, count))
+            m.d.comb += self.distances.word_select(i, count).eq(distance)
         c_distance = sized(m, self.largest - stored, width, "c_distance_full")
         m.d.comb += self.c_distance.eq(_saturated(c_distance, len(self.c_distance)))
         return m
@@ -177,6 +183,8 @@ class ExponentMaximum(wiring.Component):
 
 def _saturated(distance: Value, width: int) -> Value:
     """``distance``, or all ones if it does not fit ``width`` bits."""
+    if len(distance) <= width:
+        return distance
     return distance[:width] | any_bit(distance[width:]).replicate(width)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value
 
 from rtl.align import TermShape
+from rtl.arith import sized
 from rtl.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum
 from rtl.hierarchy import Cuts, instantiate
 from rtl.m2xfp import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
@@ -14,7 +15,7 @@ from rtl.products import OPERAND_WIDTH
 from rtl.scale import ScaledTerm
 
 #: Places of pipeline registers, in the order of the data; ``group`` is M2XFP's, behind the sums of subgroups.
-PLACES = ("decode", "group", "block", *BACK)
+PLACES = ("group", "block", *BACK)
 
 
 def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
@@ -38,7 +39,7 @@ def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
 class BlockDot(DotUnit):
     """One element of D from blocks: sums of products, times scales, aligned."""
 
-    FRONT = ("decode", "group", "block")
+    FRONT = ("group", "block")
 
     def __init__(self, scheme: BlockScheme, k: int, block_size: int, operands, cuts: Cuts, step):
         shape = term_shape(scheme, k, block_size)
@@ -69,8 +70,9 @@ class BlockDot(DotUnit):
                 present = present & factor.any()
             instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
             a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
-            exponent = Signal(self.shape.exponent_width, name=f"exponent_{i}")
-            m.d.comb += exponent.eq(a + b)
+            exponent = self.cuts.delay(
+                m, sized(m, a + b, self.shape.exponent_width, f"exponent_{i}"), f"exponent_{i}", *self.FRONT
+            )
             q.append(number)
             exponents.append(exponent)
             nonzero.append(present)
@@ -186,6 +188,6 @@ class M2XFPMMA(BlockMMA):
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
-        pipeline: str = "decode+group+block+term+sum",
+        pipeline: str = "group+block+term+sum",
     ):  # fmt: skip
         super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline)

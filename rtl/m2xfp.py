@@ -79,7 +79,7 @@ class M2XFPDecode(wiring.Component):
         E2M1 codes, element 0 in the lowest bits.
     scale_code : in, 8 bits
         E8M0.
-    metadata : in, 8 bits
+    metadata_code : in, 8 bits
         Two bits a subgroup, subgroup 0 in the lowest.
     operands : out, 7 bits an element
         Sign and magnitude; zero is +0 only.
@@ -93,7 +93,7 @@ class M2XFPDecode(wiring.Component):
         super().__init__({
             "codes": In(BLOCK * 4),
             "scale_code": In(8),
-            "metadata": In(SUBGROUPS * METADATA_WIDTH),
+            "metadata_code": In(SUBGROUPS * METADATA_WIDTH),
             "operands": Out(BLOCK * FINE_WIDTH),
             "scale": Out(8),
             "scale_nan": Out(1),
@@ -107,7 +107,7 @@ class M2XFPDecode(wiring.Component):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        codes, scale, metadata = self.codes, self.scale_code, self.metadata
+        codes, scale, metadata = self.codes, self.scale_code, self.metadata_code
         if self.registered:
             codes = registered(m, codes, "codes_q")
             scale = registered(m, scale, "scale_code_q")

@@ -55,12 +55,11 @@ class DotUnit(wiring.Component):
         super().__init__(ports)
         self.shape, self.cuts, self.fraction_bits = shape, cuts, fraction_bits
         self.exponents = ExponentMaximum(shape, fraction_bits)
+        self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in cuts.chosen)
         self.parts: Parts = {
             "mma_exponents": self.exponents,
             "mma_sum": AlignedSum(shape, fraction_bits, "align" in cuts.chosen),
-            "mma_normalise": Normalise(
-                shape, fraction_bits, result_bits, rounding, "magnitude" in cuts.chosen
-            ),
+            "mma_normalise": self.normalise,
         }  # fmt: skip
 
     def terms(self, m: Module) -> dict[str, Value]:
@@ -93,13 +92,15 @@ class DotUnit(wiring.Component):
         total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
         instantiate(m, self, "mma_sum", "sum", total=total, **held)
         total_late = cuts.register(m, "sum", total, "total")
-        late = {"largest": found["largest"], "flags": flags}
-        late = {name: cuts.delay(m, value, name, "term", "align", "sum") for name, value in late.items()}
+        flags = cuts.delay(m, flags, "flags", "term", "align", "sum")
+        largest = cuts.delay(m, found["largest"], "largest", "term", "align")
+        prepared = self.normalise.prepare(m, largest)
+        late = {name: cuts.register(m, "sum", value, name) for name, value in prepared.items()}
         d = Signal(FP32_WIDTH)
-        nan, infinite, sign, any_term = late["flags"]
+        nan, infinite, sign, any_term = flags
         instantiate(
-            m, self, "mma_normalise", "normalise", total=total_late, largest=late["largest"], any_term=any_term,
-            nan=nan, infinite=infinite, infinity_sign=sign, d=d,
+            m, self, "mma_normalise", "normalise", total=total_late, any_term=any_term,
+            nan=nan, infinite=infinite, infinity_sign=sign, d=d, **late,
         )  # fmt: skip
         result = Signal(FP32_WIDTH, reset_less=True)
         with m.If(self.enable):
@@ -162,7 +163,7 @@ class Tile(wiring.Component):
         for side, rows in (("a", m), ("b", n)):
             for name, member in operands[side].signature.members.items():
                 if member.flow is wiring.In and name != "clk":
-                    ports[f"{side}_{name}"] = In(rows * len(getattr(operands[side], name)))
+                    ports[_port(side, name)] = In(rows * len(getattr(operands[side], name)))
         return ports | {"c": In(m * n * FP32_WIDTH), "out_valid": Out(1), "d": Out(m * n * FP32_WIDTH)}
 
     @property
@@ -206,7 +207,7 @@ class Tile(wiring.Component):
             if member.flow is wiring.Out:
                 outputs[name] = Signal(width, name=f"{side}_{name}_{row}")
             elif name != "clk":
-                ports[name] = getattr(self, f"{side}_{name}").word_select(row, width)
+                ports[name] = getattr(self, _port(side, name)).word_select(row, width)
         instantiate(m, self, f"mma_decode_{side}", f"decode_{side}_{row}", **ports, **outputs)
         return outputs
 
@@ -233,6 +234,11 @@ def tile_size(m: int, n: int) -> None:
     for name, value in (("m", m), ("n", n)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _port(side: str, name: str) -> str:
+    """The tile's port for an input of an operand decoder (``metadata`` alone is a name that Amaranth keeps)."""
+    return f"{side}_{name.removeprefix('block_')}"
 
 
 def _named(m: Module, value: Value, name: str) -> Signal:

@@ -7,11 +7,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.align import FP32_BIAS, FP32_FRACTION, FP32_WIDTH, TermShape, sum_width
-from rtl.arith import any_bit, leading_zeros, shift_left, sized
+from rtl.arith import any_bit, leading_zeros, shift_left, shift_right, sized
 from rtl.hierarchy import clocked, registered
 
 CANONICAL_NAN = 0x7FC00000
 ROUNDINGS = ("rz", "rne")
+#: Bits of a right shift: 25 and more leave nothing.
+LOWER_WIDTH = 5
 
 
 class Normalise(wiring.Component):
@@ -32,8 +34,12 @@ class Normalise(wiring.Component):
     clk : in, 1 bit; only with ``registered``
     total : in
         Two's complement, in units of ``2**(largest - common bias - fraction_bits)``.
-    largest : in
-        Largest exponent.
+    exponent : in
+        Two's complement: the exponent field of a sum with its leading one at the top, see :meth:`prepare`.
+    limit : in
+        The largest shift that leaves a normal number; only if results of terms may be subnormal.
+    lower : in
+        How far even the top of the sum lies below the normal numbers; only with ``limit``.
     any_term : in, 1 bit
         Whether a term took part, or C alone.
     nan, infinite, infinity_sign : in, 1 bit
@@ -42,12 +48,20 @@ class Normalise(wiring.Component):
         FP32; zero is +0.
     """
 
+    #: Leading zeros, shifter and rounding follow each other: tools should map this module for delay.
+    critical = True
+
     def __init__(
         self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False
     ):
+        # Below this the result of terms may be subnormal, and the shift must stop at the smallest exponent.
+        self.may_underflow = shape.least_exponent - fraction_bits < 1 - FP32_BIAS
+        width = sum_width(shape.terms, fraction_bits) - 1
+        self.shift_width = width.bit_length()
         super().__init__(({"clk": In(1)} if registered else {}) | {
-            "total": In(sum_width(shape.terms, fraction_bits)),
-            "largest": In(shape.common_width),
+            "total": In(width + 1),
+            "exponent": In(shape.common_width + 2),
+            **({"limit": In(self.shift_width), "lower": In(LOWER_WIDTH)} if self.may_underflow else {}),
             "any_term": In(1),
             "nan": In(1),
             "infinite": In(1),
@@ -56,8 +70,6 @@ class Normalise(wiring.Component):
         })  # fmt: skip
         self.shape, self.fraction_bits, self.result_bits = shape, fraction_bits, result_bits
         self.rounding, self.registered = rounding, registered
-        # Below this the result of terms may be subnormal, and the shift must stop at the smallest exponent.
-        self.may_underflow = shape.least_exponent - fraction_bits < 1 - FP32_BIAS
         # The last kept place may lie below that of FP32's subnormals only if it is counted from the leading one.
         self.masked = result_bits < FP32_FRACTION and (self.may_underflow or result_bits < fraction_bits)
         if self.masked and rounding == "rne":
@@ -65,6 +77,24 @@ class Normalise(wiring.Component):
                 f"rounding rne needs result_bits {FP32_FRACTION}, or at least fraction_bits and no scale that "
                 f"reaches subnormals, got result_bits {result_bits} with fraction_bits {fraction_bits}"
             )
+
+    def prepare(self, m: Module, largest: Value) -> dict[str, Value]:
+        """Ports ``exponent``, ``limit`` and ``lower``, from the largest exponent alone: there is time while terms are summed."""
+        width = len(self.exponent)
+        constant = FP32_BIAS - self.shape.common_bias + len(self.total) - 2 - self.fraction_bits
+        exponent = sized(m, largest + constant, width, "exponent_at_top")
+        if not self.may_underflow:
+            return {"exponent": exponent}
+        limit = sized(m, exponent - 1, width, "limit_full")
+        negative = limit[-1]
+        left = _clamped(limit[:-1], self.shift_width) & ~negative.replicate(self.shift_width)
+        right = sized(m, 1 - exponent, width, "lower_full")
+        lower = _clamped(right[:-1], LOWER_WIDTH) & negative.replicate(LOWER_WIDTH)
+        return {
+            "exponent": exponent,
+            "limit": sized(m, left, self.shift_width, "limit_clamped"),
+            "lower": sized(m, lower, LOWER_WIDTH, "lower_clamped"),
+        }
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -80,12 +110,17 @@ class Normalise(wiring.Component):
             below = Const(0, 1)
         zeros = leading_zeros(m, Cat(below, inverted), "zeros")
         held = [
-            inverted, zeros, sign, below, self.largest, self.any_term, self.nan, self.infinite, self.infinity_sign
+            self._lowered(m, inverted) if self.may_underflow else inverted, zeros, sign, below, self.any_term, self.nan, self.infinite, self.infinity_sign, self.exponent,
+            self.limit if self.may_underflow else Const(0, 1),
+            self._tail(m, inverted, below) if self.may_underflow else below,
         ]  # fmt: skip
         if self.registered:
             held = [registered(m, value, f"held_{i}") for i, value in enumerate(held)]
-        inverted, zeros, sign, below, largest, any_term, nan, infinite, infinity_sign = held
-        normal, exponent = self._normal(m, inverted, zeros, below, largest, any_term)
+        inverted, zeros, sign, below, any_term, nan, infinite, infinity_sign, at_top, limit, tail = held
+        shift = self._shift(m, zeros, any_term, limit)
+        exponent = Signal(signed(len(self.exponent)))
+        m.d.comb += exponent.eq((at_top - shift).as_signed())
+        normal = shift_left(m, Cat(tail, inverted), shift, "normal", below)
         number, nonzero = self._rounded(m, normal, exponent, below)
         is_infinite = infinite | ((exponent >= 255) & nonzero)
         result = Cat(number[: FP32_WIDTH - 1], sign & nonzero)
@@ -105,29 +140,28 @@ class Normalise(wiring.Component):
         mask = [~above[i + cut] if i + cut < width else Const(1, 1) for i in range(width)]
         return sized(m, magnitude & Cat(*mask), width, "masked")
 
-    def _normal(
-        self, m: Module, magnitude: Value, zeros: Value, below: Value, largest: Value, any_term: Value
-    ) -> tuple[Value, Value]:
-        """The magnitude with its leading one, if it is a normal number, at the top; and its exponent field."""
-        # Room above lets a left shift stand for the right shift that tiny results need.
-        room = FP32_FRACTION + 2 if self.may_underflow else 0
-        top = len(magnitude) - 1 + room
-        constant = FP32_BIAS - self.shape.common_bias + top - self.fraction_bits
-        width = max(len(largest), 9) + 2
-        whole = sized(m, (largest + constant).as_signed(), width, "exponent_unshifted")
-        bits = (len(magnitude) + room).bit_length()
-        if self.may_underflow:
-            limit = sized(m, whole - 1, width, "limit")
-            wanted = sized(m, zeros + room, width, "wanted")
-            negative = limit[-1]
-            shift = sized(m, Mux(limit < wanted, limit, wanted) & ~negative.replicate(width), bits, "shift")
-        else:
+    def _shift(self, m: Module, zeros: Value, any_term: Value, limit: Value) -> Value:
+        """How far the sum goes up."""
+        if not self.may_underflow:
             # Without terms C stays where it is: its hidden bit says whether it is subnormal.
-            alone = len(magnitude) - 1 - self.fraction_bits
-            shift = sized(m, Mux(any_term, zeros, alone), bits, "shift")
-        exponent = Signal(signed(width), name="exponent")
-        m.d.comb += exponent.eq((whole - shift).as_signed())
-        return shift_left(m, Cat(magnitude, Const(0, room)), shift, "normal", below), exponent
+            alone = len(self.total) - 2 - self.fraction_bits
+            return sized(m, Mux(any_term, zeros, alone), self.shift_width, "shift")
+        return sized(m, Mux(limit < zeros, limit, zeros), self.shift_width, "shift")
+
+    def _lowered(self, m: Module, inverted: Value) -> Value:
+        """The sum moved right, if all of it lies below the normal numbers."""
+        return shift_right(m, inverted, self.lower, Const(0, 1), "lowered")
+
+    def _tail(self, m: Module, inverted: Value, below: Value) -> Value:
+        """One bit for all that a right shift cuts off: any of it, or where the sum is inverted all of it."""
+        tail = below
+        value = inverted
+        for k in range(LOWER_WIDTH):
+            lost, distance = value[: 1 << k], 1 << k
+            together = Mux(below, lost.all() & tail, lost.any() | tail)
+            tail = sized(m, Mux(self.lower[k], together, tail), 1, f"tail_{k}")
+            value = sized(m, Mux(self.lower[k], value[distance:], value), len(value), f"tail_of_{k}")
+        return tail
 
     def _rounded(self, m: Module, normal: Value, exponent: Value, below: Value) -> tuple[Value, Value]:
         """Exponent field and fraction, 31 bits; and whether that is not zero."""
@@ -146,3 +180,8 @@ class Normalise(wiring.Component):
         # A carry out of the fraction moves on into the exponent, from the largest to infinity.
         number = sized(m, Cat(fraction, field) + (up << place), FP32_WIDTH - 1, "number")
         return number, sized(m, hidden | number.any(), 1, "is_nonzero")
+
+
+def _clamped(value: Value, width: int) -> Value:
+    """``value``, or all ones if it does not fit ``width`` bits."""
+    return value[:width] | any_bit(value[width:]).replicate(width)

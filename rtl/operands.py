@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from golden.formats import E8M0, UE4M3, MiniFloat
 from golden.terms import BLOCK_TERMS, BlockTerm
 from rtl.hierarchy import Cuts, clocked, registered
-from rtl.m2xfp import ELEMENTS, REFINEMENT_WIDTH, refinement
+from rtl.m2xfp import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
 from rtl.products import OPERAND_WIDTH, Product, e2m1_product, mixed_product
 from rtl.scale import exponent_field, significand
 
@@ -61,8 +61,8 @@ assert NVFP4.scale is UE4M3 and MXFP4.scale is E8M0
 class OperandDecoder(wiring.Component):
     """One row of A or B: codes and scale bytes to what dot units take.
 
-    A register at the inputs, then logic; latency 1, and one more with a cut at ``decode``. Scales come out a cycle
-    later than operands if there is a cut at ``block``, where dot units need them.
+    Logic, then a register: latency 1. Significands, types and NaN come out later by as many cycles as there are cuts
+    in front of the scaled terms, where dot units need them.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class OperandDecoder(wiring.Component):
     clk : in, 1 bit
     codes : in, 4 bits an element
     scales : in, 8 bits a block
-    metadata : in, 8 bits a block; only M2XFP
+    block_metadata : in, 8 bits a block; only M2XFP
     operands : out, 5 bits an element
         Sign and magnitude in half units (E1M2: in units).
     exponents : out
@@ -112,7 +112,7 @@ class OperandDecoder(wiring.Component):
         if scheme.typed:
             ports["types"] = Out(blocks)
         if scheme.refined:
-            ports["metadata"] = In(blocks * SCALE_CODE_WIDTH)
+            ports["block_metadata"] = In(blocks * SCALE_CODE_WIDTH)
             if refined:
                 ports["refinements"] = Out(k // ELEMENTS * REFINEMENT_WIDTH)
             else:
@@ -124,47 +124,44 @@ class OperandDecoder(wiring.Component):
     def elaborate(self, platform) -> Module:
         m = Module()
         clocked(m, self.clk)
-        codes = registered(m, self.codes, "codes_q")
-        scales = [
-            registered(m, self.scales.word_select(i, SCALE_CODE_WIDTH), f"scale_{i}_q") for i in range(self.blocks)
-        ]
+        scales = [self.scales.word_select(i, SCALE_CODE_WIDTH) for i in range(self.blocks)]
         types = [scale[-1] ^ self.polarity for scale in scales] if self.scheme.typed else [None] * self.blocks
         block = self.k // self.blocks
         operands = []
         for i in range(self.k):
-            code = codes.word_select(i, CODE_WIDTH)
+            code = self.codes.word_select(i, CODE_WIDTH)
             operands.append(Cat(magnitude(code, types[i // block]), code[-1]))
-        m.d.comb += self.operands.eq(self.cuts.register(m, "decode", Cat(*operands), "operands"))
+        m.d.comb += self.operands.eq(registered(m, Cat(*operands), "operands_q"))
         if self.refined:
-            self._refine(m, codes)
+            m.d.comb += self.refinements.eq(registered(m, self._refinements(m), "refinements_q"))
         self._scales(m, scales, types)
         return m
 
-    def _refine(self, m: Module, codes: Value) -> None:
-        metadata = registered(m, self.metadata, "metadata_q")
+    def _refinements(self, m: Module) -> Value:
         found = []
         for group in range(self.k // ELEMENTS):
-            elements = [codes.word_select(group * ELEMENTS + i, CODE_WIDTH) for i in range(ELEMENTS)]
-            found.append(refinement(m, elements, metadata.word_select(group, 2), f"group_{group}"))
-        m.d.comb += self.refinements.eq(self.cuts.register(m, "decode", Cat(*found), "refinements"))
+            elements = [self.codes.word_select(group * ELEMENTS + i, CODE_WIDTH) for i in range(ELEMENTS)]
+            metadata = self.block_metadata.word_select(group, METADATA_WIDTH)
+            found.append(refinement(m, elements, metadata, f"group_{group}"))
+        return Cat(*found)
 
-    def _scales(self, m: Module, scales: list[Signal], types: list[Value | None]) -> None:
+    def _scales(self, m: Module, scales: list[Value], types: list[Value | None]) -> None:
         scale = self.scheme.scale
         magnitudes = [s[: scale.magnitude_width] for s in scales]
         nan = Cat(*(s == scale.nan_code for s in magnitudes)).any()
-        later: dict[str, Value] = {
-            "exponents": Cat(*(exponent_field(s, scale) for s in magnitudes)),
-            "nan": nan,
-        }
+        exponents = Cat(*(exponent_field(s, scale) for s in magnitudes))
+        m.d.comb += self.exponents.eq(registered(m, exponents, "exponents_q"))
+        later: dict[str, Value] = {"nan": nan}
         if scale.fraction_width:
             later["significands"] = Cat(*(significand(s, scale) for s in magnitudes))
         if self.scheme.typed:
             later["types"] = Cat(*types)
         for name, value in later.items():
-            m.d.comb += getattr(self, name).eq(self.cuts.delay(m, value, name, "decode", "group", "block"))
+            value = registered(m, value, f"{name}_q")
+            m.d.comb += getattr(self, name).eq(self.cuts.delay(m, value, name, "group", "block"))
         if self.scheme.refined and not self.refined:
-            metadata = registered(m, self.metadata, "metadata_q")
-            m.d.comb += self.multipliers.eq(self.cuts.delay(m, metadata, "multipliers", "decode", "group"))
+            metadata = registered(m, self.block_metadata, "metadata_q")
+            m.d.comb += self.multipliers.eq(self.cuts.delay(m, metadata, "multipliers", "group"))
         unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
         if unused:
             # The sign of an unsigned scale means nothing.
