@@ -13,6 +13,9 @@ MAX_GATE_INPUTS = 4
 # Each further drive of a function has to be this much faster into a heavy load (8 fanout-of-4 loads).
 FASTER = 0.75
 HEAVY_LOAD = 8.0
+# A buffer this much slower into it than the smallest inverter is there to delay, not to drive.
+HOLD_BUFFER = 1.5
+_BUFFER = 0b10
 
 
 def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], Mapping[str, str]]:
@@ -21,8 +24,9 @@ def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], 
     With ``patterns`` (regular expressions that match whole names) those cells. Otherwise, per function up to
     the order of its inputs: gates of up to `MAX_GATE_INPUTS` inputs none of which is merely an inverted one,
     adders, ties, and D flip-flops on the rising edge without scan or enable, of the kind with the fewest
-    resets and then the least area. In order of area, each further drive has to be `FASTER` than the one
-    before into a heavy load, which leaves out delay cells; as many drives as `_drives` says.
+    resets and then the least area. Hold buffers are left out (`HOLD_BUFFER`). In order of area, each further
+    drive has to be `FASTER` than the one before into a heavy load, which leaves out delay cells; as many drives
+    as `_drives` says.
 
     Raises
     ------
@@ -102,13 +106,17 @@ def _drives(cell: Cell) -> int:
 
 def _fastest_by_area(library: Library, cells: list[Cell], left_out: dict[str, str]) -> list[Cell]:
     """Per function the smallest cell and those that buy speed with area; the others go to ``left_out``."""
-    slew, load, _ = fanout_of_4(smallest_inverter(library))
+    inverter = smallest_inverter(library)
+    slew, load, _ = fanout_of_4(inverter)
+    too_slow = HOLD_BUFFER * _worst_delay(inverter, slew, HEAVY_LOAD * load)
     groups: dict[tuple, list[tuple[float, float, str, Cell]]] = defaultdict(list)
     flops = [cell for cell in cells if cell.flip_flop]
     simplest = min((_flip_flop_key(cell)[0], cell.area, cell.name) for cell in flops)[2] if flops else ""
     for cell in cells:
         if cell.flip_flop and _flip_flop_key(cell) != _flip_flop_key(library.cells[simplest]):
             left_out[cell.name] = f"another kind of flip-flop than {simplest}"
+        elif cell.computes(_BUFFER, 1) and _worst_delay(cell, slew, HEAVY_LOAD * load) > too_slow:
+            left_out[cell.name] = "hold buffer"
         elif cell.inputs:
             key = _flip_flop_key(cell) if cell.flip_flop else canonical_class(cell.tables(), len(cell.inputs))
             groups[key].append((cell.area, _worst_delay(cell, slew, HEAVY_LOAD * load), cell.name, cell))
