@@ -44,7 +44,7 @@ class MMAUnit:
         element = parameters.get("element")
         if element is None:
             return self.name
-        return element if self.name == "element" else f"{self.name}_{element}"
+        return element if self.name == "fp16" else f"{self.name}_{element}"
 
     def shape(self, parameters) -> tuple[int, int, int, int]:
         """m, n, K, block size."""

@@ -16,6 +16,7 @@ from amaranth.lib import wiring
 from hwsim import decoders, mma_units
 from hwsim.errors import InputError
 from rtl.block_mma import M2XFPMMA, MXFP4MMA, NVFP4MMA, MixFP4MMA
+from rtl.element_mma import FP16MMA, MXFP6MMA, MXFP8MMA
 from rtl.mixfp4 import MixFP4Decode
 from rtl.mxfp4 import MXFP4Decode
 from rtl.nvfp4 import NVFP4Decode
@@ -226,5 +227,8 @@ UNITS: dict[str, Unit] = {
         ),
         _mma("mxfp4", MXFP4MMA, "OCP MXFP4 MMA tile: E2M1, an E8M0 scale per block of 32 (16: OAS)", block_size=32),
         _mma("m2xfp", M2XFPMMA, "M2XFP MMA tile: MXFP4 with refined activations and multiplied weights", "mxfp4_mma", 32),
+        _mma("mxfp6", MXFP6MMA, "OCP MXFP6 MMA tile: E2M3 or E3M2, an E8M0 scale per 32", block_size=32),
+        _mma("mxfp8", MXFP8MMA, "OCP MXFP8 MMA tile: E4M3 or E5M2, an E8M0 scale per 32", block_size=32),
+        _mma("fp16", FP16MMA, "FP16, BF16 or FP8 MMA tile without scales"),
     )  # fmt: skip
 }
