@@ -17,7 +17,8 @@ Special values follow IEEE 754: a NaN (element, scale or C), infinity times zero
 give the canonical quiet NaN 0x7FC00000; any other infinity (element or C) is kept.
 
 Sources: results recorded on an NVIDIA H200 (``tests/conformance/test_silicon.py``) for Hopper;
-north-numerical-computing/MATLAB-tensor-core for the parameters of Ampere, Ada and Blackwell.
+north-numerical-computing/MATLAB-tensor-core for the parameters of Ampere, Ada and Blackwell; mmaemu, whose
+author measured on an RTX 4060 that a sum cut to zero is +0 too.
 """
 
 from __future__ import annotations
@@ -68,9 +69,7 @@ class Accumulator:
         if self.terms is not None and not 1 <= self.terms <= MAX_TERMS:
             raise ValueError(f"terms must be 1 to {MAX_TERMS} or None, got {self.terms}")
         if self.fraction_bits is not None and not 1 <= self.fraction_bits <= MAX_FRACTION_BITS:
-            raise ValueError(
-                f"fraction_bits must be 1 to {MAX_FRACTION_BITS} or None, got {self.fraction_bits}"
-            )
+            raise ValueError(f"fraction_bits must be 1 to {MAX_FRACTION_BITS} or None, got {self.fraction_bits}")
         if not 1 <= self.result_bits <= _FP32_FRACTION:
             raise ValueError(f"result_bits must be 1 to {_FP32_FRACTION}, got {self.result_bits}")
         if not isinstance(self.rounding, Rounding):
