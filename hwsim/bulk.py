@@ -1,0 +1,171 @@
+"""Bulk check of MMA units: mapped netlist against golden, raw bits: ``python -m hwsim.bulk --unit NAME``.
+
+One dot product (a tile of 1 x 1) goes through the bit-parallel engine; the operands are directed corners mixed with
+random, see :meth:`hwsim.mma_units.MMAUnit.corners`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hwsim import activity, cli, flow
+from hwsim.errors import InputError
+from hwsim.library import Library
+from hwsim.mma_units import MMAUnit
+from hwsim.netlist import Netlist
+from hwsim.units import Design
+
+#: Streams of the engine, and vectors that are packed at a time.
+_STREAMS, _CHUNK = 2048, 1 << 17
+
+
+class NetlistModel:
+    """A mapped MMA unit as a function of independent instructions.
+
+    Parameters
+    ----------
+    design : Design
+        An MMA unit.
+    library : Library
+    build : Path
+    """
+
+    def __init__(self, design: Design, library: Library, build: Path):
+        self.design = design
+        self.latency = design.component().latency
+        options = flow.Options(library.clock_period_ns, hierarchical=True)
+        mapped = flow.map_design(design, library, options, build)
+        self.netlist = Netlist.read(mapped.netlist_json, design.name, library)
+
+    def __call__(self, ports: dict[str, np.ndarray]) -> np.ndarray:
+        """``d``, uint32 [vectors, m n], for the operands' ports and ``c``."""
+        count = len(ports["c"])
+        streams = min(_STREAMS, max(64, count // 64 // 64 * 64))
+        cycles = -(-count // streams)
+        # Every stream goes on for as long as its last results take.
+        position = np.arange(streams)[:, None] * cycles + np.arange(cycles + self.latency)
+        padded = np.minimum(position, count - 1).reshape(-1)
+        ones = np.ones((len(padded), 1), np.uint8)
+        inputs = {"valid": ones, "accumulate": 0 * ones} | {k: v[padded] for k, v in ports.items()}
+        outputs = activity.simulate(self.netlist, inputs, streams).outputs
+        if not outputs["out_valid"].reshape(streams, -1)[:, self.latency :].all():
+            raise RuntimeError(f"{self.design.name}: a result does not come out")
+        width = outputs["d"].shape[1]
+        bits = outputs["d"].reshape(streams, cycles + self.latency, width)[:, self.latency :]
+        words = np.packbits(np.ascontiguousarray(bits).reshape(-1, width), axis=1, bitorder="little")
+        return words.view(np.uint32)[:count]
+
+
+@dataclass
+class Found:
+    """Outcome of a bulk check: vectors, mismatches, the first one in words, and how often each bin was hit."""
+
+    vectors: int = 0
+    mismatches: int = 0
+    first: str = ""
+    bins: Counter = field(default_factory=Counter)
+
+
+def check(model, design: Design, vectors: int, seed: int, parameters=None) -> Found:
+    """Compare a model of an MMA unit with golden.
+
+    Parameters
+    ----------
+    model : callable (ports) -> d
+    design : Design
+        Gives the operands.
+    vectors, seed : int
+    parameters : dict, optional
+        What golden takes instead of the design's own, to see a check fail.
+    """
+    adaptors = design.unit.golden.__self__  # type: ignore[attr-defined]
+    assert isinstance(adaptors, MMAUnit)
+    rng = np.random.default_rng(seed)
+    found = Found()
+    while found.vectors < vectors:
+        ports = adaptors.corners(design.parameters, _CHUNK, rng)
+        want = adaptors.step(ports, parameters or design.parameters, ports["c"])
+        got = model(ports)
+        wrong = np.flatnonzero((got != want).any(axis=1))
+        if len(wrong) and not found.mismatches:
+            i = int(wrong[0])
+            operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
+            found.first = f"d is {[hex(x) for x in got[i]]}, golden {[hex(x) for x in want[i]]}; {operands}"
+        found.vectors += _CHUNK
+        found.mismatches += len(wrong)
+        found.bins.update(bins(ports["c"], want, adaptors.step(ports, design.parameters, np.zeros_like(want))))
+    return found
+
+
+def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter:
+    """Coverage: classes of C and D, distance of C's exponent to that of the terms' sum, leading zeros by cancellation.
+
+    Parameters
+    ----------
+    c, d, terms : uint32 [vectors, results]
+        FP32 bits of C, of the result, and of the result with C = 0.
+    """
+    counted: Counter = Counter()
+    for name, bits in (("C", c), ("D", d)):
+        field, fraction = bits >> 23 & 0xFF, bits & 0x7FFFFF
+        classes = {
+            "zero": (field == 0) & (fraction == 0), "subnormal": (field == 0) & (fraction != 0),
+            "normal": (field > 0) & (field < 255), "infinite": (field == 255) & (fraction == 0),
+            "NaN": (field == 255) & (fraction != 0),
+        }  # fmt: skip
+        counted.update({f"{name} {kind}": int(found.sum()) for kind, found in classes.items()})
+    c_field, d_field, t_field = ((x >> 23 & 0xFF).astype(np.int64) for x in (c, d, terms))
+    both = (c_field > 0) & (c_field < 255) & (t_field > 0) & (t_field < 255)
+    distance = np.clip(c_field - t_field, -45, 45)[both]
+    counted.update({f"alignment {k:+d}": int(n) for k, n in zip(*np.unique(distance, return_counts=True), strict=True)})
+    cancelled = both & (d_field < 255) & (d != 0)
+    zeros = np.clip(np.maximum(c_field, t_field) - d_field, -2, 40)[cancelled]
+    counted.update({f"leading zeros {k}": int(n) for k, n in zip(*np.unique(zeros, return_counts=True), strict=True)})
+    return counted
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = cli.parser(
+        "bulk",
+        "Compare an MMA unit's mapped netlist with the golden model on many dot products, raw bits.\n"
+        "Exit code 1 on a mismatch.",
+        ["python -m hwsim.bulk --unit mixfp4_mma", "python -m hwsim.bulk --unit mxfp8_mma --set element=e5m2 --vectors 100000"],
+    )
+    cli.add_design(parser)
+    cli.add_technology(parser, wire_load=False)
+    parser.add_argument("--vectors", metavar="N", type=int, default=10**7, help="dot products (default: 10000000)")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args(argv)
+    return report(args)
+
+
+def report(args: argparse.Namespace) -> int:
+    """Run as the options say and print what was found; 1 on a mismatch."""
+    if args.vectors < 1:
+        raise InputError(f"--vectors must be positive, got {args.vectors}")
+    args.settings = [*args.settings, "m=1", "n=1"]
+    design = cli.design(args)
+    start = time.perf_counter()
+    found = check(
+        NetlistModel(design, cli.library(args), cli.build_directory(args)), design, args.vectors, args.seed
+    )  # fmt: skip
+    print(f"{design.slug}: {found.vectors} dot products, seed {args.seed}, {found.mismatches} mismatches, "
+          f"{time.perf_counter() - start:.0f} s")  # fmt: skip
+    for name in ("alignment", "leading zeros"):
+        hit = {k: v for k, v in found.bins.items() if k.startswith(name)}
+        print(f"  {name}: {len(hit)} bins hit, the rarest {min(hit.values(), default=0)} times")
+    print("  " + ", ".join(f"{k} {v}" for k, v in found.bins.items() if k.split()[0] in "CD"))
+    if found.mismatches:
+        print(f"MISMATCH {found.first}")
+    return 1 if found.mismatches else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
