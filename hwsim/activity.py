@@ -24,9 +24,17 @@ _WORDS = 8
 
 # Every operation is ``(AND & a & b) ^ (XOR & (a ^ b)) ^ INVERT`` with masks of all ones or all zeros: no branch in the
 # inner loop, and an OR is an AND and a XOR together.
-_ALL = 0xFFFFFFFFFFFFFFFF
-_AND, _OR, _XOR = (_ALL, 0, 0), (_ALL, _ALL, 0), (0, _ALL, 0)
-_COPY, _NOT = _AND, (_ALL, 0, _ALL)
+_AND, _OR, _XOR, _NAND, _NOR, _XNOR = range(6)
+_INVERTED = _NAND - _AND
+_COPY, _NOT = _AND, _NAND
+_MASKS = np.array(
+    [
+        (conjunction, exclusive, inversion)
+        for inversion in (0, 1)
+        for conjunction, exclusive in ((1, 0), (1, 1), (0, 1))
+    ],
+    np.uint64,
+) * np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,9 @@ class Program:
 
     Attributes
     ----------
-    masks : uint64 [n, 3]
-        AND, XOR and INVERT of every operation.
-    places : int64 [n, 3]
-        Its destination and its two sources, as slots.
+    operations : int32 [n, 4]
+        What to do (a row of the masks), the destination and the two sources as slots. Small, because all of it goes
+        through the cache in every cycle.
     slots : int
     state : int64 [flip-flops, 2]
         Slot of the next state and slot of the state.
@@ -48,8 +55,7 @@ class Program:
         Slots that hold constant 1.
     """
 
-    masks: np.ndarray
-    places: np.ndarray
+    operations: np.ndarray
     slots: int
     state: np.ndarray
     inputs: dict[str, list[int]]
@@ -132,8 +138,7 @@ def compile_program(netlist: Netlist) -> Program:
     if compiler.one is not None:
         constants.append(compiler.one)
     return Program(
-        np.array([masks for masks, *_ in compiler.operations], np.uint64).reshape(-1, 3),
-        np.array([places for _, *places in compiler.operations], np.int64).reshape(-1, 3),
+        np.array(compiler.operations, np.int32).reshape(-1, 4),
         compiler.slots,
         np.array(pairs, np.int64).reshape(-1, 2),
         inputs,
@@ -180,14 +185,14 @@ def _cost(e: Expression) -> int:
 class _Compiler:
     def __init__(self, nets: int):
         self.slots = nets
-        self.operations: list[tuple[tuple[int, int, int], int, int, int]] = []
+        self.operations: list[tuple[int, int, int, int]] = []
         self.one: int | None = None
 
     def slot(self) -> int:
         self.slots += 1
         return self.slots - 1
 
-    def emit(self, operation: tuple[int, int, int], a: int, b: int, to: int | None = None) -> int:
+    def emit(self, operation: int, a: int, b: int, to: int | None = None) -> int:
         to = self.slot() if to is None else to
         self.operations.append((operation, to, a, b))
         return to
@@ -215,8 +220,7 @@ class _Compiler:
         value = first[0]
         for operand in first[1:]:
             value = self.emit(operation, value, operand)
-        conjunction, exclusive, _ = operation
-        return self.emit((conjunction, exclusive, _ALL if inverted else 0), value, last, to)
+        return self.emit(operation + _INVERTED * inverted, value, last, to)
 
 
 def simulate(netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64, warm_up: int = 0) -> Activity:
@@ -283,7 +287,7 @@ class Run:
         """Simulate from the state of all zeros; counts start anew."""
         p = self._program
         _run(
-            p.masks, p.places, p.slots, p.state, np.array(p.ones, np.int64), self._slots, self._given, self._out_nets,
+            p.operations, p.slots, p.state, np.array(p.ones, np.int64), self._slots, self._given, self._out_nets,
             self.outputs, self._warm_up, self._counts[0], self._counts[1],
         )  # fmt: skip
 
@@ -361,18 +365,18 @@ def _operate(context, values, to, a, b, conjunction, exclusive, inversion):
 
 
 @njit(cache=True, parallel=True)
-def _run(masks, places, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, toggles, ones):
+def _run(operations, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, toggles, ones):
     for group in prange(toggles.shape[0]):
         # A function of its own: inside the parallel loop the compiler would not keep what does not change.
         _run_group(
-            group, masks, places, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up,
+            group, operations, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up,
             toggles[group].reshape(-1), ones[group].reshape(-1),
         )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_group(
-    group, masks, places, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, changed, high
+    group, operations, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, changed, high
 ):
     first = group * _WORDS
     values = np.zeros(slots * _WORDS, np.uint64)
@@ -385,8 +389,17 @@ def _run_group(
             _copy(values, state[flop, 1] * _WORDS, following, flop * _WORDS)
         for k in range(len(in_slots)):
             _copy(values, in_slots[k] * _WORDS, given[cycle, k], first)
-        for k in range(len(places)):
-            _operate(values, places[k, 0], places[k, 1], places[k, 2], masks[k, 0], masks[k, 1], masks[k, 2])  # type: ignore[call-arg]
+        for k in range(len(operations)):
+            kind = operations[k, 0]
+            _operate(  # type: ignore[call-arg]
+                values,
+                np.int64(operations[k, 1]),
+                np.int64(operations[k, 2]),
+                np.int64(operations[k, 3]),
+                _MASKS[kind, 0],
+                _MASKS[kind, 1],
+                _MASKS[kind, 2],
+            )
         _count(values, before, changed, high, cycle == warm_up)
         for flop in range(len(state)):
             _copy(following, flop * _WORDS, values, state[flop, 0] * _WORDS)
