@@ -12,13 +12,14 @@ import golden
 from golden.accumulate import Accumulator
 from golden.formats import E2M1, MiniFloat, Nan, Rounding
 from golden.mma import instruction
-from golden.terms import BLOCK_TERMS, ELEMENT_TERMS
+from golden.tensor import BlockTensor
+from golden.terms import BLOCK_TERMS, ELEMENT_TERMS, operand_integers
 from hwsim.decoders import realistic_tensor
 
 #: Vectors of a testbench; one in this many is a reset.
 TESTBENCH_VECTORS, _RESET_EVERY = 3000, 97
 _ROUNDINGS = {"rz": Rounding.TOWARD_ZERO, "rne": Rounding.NEAREST_EVEN}
-_M2XFP_SUBGROUPS = 4
+_M2XFP_SUBGROUPS, _BLOCK = 4, 32
 
 
 @dataclass(frozen=True)
@@ -307,3 +308,44 @@ def _fp32_corners(rng, shape):
     found = np.where(kind == 16, sign | np.uint32(0x7F7FFFFF), found)
     return found.astype(np.uint32)
 
+
+
+def m2xfp_decode_golden(ports, parameters):
+    """Outputs of ``m2xfp_decode``; see :class:`hwsim.units.Unit`."""
+    codes, scale = ports["codes"], ports["scale_code"]
+    metadata = (ports["metadata_code"] >> np.array([0, 2, 4, 6], np.uint8)) & np.uint8(3)
+    t = BlockTensor("m2xfp_elem_em", codes.shape, ((E2M1.name, _BLOCK),), codes, scale, metadata=metadata)
+    eighths = operand_integers(t, 3)
+    operands = np.abs(eighths).astype(np.uint8) | ((eighths < 0).astype(np.uint8) << np.uint8(6))
+    return {"operands": operands, "scale": scale, "scale_nan": (scale == 255).astype(np.uint8)}
+
+
+def m2xfp_decode_testbench(parameters, seed):
+    """Random blocks, among them those with many equal magnitudes, and every scale byte with all metadata."""
+    rng = np.random.default_rng(seed)
+    count = 4096
+    codes = rng.integers(0, 16, (count, _BLOCK), np.uint8)
+    few = rng.integers(0, 16, (count, 2), np.uint8)
+    codes = np.where(rng.random((count, 1)) < 0.5, np.take_along_axis(few, codes % 2, axis=1), codes)
+    scale, metadata = np.arange(count) % 256, rng.integers(0, 256, count)
+    return {
+        "codes": codes.astype(np.uint8), "scale_code": scale.astype(np.uint8)[:, None],
+        "metadata_code": metadata.astype(np.uint8)[:, None],
+    }  # fmt: skip
+
+
+def m2xfp_decode_stimulus(parameters, vectors, seed, tensor):
+    """Blocks of an M2XFP tensor of activations."""
+    t = golden.quantize(realistic_tensor(vectors * _BLOCK, _BLOCK, seed) if tensor is None else tensor, "m2xfp_elem_em")
+    codes = t.codes.reshape(-1, _BLOCK)
+    rows = np.arange(vectors) % len(codes)
+    two = t.metadata.reshape(len(codes), _M2XFP_SUBGROUPS)
+    packed = (two << np.array([0, 2, 4, 6], np.uint8)).sum(axis=1).astype(np.uint8)
+    return {
+        "codes": codes[rows], "scale_code": t.scales.reshape(-1)[rows][:, None], "metadata_code": packed[rows][:, None]
+    }
+
+
+def m2xfp_decode_operands(parameters) -> int:
+    """Operands a cycle."""
+    return _BLOCK

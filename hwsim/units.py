@@ -17,6 +17,7 @@ from hwsim import decoders, mma_units
 from hwsim.errors import InputError
 from rtl.block_mma import M2XFPMMA, MXFP4MMA, NVFP4MMA, MixFP4MMA
 from rtl.element_mma import FP16MMA, MXFP6MMA, MXFP8MMA
+from rtl.m2xfp import M2XFPDecode
 from rtl.mixfp4 import MixFP4Decode
 from rtl.mxfp4 import MXFP4Decode
 from rtl.nvfp4 import NVFP4Decode
@@ -219,6 +220,17 @@ UNITS: dict[str, Unit] = {
             operands=decoders.lanes,
             baseline="nvfp4_decode",
             spec="mxfp4_decode.v",
+        ),
+        Unit(
+            name="m2xfp_decode",
+            builder=M2XFPDecode,
+            summary="M2XFP metadata unit: E2M1 operands of a block, the largest of each 8 refined, in eighths",
+            golden=mma_units.m2xfp_decode_golden,
+            stimulus=mma_units.m2xfp_decode_stimulus,
+            testbench=mma_units.m2xfp_decode_testbench,
+            operands=mma_units.m2xfp_decode_operands,
+            baseline="mxfp4_decode",
+            spec="m2xfp_decode.v",
         ),
         _mma("nvfp4", NVFP4MMA, "NVFP4 MMA tile: E2M1, a UE4M3 scale per block of 16", None, 16),
         _mma(

@@ -115,6 +115,8 @@ class ExponentMaximum(wiring.Component):
         Each bit that is set multiplies the term by two.
     base : in; only with ``base_width``
         Added to the exponent of every term.
+    candidates : in; only with ``groups``
+        Largest exponents of groups of terms, found in the cycle before.
     c : in, 32 bits
         FP32.
     largest : out
@@ -128,7 +130,7 @@ class ExponentMaximum(wiring.Component):
     #: Whether sums are zero is found out in front of this module, in the same cycle.
     delay_share = 0.82
 
-    def __init__(self, shape: TermShape, fraction_bits: int):
+    def __init__(self, shape: TermShape, fraction_bits: int, groups: int = 0):
         ports = {
             "exponents": In(shape.terms * shape.exponent_width),
             "nonzero": In(shape.terms),
@@ -142,14 +144,19 @@ class ExponentMaximum(wiring.Component):
             ports["raises"] = In(2 * shape.terms)
         if shape.base_width:
             ports["base"] = In(shape.base_width)
+        if groups:
+            ports["candidates"] = In(groups * shape.exponent_width)
         super().__init__(ports)
-        self.shape, self.fraction_bits = shape, fraction_bits
+        self.shape, self.fraction_bits, self.groups = shape, fraction_bits, groups
 
     def elaborate(self, platform) -> Module:
         m = Module()
         shape, width = self.shape, self.shape.common_width
         own = [self.exponents.word_select(i, shape.exponent_width) for i in range(shape.terms)]
-        present = [Mux(self.nonzero[i], e, 0) for i, e in enumerate(own)]
+        if self.groups:
+            present = [self.candidates.word_select(i, shape.exponent_width) for i in range(self.groups)]
+        else:
+            present = [present_exponent(e, self.nonzero[i]) for i, e in enumerate(own)]
         most = maximum(m, present, "most")
         m.d.comb += self.any_term.eq(self.nonzero.any())
         offset = sized(m, shape.term_offset + (self.base if shape.base_width else 0), width, "offset")
@@ -181,6 +188,11 @@ class ExponentMaximum(wiring.Component):
         return ~self.raises[2 * term] + ~self.raises[2 * term + 1]
 
 
+def present_exponent(exponent: Value, nonzero: Value) -> Value:
+    """The exponent, or 0 for a term that is zero."""
+    return exponent & nonzero.replicate(len(exponent))
+
+
 def _saturated(distance: Value, width: int) -> Value:
     """``distance``, or all ones if it does not fit ``width`` bits."""
     if len(distance) <= width:
@@ -191,7 +203,8 @@ def _saturated(distance: Value, width: int) -> Value:
 class AlignedSum(wiring.Component):
     """Terms and C shifted into place, cut, and summed exactly.
 
-    Combinational, or with a register between shifting and summing (``registered``: latency 1).
+    Combinational, or with a register between the tree and the adder (``registered``: latency 1). In front of the tree
+    a register would be as wide as all terms, behind it it holds two rows.
 
     Parameters
     ----------
@@ -242,12 +255,11 @@ class AlignedSum(wiring.Component):
         ]  # fmt: skip
         aligned.append(_aligned(m, self.c, self.c_distance, kept - FP32_FRACTION, kept + 1, "c"))
         bits = columns(len(self.total))
-        for i, (magnitude, sign) in enumerate(aligned):
-            if self.registered:
-                magnitude = registered(m, magnitude, f"aligned_{i}")
-                sign = registered(m, sign, f"sign_{i}")
+        for magnitude, sign in aligned:
             add_ones_complement(bits, magnitude, sign)
         low, high = compress(m, bits, "total_tree")
+        if self.registered:
+            low, high = registered(m, low, "low"), registered(m, high, "high")
         m.d.comb += self.total.eq(prefix_add(m, low, high, "carry"))
         return m
 

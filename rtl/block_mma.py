@@ -157,7 +157,7 @@ class NVFP4MMA(BlockMMA):
 
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 16,
-        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+sum",
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+align+sum",
     ):  # fmt: skip
         super().__init__(NVFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline)
 
@@ -167,7 +167,7 @@ class MixFP4MMA(BlockMMA):
 
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 16, polarity: int = 0,
-        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+sum",
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+align+sum",
     ):  # fmt: skip
         super().__init__(MIXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, polarity)
 
@@ -177,7 +177,7 @@ class MXFP4MMA(BlockMMA):
 
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 32,
-        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+sum",
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+align+sum",
     ):  # fmt: skip
         super().__init__(MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline)
 
@@ -188,6 +188,6 @@ class M2XFPMMA(BlockMMA):
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
-        pipeline: str = "group+block+term+sum",
+        pipeline: str = "group+block+term+align+sum",
     ):  # fmt: skip
         super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline)

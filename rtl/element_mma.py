@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.formats import BF16, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, MiniFloat, Nan
-from rtl.align import TermShape
-from rtl.arith import sized
+from rtl.align import TermShape, present_exponent
+from rtl.arith import maximum, sized
 from rtl.hierarchy import Cuts, instantiate, registered
 from rtl.hierarchy import clocked as clock_from
 from rtl.mma import BACK, DotUnit, Tile, accumulator, tile_size
@@ -18,6 +18,8 @@ from rtl.scale import exponent_field, significand
 PLACES = ("exponent", *BACK)
 #: Elements that share a scale.
 BLOCK = 32
+#: Terms whose exponents are compared in the cycle in which they are made.
+GROUP = 4
 
 
 class ElementDecoder(wiring.Component):
@@ -145,7 +147,9 @@ class ElementDot(DotUnit):
     FRONT = ("exponent",)
 
     def __init__(self, element: MiniFloat, k: int, scaled: bool, operands, cuts: Cuts, step):
-        super().__init__(term_shape(element, k, scaled), operands, cuts, step)
+        # With a register behind the exponents' sums, groups of four are compared in front of it.
+        groups = -(-k // GROUP) if "exponent" in cuts.chosen else 0
+        super().__init__(term_shape(element, k, scaled), operands, cuts, step, groups)
         self.element, self.k, self.scaled = element, k, scaled
         self.parts["mma_product"] = ElementProduct(element)
 
@@ -162,6 +166,11 @@ class ElementDot(DotUnit):
             exponents.append(sized(m, a + b, width + 1, f"exponent_{i}"))
         nonzero = ports["a_nonzero"] & ports["b_nonzero"]
         made: dict[str, Value] = {"exponents": Cat(*exponents), "nonzero": nonzero}
+        if self.exponents.groups:
+            present = [present_exponent(e, nonzero[i]) for i, e in enumerate(exponents)]
+            made["candidates"] = Cat(
+                *(maximum(m, present[i : i + GROUP], f"most_{i}") for i in range(0, self.k, GROUP))
+            )
         if self.scaled:
             made["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")
         made = {name: self.cuts.register(m, "exponent", value, name) for name, value in made.items()}

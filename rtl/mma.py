@@ -45,6 +45,7 @@ class DotUnit(wiring.Component):
         operands: dict[str, wiring.Component],
         cuts: Cuts,
         accumulator: tuple[int, int, str],
+        groups: int = 0,
     ):
         fraction_bits, result_bits, rounding = accumulator
         ports = {"clk": In(1), "c": In(FP32_WIDTH), "accumulate": In(1), "enable": In(1), "d": Out(FP32_WIDTH)}
@@ -54,7 +55,7 @@ class DotUnit(wiring.Component):
                     ports[f"{side}_{name}"] = In(len(getattr(decoder, name)))
         super().__init__(ports)
         self.shape, self.cuts, self.fraction_bits = shape, cuts, fraction_bits
-        self.exponents = ExponentMaximum(shape, fraction_bits)
+        self.exponents = ExponentMaximum(shape, fraction_bits, groups)
         self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in cuts.chosen)
         self.parts: Parts = {
             "mma_exponents": self.exponents,

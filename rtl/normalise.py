@@ -49,7 +49,7 @@ class Normalise(wiring.Component):
     """
 
     #: Leading zeros, shifter and rounding follow each other: tools should map this module for delay.
-    critical = True
+    critical, delay_share = True, 0.8
 
     def __init__(
         self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False
