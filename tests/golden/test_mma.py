@@ -123,6 +123,19 @@ def test_exact_rounds_once_over_all_of_k():
     assert instruction(a, None, a, None, c, "e4m3", one)[0, 0, 0].view(np.float32) == 2.0**24
 
 
+@pytest.mark.parametrize("sign", [0, 1])
+def test_exact_lets_any_bit_below_break_a_tie(sign):
+    """2**s * (1 + 2**-24 +- 2**-k): halfway between two FP32 numbers but for the last term."""
+    s, k = (x.reshape(-1) for x in np.meshgrid(np.arange(32), np.arange(25, 126)))
+    a = np.zeros((len(s), 1, 16), np.uint16)
+    for lane, exponent in enumerate((s, s - 24, s - k)):
+        a[:, 0, lane] = (127 + exponent) << 7
+    a[:, 0, 2] |= sign << 15
+    b = np.full_like(a, 127 << 7)
+    d = instruction(a, None, b, None, np.zeros((len(s), 1, 1), np.uint32), "bf16", EXACT)
+    np.testing.assert_array_equal(d[:, 0, 0], ((127 + s) << 23) + (1 - sign))
+
+
 def test_a_zero_result_is_positive():
     a = np.full((1, 1, 16), 0x0001, np.uint16)  # bf16: the least subnormal
     b = np.full((1, 1, 16), 0x8001, np.uint16)
