@@ -70,7 +70,7 @@ def simulate(
     try:
         runner = get_runner(simulator)
         # Compiling takes longer than simulating: no optimisation.
-        verilator_flags = ["-Wno-fatal", "--x-initial", "unique", "-CFLAGS", "-O0"]
+        verilator_flags = ["-Wno-fatal", "--x-initial", "unique", "--output-split", "0", "-CFLAGS", "-O0"]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             runner.build(
                 sources=[verilog],
