@@ -306,6 +306,8 @@ def _fp32_corners(rng, shape):
     found = np.where(kind == 14, sign | np.uint32(0x7F800000), found)
     found = np.where((kind == 15) & (rng.random(shape) < 0.3), sign | np.uint32(0x7F800001) | fraction, found)
     found = np.where(kind == 16, sign | np.uint32(0x7F7FFFFF), found)
+    # Powers of two, which have one bit more than their predecessors.
+    found = np.where(kind >= 21, found & np.uint32(0xFF800000), found)
     return found.astype(np.uint32)
 
 

@@ -123,12 +123,12 @@ class ExponentMaximum(wiring.Component):
         Largest exponent, with the common bias of ``shape``.
     distances, c_distance : out
         Right shifts from the frame of :class:`AlignedSum`; all ones shifts everything out.
-    any_term : out, 1 bit
-        Whether there is a term that is not zero.
+    floats : out, 1 bit
+        Whether the sum is to be normalised: there are terms, or C is normal. A subnormal C alone stays where it is.
     """
 
     #: Whether sums are zero is found out in front of this module, in the same cycle.
-    delay_share = 0.82
+    delay_share = 0.74
 
     def __init__(self, shape: TermShape, fraction_bits: int, groups: int = 0):
         ports = {
@@ -138,7 +138,7 @@ class ExponentMaximum(wiring.Component):
             "largest": Out(shape.common_width),
             "distances": Out(shape.terms * shape.distance_width(fraction_bits)),
             "c_distance": Out(c_distance_width(fraction_bits)),
-            "any_term": Out(1),
+            "floats": Out(1),
         }
         if shape.raise_width:
             ports["raises"] = In(2 * shape.terms)
@@ -158,11 +158,12 @@ class ExponentMaximum(wiring.Component):
         else:
             present = [present_exponent(e, self.nonzero[i]) for i, e in enumerate(own)]
         most = maximum(m, present, "most")
-        m.d.comb += self.any_term.eq(self.nonzero.any())
+        any_term = sized(m, self.nonzero.any(), 1, "any_term")
         offset = sized(m, shape.term_offset + (self.base if shape.base_width else 0), width, "offset")
-        terms = sized(m, Mux(self.any_term, most + offset, 0), width, "terms_largest")
+        terms = sized(m, Mux(any_term, most + offset, 0), width, "terms_largest")
         field = self.c[FP32_FRACTION : FP32_WIDTH - 1]
         subnormal = ~field.any()
+        m.d.comb += self.floats.eq(any_term | ~subnormal)
         # The exponent of a subnormal is that of the smallest normal number.
         stored = sized(m, Cat(field[0] | subnormal, field[1:]) + shape.c_offset, width, "c_exponent")
         c_zero = subnormal & ~self.c[:FP32_FRACTION].any()

@@ -87,7 +87,7 @@ class DotUnit(wiring.Component):
             nan = nan | (special & made_infinite & (made_sign ^ c[-1]))
         hidden = c[FP32_FRACTION:-1].any()
         c_q = Cat(Cat(c[:FP32_FRACTION], hidden) ^ c[-1].replicate(FP32_FRACTION + 1), c[-1])
-        flags = Cat(nan, infinite, sign, found["any_term"])
+        flags = Cat(nan, infinite, sign, found["floats"])
         held = {"q": made["q"], "c": c_q, "distances": found["distances"], "c_distance": found["c_distance"]}
         held = {name: cuts.register(m, "term", value, f"{name}_held") for name, value in held.items()}
         total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
@@ -98,9 +98,9 @@ class DotUnit(wiring.Component):
         prepared = self.normalise.prepare(m, largest)
         late = {name: cuts.register(m, "sum", value, name) for name, value in prepared.items()}
         d = Signal(FP32_WIDTH)
-        nan, infinite, sign, any_term = flags
+        nan, infinite, sign, floats = flags
         instantiate(
-            m, self, "mma_normalise", "normalise", total=total_late, any_term=any_term,
+            m, self, "mma_normalise", "normalise", total=total_late, floats=floats,
             nan=nan, infinite=infinite, infinity_sign=sign, d=d, **late,
         )  # fmt: skip
         result = Signal(FP32_WIDTH, reset_less=True)

@@ -40,8 +40,8 @@ class Normalise(wiring.Component):
         The largest shift that leaves a normal number; only if results of terms may be subnormal.
     lower : in
         How far even the top of the sum lies below the normal numbers; only with ``limit``.
-    any_term : in, 1 bit
-        Whether a term took part, or C alone.
+    floats : in, 1 bit
+        Whether the sum is to be normalised; else it is a subnormal C, in its place already.
     nan, infinite, infinity_sign : in, 1 bit
         The result is NaN; or else infinite.
     d : out, 32 bits
@@ -49,7 +49,7 @@ class Normalise(wiring.Component):
     """
 
     #: Leading zeros, shifter and rounding follow each other: tools should map this module for delay.
-    critical, delay_share = True, 0.8
+    critical, delay_share = True, 0.74
 
     def __init__(
         self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False
@@ -62,7 +62,7 @@ class Normalise(wiring.Component):
             "total": In(width + 1),
             "exponent": In(shape.common_width + 2),
             **({"limit": In(self.shift_width), "lower": In(LOWER_WIDTH)} if self.may_underflow else {}),
-            "any_term": In(1),
+            "floats": In(1),
             "nan": In(1),
             "infinite": In(1),
             "infinity_sign": In(1),
@@ -110,14 +110,14 @@ class Normalise(wiring.Component):
             below = Const(0, 1)
         zeros = leading_zeros(m, Cat(below, inverted), "zeros")
         held = [
-            self._lowered(m, inverted) if self.may_underflow else inverted, zeros, sign, below, self.any_term, self.nan, self.infinite, self.infinity_sign, self.exponent,
+            self._lowered(m, inverted) if self.may_underflow else inverted, zeros, sign, below, self.floats, self.nan, self.infinite, self.infinity_sign, self.exponent,
             self.limit if self.may_underflow else Const(0, 1),
             self._tail(m, inverted, below) if self.may_underflow else below,
         ]  # fmt: skip
         if self.registered:
             held = [registered(m, value, f"held_{i}") for i, value in enumerate(held)]
-        inverted, zeros, sign, below, any_term, nan, infinite, infinity_sign, at_top, limit, tail = held
-        shift = self._shift(m, zeros, any_term, limit)
+        inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = held
+        shift = self._shift(m, zeros, floats, limit)
         exponent = Signal(signed(len(self.exponent)))
         m.d.comb += exponent.eq((at_top - shift).as_signed())
         normal = shift_left(m, Cat(tail, inverted), shift, "normal", below)
@@ -140,12 +140,11 @@ class Normalise(wiring.Component):
         mask = [~above[i + cut] if i + cut < width else Const(1, 1) for i in range(width)]
         return sized(m, magnitude & Cat(*mask), width, "masked")
 
-    def _shift(self, m: Module, zeros: Value, any_term: Value, limit: Value) -> Value:
+    def _shift(self, m: Module, zeros: Value, floats: Value, limit: Value) -> Value:
         """How far the sum goes up."""
         if not self.may_underflow:
-            # Without terms C stays where it is: its hidden bit says whether it is subnormal.
             alone = len(self.total) - 2 - self.fraction_bits
-            return sized(m, Mux(any_term, zeros, alone), self.shift_width, "shift")
+            return sized(m, Mux(floats, zeros, alone), self.shift_width, "shift")
         return sized(m, Mux(limit < zeros, limit, zeros), self.shift_width, "shift")
 
     def _lowered(self, m: Module, inverted: Value) -> Value:
