@@ -1,0 +1,179 @@
+"""MMA units: mapped netlists and simulated RTL against the golden model, raw bits."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwsim import activity, cosim, report_silicon, tech
+from hwsim.bulk import NetlistModel, check
+from hwsim.errors import InputError
+from hwsim.mma_units import in_place
+from hwsim.units import UNITS, Design
+from hwsim.verilog import to_rtlil, to_verilog
+
+ONE = {"m": 1, "n": 1}
+SMALL = [
+    ("nvfp4_mma", {"k": 16}),
+    ("mixfp4_mma", {"k": 16, "polarity": 1}),
+    ("mxfp4_mma", {"k": 16, "block_size": 16}),
+    ("fp16_mma", {"element": "e5m2", "k": 4, "fraction_bits": 13, "result_bits": 13}),
+    ("fp16_mma", {"element": "bf16", "k": 2, "rounding": "rne"}),
+]
+WHOLE = [
+    ("nvfp4_mma", {}),
+    ("nvfp4_mma", {"rounding": "rne"}),
+    ("nvfp4_mma", {"block_size": 32, "fraction_bits": 30}),
+    ("mixfp4_mma", {}),
+    ("mxfp4_mma", {}),
+    ("mxfp4_mma", {"block_size": 16, "rounding": "rne"}),
+    ("m2xfp_mma", {}),
+    ("mxfp6_mma", {"element": "e2m3"}),
+    ("mxfp6_mma", {"element": "e3m2"}),
+    ("mxfp8_mma", {"element": "e4m3"}),
+    ("mxfp8_mma", {"element": "e5m2"}),
+    ("mxfp8_mma", {"fraction_bits": 13, "result_bits": 13}),
+    ("fp16_mma", {"element": "fp16"}),
+    ("fp16_mma", {"element": "bf16"}),
+]
+HOPPER = {
+    "fp16": {"k": 16},
+    "bf16": {"k": 16},
+    "e4m3": {"k": 32, "fraction_bits": 13, "result_bits": 13},
+    "e5m2": {"k": 32, "fraction_bits": 13, "result_bits": 13},
+}
+
+
+def title(case):
+    name, settings = case
+    return "-".join([name, *(f"{k}={v}" for k, v in settings.items())])
+
+
+def model_of(name, settings, build):
+    library = tech.load("asap7", None, build)
+    design = Design.of(name, settings | ONE)
+    return NetlistModel(design, library, build), design
+
+
+@pytest.mark.parametrize("case", SMALL, ids=title)
+def test_small_netlist_equals_golden(case, tmp_path):
+    model, design = model_of(*case, tmp_path)
+    found = check(model, design, 1, seed=11)
+    assert found.mismatches == 0, found.first
+
+
+def test_check_notices_one_fraction_bit_and_the_other_polarity(tmp_path):
+    model, design = model_of("mixfp4_mma", {"k": 16}, tmp_path)
+    for wrong in ({"fraction_bits": 34}, {"polarity": 1}, {"result_bits": 22}):
+        assert check(model, design, 1, 11, design.parameters | wrong).mismatches > 0, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", WHOLE, ids=title)
+def test_ten_million_dot_products_equal_golden(case, tmp_path):
+    model, design = model_of(*case, tmp_path)
+    found = check(model, design, 10**7, seed=1)
+    assert found.mismatches == 0, found.first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith("_mma")])
+def test_stream_with_bubbles_chains_and_resets(name, tmp_path):
+    small = {"k": 32} if "k" in UNITS[name].defaults else {}
+    design = Design.of(name, small | {"m": 1, "n": 2})
+    source = tmp_path / "unit.v"
+    source.write_text(to_verilog(design, tmp_path))
+    outcome = cosim.simulate(design, source, tmp_path / "cosim")
+    assert outcome.wrong is None
+
+
+def hopper_rtl(build):
+    models = {}
+
+    def run(a, b, c, format):
+        if format not in models:
+            models[format] = model_of("fp16_mma", {"element": format} | HOPPER[format], build)[0]
+        v, m, t = a.shape
+        n = b.shape[1]
+        left = np.broadcast_to(a[:, :, None], (v, m, n, t)).reshape(-1, t)
+        right = np.broadcast_to(b[:, None], (v, m, n, t)).reshape(-1, t)
+        d = models[format]({"a_codes": left, "b_codes": right, "c": c.reshape(-1, 1)})
+        return d.reshape(c.shape)
+
+    return run
+
+
+@pytest.mark.slow
+def test_rtl_reproduces_every_recorded_h200_result(tmp_path):
+    folder = Path(os.environ.get("HWSIM_SILICON", report_silicon.SLICE))
+    rows = report_silicon.compare(folder, {"RTL": hopper_rtl(tmp_path)})
+    assert len(rows) >= 4 and all(row.results for row in rows)
+    assert [row for row in rows if row.mismatches["RTL"]] == []
+
+
+@pytest.mark.parametrize(
+    "name, settings, message",
+    [
+        ("nvfp4_mma", {"k": 24}, "k must be a positive multiple of 16, got 24"),
+        ("nvfp4_mma", {"block_size": 8}, "block_size must be 16 or 32, got 8"),
+        ("nvfp4_mma", {"m": 0}, "m must be a positive integer, got 0"),
+        ("nvfp4_mma", {"fraction_bits": 41}, "fraction_bits must be 1 to 40, got 41"),
+        ("nvfp4_mma", {"result_bits": 24}, "result_bits must be 1 to 23, got 24"),
+        ("nvfp4_mma", {"rounding": "up"}, "rounding must be one of rz, rne, got 'up'"),
+        ("nvfp4_mma", {"pipeline": "block+alu"}, "pipeline must name places among block.*, got 'alu'"),
+        ("mixfp4_mma", {"polarity": 2}, "polarity must be 0 or 1, got 2"),
+        ("mxfp8_mma", {"k": 16}, "k must be 32, the elements that share a scale, got 16"),
+        ("mxfp8_mma", {"element": "e2m1"}, "element must be one of e4m3, e5m2, got 'e2m1'"),
+        ("nvfp4_mma", {"rounding": "rne", "result_bits": 13}, "rounding rne needs result_bits 23"),
+    ],
+)
+def test_parameters_are_refused_by_name(name, settings, message):
+    with pytest.raises(InputError, match=message):
+        Design.of(name, settings).component()
+
+
+@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith("_mma")])
+def test_tile_holds_one_dot_unit(name):
+    text = to_rtlil(Design.of(name, {"m": 2, "n": 3}))
+    assert text.count("module \\mma_dot\n") == 1
+    assert text.count("cell \\mma_dot ") == 6
+    assert text.count("cell \\mma_decode_a ") == 2 and text.count("cell \\mma_decode_b ") == 3
+
+
+def test_latency_and_chain_interval_follow_the_cuts():
+    for pipeline, latency, interval in (("", 2, 1), ("block", 3, 1), ("block+term+align+sum", 6, 4)):
+        component = Design.of("nvfp4_mma", {"pipeline": pipeline}).component()
+        assert (component.latency, component.chain_interval) == (latency, interval)
+
+
+def test_result_in_place_is_the_last_valid_one_an_interval_ago():
+    valid = np.array([1, 0, 1, 1, 0, 1], bool)
+    assert in_place(valid, 2).tolist() == [-1, -1, 0, 0, 2, 3]
+
+
+@pytest.mark.slow
+def test_metadata_unit_on_every_pattern_of_magnitudes_of_a_subgroup(tmp_path):
+    from hwsim import flow
+    from hwsim.netlist import Netlist
+
+    library = tech.load("asap7", None, tmp_path)
+    design = Design.of("m2xfp_decode", {"registered": 0})
+    mapped = flow.map_design(design, library, flow.Options(1.0), tmp_path)
+    netlist = Netlist.read(mapped.netlist_json, design.name, library)
+    rng = np.random.default_rng(5)
+    chunk = 1 << 18
+    for start in range(0, 8**8, chunk):
+        # Every pattern passes every subgroup's decoder once, in another order.
+        pattern = np.arange(start, start + chunk)[:, None] * np.array([1, 3, 5, 7]) % 8**8
+        magnitudes = (pattern[:, :, None] >> (3 * np.arange(8))) & 7
+        signs = rng.integers(0, 2, magnitudes.shape) << 3
+        ports = {
+            "codes": (magnitudes | signs).reshape(chunk, 32).astype(np.uint8),
+            "scale_code": rng.integers(0, 256, (chunk, 1), np.uint8),
+            "metadata_code": rng.integers(0, 256, (chunk, 1), np.uint8),
+        }
+        want = design.unit.golden(ports, design.parameters)
+        got = activity.simulate(netlist, ports, 4096).outputs["operands"]
+        fields = np.packbits(np.pad(got.reshape(-1, 32, 7), ((0, 0), (0, 0), (0, 1))), axis=2, bitorder="little")
+        assert np.array_equal(fields[:, :, 0], want["operands"])
