@@ -82,7 +82,10 @@ def _multiplier(k):
 
 @lane
 def _best_multipliers(x, exponent, multipliers, squares):
-    """Fill in the multiplier of each subgroup, the first of least error; mean error over the block."""
+    """Fill in the multiplier of each subgroup, the first of least error; mean error over the block.
+
+    ``x`` is below 8: no error overflows, and the first candidate always beats infinity.
+    """
     for k in range(_MULTIPLIERS):
         scale = power_of_two(exponent) * _multiplier(k)
         errors = squares[k]
@@ -107,12 +110,17 @@ def _best_multipliers(x, exponent, multipliers, squares):
 def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
     multipliers = np.empty(_SUBGROUPS, np.uint8)
     squares = np.empty((_MULTIPLIERS, BLOCK_SIZE), np.float32)
+    scaled = np.empty(BLOCK_SIZE, np.float32)
     for block in range(start, stop):
         unshifted = _block_exponent(maxima[block])
+        # A power of two changes no choice, but the squares of elements above 1e19 would overflow.
+        up = power_of_two(-unshifted)
+        for i in range(BLOCK_SIZE):
+            scaled[i] = x[block, i] * up
         least = np.float32(np.inf)
         exponent = unshifted
         for shift in _SHIFTS:
-            error = _best_multipliers(x[block], unshifted + shift, multipliers, squares)
+            error = _best_multipliers(scaled, shift, multipliers, squares)
             if error < least:
                 least, exponent = error, unshifted + shift
                 metadata[block] = multipliers

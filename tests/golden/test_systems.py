@@ -177,6 +177,31 @@ def test_sg_em_multipliers_are_quarters():
     assert m2xfp.choices(t) == {f"metadata {k}": 0.25 for k in range(4)}
 
 
+@pytest.mark.parametrize("power", [-20, 60, 90, 123])
+def test_sg_em_chooses_alike_at_every_magnitude(power):
+    # Squares of elements above 2**64 overflow FP32.
+    x = normal(64, 256)
+    plain, moved = (golden.quantize(v, "m2xfp_sg_em") for v in (x, x * np.float32(2.0**power)))
+    np.testing.assert_array_equal(moved.codes, plain.codes)
+    np.testing.assert_array_equal(moved.metadata, plain.metadata)
+    np.testing.assert_array_equal(moved.scales.astype(int), plain.scales.astype(int) + power)
+    assert moved.metadata.max() <= 3
+
+
+@pytest.mark.parametrize("name", golden.SYSTEMS)
+def test_nothing_depends_on_what_memory_held(name):
+    x = normal(16, 256, seed=4) * np.float32(1e25)
+    found = []
+    for dirt in (0x00, 0xFF):
+        # The allocator hands out again what was just freed.
+        for size in (x.size, x.size // 8, x.size // 16, x.size // 32, x.size // 128, 4, 16, 128, 512):
+            for _ in range(4):
+                np.full(size, dirt, np.uint8)
+        found.append(golden.quantize(x, name))
+    assert found[0] == found[1]
+    assert golden.error(x, found[0]).sqnr > 15
+
+
 def test_micromix_assigns_channels_by_share_and_mean():
     x = np.full((4, 512), 0.01, np.float32)
     x[:, 7] = 100  # FP8: the row maximum itself
