@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 
 from rtl.align import TermShape
 from rtl.arith import sized
-from rtl.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum
+from rtl.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
 from rtl.hierarchy import Cuts, instantiate
 from rtl.m2xfp import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
 from rtl.mma import BACK, DotUnit, Tile, accumulator, tile_size
@@ -36,6 +36,10 @@ def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
     )
 
 
+#: Products that one tree sums in a cycle; the halves of a longer block meet behind the register.
+LANES = 16
+
+
 class BlockDot(DotUnit):
     """One element of D from blocks: sums of products, times scales, aligned."""
 
@@ -50,9 +54,9 @@ class BlockDot(DotUnit):
             self.parts |= {"mma_subgroup": SubgroupSum(), "mma_block": multiplied}
             self.total_width = len(multiplied.total)
         else:
-            block = BlockSum(block_size, scheme.product, scheme.largest)
-            self.parts["mma_block"] = block
-            self.total_width = len(block.total)
+            lanes = min(block_size, LANES)
+            self.parts["mma_block"] = BlockSum(lanes, scheme.product, scheme.largest)
+            self.total_width = total_width(block_size, scheme.largest)
         self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale)
 
     def terms(self, m: Module) -> dict[str, Value]:
@@ -60,10 +64,9 @@ class BlockDot(DotUnit):
         ports = {name: getattr(self, name) for name in self.signature.members}
         q, exponents, nonzero, raises = [], [], [], []
         for i in range(self.shape.terms):
-            total = self.cuts.register(m, "block", self._block(m, i), f"total_{i}")
+            total, present = self._block(m, i)
             number = Signal(self.shape.magnitude_width + 1, name=f"q_{i}")
             inputs = {}
-            present = total.any()
             for side in "ab" if scale.fraction_width else "":
                 factor = ports[f"{side}_significands"].word_select(i, scale.significand_width)
                 inputs[f"{side}_significand"] = factor
@@ -83,15 +86,33 @@ class BlockDot(DotUnit):
             made["raises"] = Cat(*raises)
         return made | {"nan": ports["a_nan"] | ports["b_nan"]}
 
-    def _block(self, m: Module, i: int) -> Signal:
-        """Sum of block ``i``."""
+    def _block(self, m: Module, i: int) -> tuple[Value, Value]:
+        """Sum of block ``i`` behind its register, and whether it is not zero."""
+        if self.scheme.refined:
+            total = self.cuts.register(m, "block", self._refined(m, i), f"total_{i}")
+            return total, total.any()
+        a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
+        parts = -(-self.block_size // LANES)
+        width = self.block_size // parts * OPERAND_WIDTH
+        sums = []
+        for part in range(i * parts, (i + 1) * parts):
+            found = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
+            a, b = a_operands.word_select(part, width), b_operands.word_select(part, width)
+            instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=found)
+            sums.append(self.cuts.register(m, "block", found, f"total_{part}"))
+        if parts == 1:
+            return sums[0], sums[0].any()
+        low, high = sums
+        total = sized(m, low.as_signed() + high.as_signed(), self.total_width, f"total_{i}")
+        # Without waiting for carries: a sum is zero if every bit's sum is what no carry can change.
+        return total, ((low ^ high) ^ ((low | high) << 1)[: len(low)]).any()
+
+    def _refined(self, m: Module, i: int) -> Signal:
+        """M2XFP: sum of block ``i``."""
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         total = Signal(self.total_width, name=f"block_total_{i}")
         width = self.block_size * OPERAND_WIDTH
         a, b = a_operands.word_select(i, width), b_operands.word_select(i, width)
-        if not self.scheme.refined:
-            instantiate(m, self, "mma_block", f"block_{i}", a=a, b=b, total=total)
-            return total
         refinements, multipliers = getattr(self, "a_refinements"), getattr(self, "b_multipliers")  # noqa: B009
         parts = []
         for group in range(SUBGROUPS):
