@@ -67,10 +67,10 @@ def run(size: int = 1024, rounds: int = _ROUNDS) -> dict[str, Any]:
     jobs: dict[str, Callable[[], Any]] = {
         name: partial(mma, golden.quantize(x, a), golden.quantize(y, b)) for name, (a, b) in FP4.items()
     }
-    jobs["mxfp8_e4m3"] = partial(mma, *(golden.quantize(z, "mxfp8_e4m3") for z in (x, y)))
-    bits = [encode(z, E4M3) for z in (x, y)]
-    jobs[_OURS] = partial(mma_elements, *bits, None, "e4m3", accumulate.HOPPER_FP8)
-    peer = _peer(*bits)
+    jobs["mxfp8_e4m3"] = partial(mma, golden.quantize(x, "mxfp8_e4m3"), golden.quantize(y, "mxfp8_e4m3"))
+    a_bits, b_bits = encode(x, E4M3), encode(y, E4M3)
+    jobs[_OURS] = partial(mma_elements, a_bits, b_bits, None, "e4m3", accumulate.HOPPER_FP8)
+    peer = _peer(a_bits, b_bits)
     if peer is not None:
         jobs[PEER] = peer
     results = {name: call() for name, call in jobs.items()}  # compiles

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.errors import InputError
+from hwsim.errors import InputError, ToolError
+
+#: What ABC, which counts in whole picoseconds, and SAIF can say.
+MIN_PERIOD_NS, MAX_PERIOD_NS = 0.001, 1e6
+
+#: Enough for every stream to be longer than a pipeline; and what memory holds.
+MIN_VECTORS, MAX_VECTORS = 4096, 1 << 26
 
 #: Where generated files go unless told otherwise.
 BUILD = Path("build")
@@ -29,20 +36,24 @@ def parser(tool: str, description: str, examples: Sequence[str]) -> argparse.Arg
 
 def run(main: Callable[[], int]) -> None:
     """Run a ``main`` as a program: errors of the user give one line and exit code 2, no traceback."""
-    from hwsim.yosys import YosysError
-
     try:
         sys.exit(main())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except YosysError as error:
+    except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except MemoryError as error:
+        print(f"error: out of memory ({error}); fewer --vectors or a smaller unit need less", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing is wrong. Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def add_design(p: argparse.ArgumentParser, required: bool = True) -> None:
@@ -61,7 +72,7 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
             raise InputError(f"--set takes KEY=VALUE, got {pair!r}")
-        found[key] = int(value) if value.lstrip("-").isdigit() else value
+        found[key] = int(value) if re.fullmatch(r"-?[0-9]+", value) else value
     return found
 
 
@@ -75,8 +86,17 @@ def design(args: argparse.Namespace, name: str | None = None):
 
 
 def build_directory(args: argparse.Namespace) -> Path:
-    """Absolute path of the build folder."""
-    return args.build.resolve()
+    """Absolute path of the build folder.
+
+    Raises
+    ------
+    InputError
+        If it holds white space, which ends a file name for Yosys and ABC.
+    """
+    found = args.build.resolve()
+    if any(character.isspace() for character in str(found)):
+        raise InputError(f"--build must be a folder without spaces in its path, got {str(found)!r}")
+    return found
 
 
 def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
@@ -99,8 +119,8 @@ def add_stimulus(p: argparse.ArgumentParser) -> None:
 
 def tensor(args: argparse.Namespace) -> np.ndarray | None:
     """The user's tensor as float32, or None."""
-    if args.vectors < 1024:
-        raise InputError(f"--vectors must be at least 1024, got {args.vectors}")
+    if not MIN_VECTORS <= args.vectors <= MAX_VECTORS:
+        raise InputError(f"--vectors must be {MIN_VECTORS} to {MAX_VECTORS}, got {args.vectors}")
     if args.seed < 0:
         raise InputError(f"--seed must not be negative, got {args.seed}")
     if args.tensor is None:
@@ -112,7 +132,14 @@ def tensor(args: argparse.Namespace) -> np.ndarray | None:
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.size == 0:
         what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"
         raise InputError(f"--tensor {args.tensor}: expected a float array with elements, got {what}")
-    return np.ascontiguousarray(found, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(found, dtype=np.float32)
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad) or not found.ndim:
+        where = tuple(map(int, bad[0])) if len(bad) else ()
+        what = f"{found[where]} at index {where}" if len(bad) else "a single number"
+        raise InputError(f"--tensor {args.tensor}: expected an array of values that FP32 holds, got {what}")
+    return values
 
 
 def library(args: argparse.Namespace):
@@ -127,8 +154,8 @@ def library(args: argparse.Namespace):
 def clock_period(args: argparse.Namespace, library) -> float:
     """Clock period in ns: the option, or the technology's."""
     period = library.clock_period_ns if args.clock_period is None else args.clock_period
-    if not 0 < period < float("inf"):
-        raise InputError(f"--clock-period must be a positive number of ns, got {period:g}")
+    if not MIN_PERIOD_NS <= period <= MAX_PERIOD_NS:
+        raise InputError(f"--clock-period must be {MIN_PERIOD_NS:g} to {MAX_PERIOD_NS:g} ns, got {period:g}")
     return period
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cocotb_tools.runner import get_runner
 
 from hwsim import cli, simulators
-from hwsim.errors import InputError
+from hwsim.errors import InputError, ToolError
 from hwsim.units import Design
 from hwsim.verilog import to_verilog
 
@@ -51,7 +51,7 @@ def simulate(
     ------
     InputError
         If the simulator is not installed.
-    RuntimeError
+    ToolError
         If it did not come to a result; the message names its log.
     """
     simulators.version(simulator)
@@ -92,12 +92,12 @@ def simulate(
             )
     except (SystemExit, RuntimeError) as error:
         if not result.exists():
-            raise RuntimeError(f"{simulator} came to no result; see {log}") from error
+            raise ToolError(f"{simulator} came to no result; see {log}") from error
     finally:
         os.environ.clear()
         os.environ.update(saved)
     if not result.exists():
-        raise RuntimeError(f"{simulator} came to no result; see {log}")
+        raise ToolError(f"{simulator} came to no result; see {log}")
     found = json.loads(result.read_text())
     return Outcome(found["vectors"], found["wrong"], found["killed"])
 

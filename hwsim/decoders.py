@@ -77,19 +77,14 @@ def realistic_tensor(elements: int, block: int, seed: int) -> np.ndarray:
 
 
 def _stimulus(name, block, options, parameters, vectors, seed, tensor):
+    """Blocks as long as the unit has lanes, rounded up to blocks of the format; fewer lanes see a part of each."""
     n = parameters["lanes"]
+    length = -(-n // block) * block
     if tensor is None:
-        # A unit with fewer or more lanes than the block sees the same blocks, cut or joined.
-        tensor = realistic_tensor(vectors * max(n, block), block, seed)
-    t = golden.quantize(tensor, name, **options)
-    codes = t.codes.reshape(-1, block)
+        tensor = realistic_tensor(vectors * length, length, seed)
+    t = golden.quantize(tensor, name, pad=True, block_size=length, **options)
+    codes = t.codes.reshape(-1, length)[:, :n]
     scale = t.scales.reshape(-1)
-    if n <= block:
-        codes = codes[:, :n]
-    else:
-        joined = -(-n // block)
-        usable = len(codes) // joined * joined
-        codes, scale = codes[:usable].reshape(-1, joined * block)[:, :n], scale[:usable:joined]
     # A short tensor is repeated.
     rows = np.arange(vectors) % len(codes)
     return {"codes": np.ascontiguousarray(codes[rows]), "scale_code": scale[rows][:, None]}

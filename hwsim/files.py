@@ -16,6 +16,9 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
     list of Path
         The files written, in order.
     """
+    for path in contents:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, expected a file name")
     staged: list[tuple[str, Path]] = []
     try:
         for path, content in contents.items():

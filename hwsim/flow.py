@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +33,9 @@ ABC_SCRIPT = (
 #: chains.
 ABC_STRUCTURED = tuple(command for command in ABC_SCRIPT if command != "dc2")
 #: For modules that say that they are critical: balance products of sums for delay first, at the cost of area.
-ABC_CRITICAL = tuple(c for command in ABC_STRUCTURED for c in ((command, "&st", "&sopb") if command == "&get -n" else (command,)))
+ABC_CRITICAL = tuple(
+    c for command in ABC_STRUCTURED for c in ((command, "&st", "&sopb") if command == "&get -n" else (command,))
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Result:
     timing: sta.Timing
     activity: activity.Activity
     power: power.Power
+    testbench_vectors: int
     warnings: list[str]
 
     @property
@@ -119,23 +121,33 @@ class Result:
     def provenance(self) -> dict[str, str]:
         """Where the figures come from."""
         o = self.options
+        rate = self.activity.toggle_rate()
+        annotated = int(np.isfinite(rate).sum())
+        if not o.wire_load:
+            wires = "zero: wires have no capacitance"
+        elif self.library.wire_load.lengths:
+            wires = f"{self.library.wire_load.name}, by fanout"
+        else:
+            wires = "zero: the library has no wire-load model"
+        clock = "ideal" if self.netlist.flip_flops else "virtual (the unit has no registers)"
+        stimulus = f"tensor {o.tensor_name}, repeated to length" if o.tensor is not None else _DEFAULT_STIMULUS
         return {
             "technology": self.library.name,
             "corner": self.library.corner,
             "liberty": ", ".join(Path(f).name for f in self.library.files),
             "area": self.library.area_note,
             "tools": verilog.generator(),
-            "clock": f"ideal, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
+            "licence": f"{self.library.licence}; {self.library.attribution or self.library.source}",
+            "clock": f"{clock}, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
             "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
-            "wire_load": f"{self.library.wire_load.name}, by fanout"
-            if o.wire_load
-            else "zero: wires have no capacitance",
+            "wire_load": wires,
             "mapping": "hierarchical" if o.hierarchical else "flat",
-            "activity": f"{'tensor ' + o.tensor_name if o.tensor is not None else _DEFAULT_STIMULUS}; "
-            f"{self.activity.cycles} vector-cycles, {STREAMS} streams, glitches not counted",
-            "annotated": f"{len(self.netlist.nets)} of {len(self.netlist.nets)} nets",
+            "activity": f"{stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left out; "
+            "glitches not counted",
+            "annotated": f"{annotated} of {len(self.netlist.nets)} nets",
             "seed": str(o.seed),
-            "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity",
+            "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
+            f"{self.testbench_vectors} of the testbench",
         }
 
 
@@ -157,7 +169,7 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     folder = root / f"{library.name}-{period}"
     folder.mkdir(parents=True, exist_ok=True)
     source = root / f"{design.name}.v"
-    replace(source, verilog.to_verilog(design, root))
+    replace(source, verilog.to_verilog(design, folder))
     # ABC takes no target below a picosecond; where registers alone take longer than the period, it does what it can.
     target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
     buffer = _smallest(library, "A")
@@ -177,17 +189,20 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         return f"abc -liberty {library.liberty_path} -constr abc.constr {target} -script +{joined} {selection}"
 
     low, high = _ties(library)
+    chosen = _flip_flop(library)
+    others = [cell.name for cell in library.usable_cells if cell.flip_flop and cell is not chosen]
     script = [
-        f"read_rtlil {root / 'rtl.il'}",
+        "read_rtlil rtl.il",
         f"hierarchy -check -top {design.name}",
         "proc",
         *([] if options.hierarchical else ["flatten"]),
         f"synth -noabc -run begin:fine -top {design.name}",
         "synth -noabc -run fine:check",
-        f"dfflibmap -liberty {library.liberty_path}",
+        # Left to choose, dfflibmap takes a flip-flop with a true output over one of half the size.
+        f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {library.liberty_path}",
         "opt",
         *(abc(ABC_CRITICAL if hard else ABC_STRUCTURED, name, share) for name, (hard, share) in special.items()),
-        abc(ABC_STRUCTURED if options.hierarchical else ABC_SCRIPT, " ".join(["*", *(f"{name} %d" for name in special)])),
+        abc(ABC_STRUCTURED if options.hierarchical else ABC_SCRIPT, " ".join(["*", *(f"{n} %d" for n in special)])),
         f"hilomap -singleton -hicell {high} -locell {low}" if high else "",
         "opt_clean -purge",
         f"read_liberty -lib -ignore_miss_func {library.liberty_path}",
@@ -212,7 +227,7 @@ def _sequential_overhead(library: Library, design: Design) -> float:
     """ns of the period that registers take: clock to output into the default load, and setup."""
     if not design.component().latency:
         return 0.0
-    flop = min((c for c in library.usable_cells if c.flip_flop), key=lambda c: (c.area, c.name))
+    flop = _flip_flop(library)
     launch = max(
         (float(t.lookup(library.clock_slew_ns, library.output_load_fF)) for arc in flop.timing
          if arc.kind.endswith("_edge") for t in arc.delay.values()), default=0.0,
@@ -222,6 +237,18 @@ def _sequential_overhead(library: Library, design: Design) -> float:
          if arc.kind.startswith("setup") for t in arc.constraint.values()), default=0.0,
     )  # fmt: skip
     return launch + setup
+
+
+def _flip_flop(library: Library) -> Cell:
+    """The flip-flop to map to: on the rising edge, of the fewest asynchronous controls, then the smallest."""
+
+    def key(cell: Cell) -> tuple[bool, int, int, float, str]:
+        flop = cell.flip_flop
+        assert flop is not None
+        controls = (flop.clear is not None) + (flop.preset is not None)
+        return flop.clocked_on.op != "pin", controls, len(flop.next_state.pins), cell.area, cell.name
+
+    return min((cell for cell in library.usable_cells if cell.flip_flop), key=key)
 
 
 def _smallest(library: Library, function: str) -> Cell:
@@ -257,6 +284,7 @@ def analyse(mapped: Mapped, library: Library, options: Options) -> Result:
     timing = sta.analyse(netlist, options.clock_period_ns, loads)
     inputs = design.unit.stimulus(design.parameters, options.vectors, options.seed, options.tensor)
     counted = simulate(design, netlist, inputs)
+    bench = simulate(design, netlist, design.unit.testbench(design.parameters, options.seed))
     result = power.analyse(netlist, timing, loads, counted.toggle_rate(), counted.probability())
     warnings = []
     if timing.slack_ns < 0:
@@ -264,9 +292,13 @@ def analyse(mapped: Mapped, library: Library, options: Options) -> Result:
             f"TIMING NOT MET: {design.name} needs {timing.critical_path_ns:.4g} ns, the clock gives "
             f"{options.clock_period_ns:g} ns"
         )
+    driven = {net for bits in netlist.inputs.values() for net in bits}
+    through = sum(net in driven for bits in netlist.outputs.values() for net in bits)
+    if through:
+        warnings.append(f"{through} outputs of {design.name} are inputs passed through: their load is not in the power")
     if timing.unconstrained:
         warnings.append(f"{timing.unconstrained} endpoint edges of {design.name} are constant and not timed")
-    return Result(mapped, options, netlist, loads, timing, counted, result, warnings)
+    return Result(mapped, options, netlist, loads, timing, counted, result, bench.cycles, warnings)
 
 
 def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) -> activity.Activity:
@@ -299,6 +331,6 @@ def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) ->
     return counted
 
 
-def percent(value: float, base: float) -> float:
-    """``value`` over ``base`` in percent; NaN where the base is zero."""
-    return 100.0 * (value / base - 1.0) if base else math.nan
+def percent(value: float, base: float) -> float | None:
+    """``value`` over ``base`` in percent; None where the base is zero."""
+    return 100.0 * (value / base - 1.0) if base else None

@@ -94,6 +94,8 @@ class Library:
     clock_period_ns : float
     nand2_area : float
         um2 of the smallest two-input NAND: one gate equivalent.
+    time_unit_ns, capacitance_unit_fF : float
+        Units of the (first) Liberty file, for other files that must use the same.
     area_note, source, licence, attribution : str
     liberty_path : Path or None
         The one Liberty file to give to Yosys, ABC and OpenSTA; `hwsim.tech.load` sets it.
@@ -112,6 +114,8 @@ class Library:
     output_load_fF: float
     clock_period_ns: float
     nand2_area: float
+    time_unit_ns: float
+    capacitance_unit_fF: float
     area_note: str = "as the file states it"
     source: str = ""
     licence: str = "see the Liberty files"
@@ -171,6 +175,8 @@ class Library:
             output_load_fF=4 * flop.pins[_data_pin(flop)].capacitance,
             clock_period_ns=float(f"{CLOCK_PERIOD_IN_FO4 * delay:.1g}"),
             nand2_area=_smallest(cells.values(), _NAND2, 2, f"two-input NAND in {where}").area,
+            time_unit_ns=Units.of(groups[0]).time,
+            capacitance_unit_fF=Units.of(groups[0]).capacitance,
             **corner,
         )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim import cli, cosim, prove, simulators, yosys
-from hwsim.errors import InputError
+from hwsim.errors import InputError, ToolError
 from hwsim.units import Design
 
 
@@ -30,7 +30,8 @@ class Score:
     @property
     def percent(self) -> float:
         """Killed, in percent of the mutants that are faults."""
-        return 100.0 * self.killed / (self.mutants - self.equivalent)
+        faults = self.mutants - self.equivalent
+        return 100.0 * self.killed / faults if faults else 100.0
 
 
 def score(design: Design, count: int, build: Path, simulator: str = "verilator", seed: int = 1) -> Score:
@@ -38,7 +39,7 @@ def score(design: Design, count: int, build: Path, simulator: str = "verilator",
 
     Raises
     ------
-    RuntimeError
+    ToolError
         If the unmutated design fails its testbench.
     """
     build = build / "mutants"
@@ -62,7 +63,7 @@ def score(design: Design, count: int, build: Path, simulator: str = "verilator",
     commands = [line for line in commands if "-mode none" not in line]
     outcome = cosim.simulate(design, build / "mutated.v", build / "cosim", simulator, seed, len(commands))
     if outcome.wrong:
-        raise RuntimeError(f"{design.slug} fails its testbench without any mutant: {outcome.wrong}")
+        raise ToolError(f"{design.slug} fails its testbench without any mutant: {outcome.wrong}")
     killed = set(outcome.killed)
     equivalent, survivors = 0, []
     for number, command in enumerate(commands, 1):
@@ -101,6 +102,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Run as the options say and print the score; 1 if a fault survives."""
+    if args.seed < 0:
+        raise InputError(f"--seed must not be negative, got {args.seed}")
     if args.mutants < 1:
         raise InputError(f"--mutants must be positive, got {args.mutants}")
     design = cli.design(args)

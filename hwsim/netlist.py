@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hwsim.errors import ToolError
 from hwsim.library import Cell, FlipFlop, Library
 
 
-class NetlistError(RuntimeError):
+class NetlistError(ToolError):
     """The netlist cannot be analysed: an unresolved cell, an undriven or doubly driven net, a loop."""
 
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim import power
-from hwsim.errors import InputError
+from hwsim.errors import InputError, ToolError
 from hwsim.expression import Expression
-from hwsim.flow import Result, percent
+from hwsim.flow import Result
 
 #: What OpenSTA 2.0 reports of internal power over what the Liberty tables mean.
 INTERNAL_POWER_FACTOR = 2.0
@@ -49,17 +49,21 @@ class CrossCheck:
     @property
     def arrival_percent(self) -> float:
         """Difference of the critical path's arrival."""
-        return percent(self.arrival_ns, self.sta_arrival_ns)
+        return _difference(self.arrival_ns, self.sta_arrival_ns)
 
     @property
     def power_percent(self) -> float:
         """Difference of the total power."""
-        return percent(self.ours.total, self.sta.total)
+        return _difference(self.ours.total, self.sta.total)
 
     @property
     def same_rule_percent(self) -> float:
         """Difference of the total power when output toggles are shared among inputs by OpenSTA's rule."""
-        return percent(self.same_rule.total, self.sta.total)
+        return _difference(self.same_rule.total, self.sta.total)
+
+
+def _difference(ours: float, theirs: float) -> float:
+    return 100.0 * (ours / theirs - 1.0)
 
 
 class _OpenStaGroup(power.CellGroup):
@@ -111,7 +115,7 @@ def cross_check(result: Result) -> CrossCheck:
     ------
     InputError
         If OpenSTA is not installed.
-    RuntimeError
+    ToolError
         If it fails or its report is not understood; script and log are beside the netlist.
     """
     if not installed():
@@ -124,12 +128,12 @@ def cross_check(result: Result) -> CrossCheck:
     log = run.stdout + run.stderr
     (folder / "opensta.log").write_text(log)
     if run.returncode or re.search(r"^Error", log, re.M):
-        raise RuntimeError(f"OpenSTA failed; see {folder / 'opensta.log'}")
+        raise ToolError(f"OpenSTA failed; see {folder / 'opensta.log'}")
     arrivals = re.findall(rf"^ *({_FIGURE}) +data arrival time", log, re.M)
     total = re.search(rf"^Total +({_FIGURE}) +({_FIGURE}) +({_FIGURE}) +({_FIGURE})", log, re.M)
     version = re.search(r"VERSION (\S+)", log)
     if not arrivals or not total or not version:
-        raise RuntimeError(f"OpenSTA's report is not understood; see {folder / 'opensta.log'}")
+        raise ToolError(f"OpenSTA's report is not understood; see {folder / 'opensta.log'}")
     rate, high = _activity(result, log)
     ours = power.analyse(result.netlist, result.timing, result.loads, rate, high)
     internal, switching, leakage, _ = (1000 * float(x) for x in total.groups())

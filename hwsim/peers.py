@@ -12,6 +12,7 @@ from vcd.reader import TokenKind, tokenize
 
 from hwsim import cellmodels, simulators
 from hwsim.bits import to_integers
+from hwsim.errors import ToolError
 from hwsim.flow import Mapped
 from hwsim.netlist import Netlist
 
@@ -204,5 +205,5 @@ def _run(command: list[str], folder: Path) -> str:
     env: dict[str, str] = simulators.environment() | {"MAKEFLAGS": f"-j{os.cpu_count()}"}
     result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     if result.returncode:
-        raise RuntimeError(f"{command[0]} failed in {folder}: {(result.stdout + result.stderr)[-2000:]}")
+        raise ToolError(f"{command[0]} failed in {folder}: {(result.stdout + result.stderr)[-2000:]}")
     return result.stdout

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim import cli, yosys
+from hwsim.errors import InputError
 from hwsim.library import Library
 from hwsim.units import Design
 from hwsim.verilog import ports, to_rtlil
@@ -43,11 +44,19 @@ def rtl(design: Design, build: Path) -> list[str]:
 
 
 def specification(design: Design) -> list[str]:
-    """Yosys commands that read a unit's specification as module ``design.name``, its parameters set."""
+    """Yosys commands that read a unit's specification as module ``design.name``, its parameters set.
+
+    Raises
+    ------
+    InputError
+        If the unit has none.
+    """
+    if not design.unit.spec:
+        raise InputError(f"{design.name} has no specification in hwsim/specs to prove it against")
     top = f"{Path(design.unit.spec).stem}_spec"
     settings = " ".join(f"-set {k.upper()} {int(v)}" for k, v in design.parameters.items())
     commands = [
-        f"read_verilog -sv {SPECS / 'spec_registers.v'} {SPECS / design.unit.spec}",
+        f'read_verilog -sv "{SPECS / "spec_registers.v"}" "{SPECS / design.unit.spec}"',
         f"chparam {settings} {top}",
         f"hierarchy -top {top}",
         "proc -norom",

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 
 from hwsim.activity import Activity
 from hwsim.netlist import Netlist
 
 
-def to_saif(netlist: Netlist, activity: Activity, period_ns: float, comment: str) -> str:
+def to_saif(netlist: Netlist, activity: Activity, period_ns: float) -> str:
     """SAIF text of the activity of every net.
 
-    All streams are laid end to end: the duration is that of all counted vector-cycles, in ps.
+    All streams are laid end to end: the duration is that of all counted vector-cycles, in fs.
     """
-    period = round(period_ns * 1000)
+    period = round(period_ns * 1e6)
     duration = activity.cycles * period
     lines = [
         "(SAIFILE",
         '  (SAIFVERSION "2.0")',
         '  (DIRECTION "backward")',
         '  (DESIGN "' + netlist.top + '")',
-        f'  (PROGRAM_NAME "{comment}")',
+        '  (PROGRAM_NAME "hwsim")',
+        f'  (VERSION "{importlib.metadata.version("hwsim")}")',
         "  (DIVIDER /)",
-        "  (TIMESCALE 1 ps)",
+        "  (TIMESCALE 1 fs)",
         f"  (DURATION {duration})",
         f"  (INSTANCE {netlist.top}",
         "    (NET",
     ]
     for net, name in enumerate(netlist.nets):
+        if net in netlist.constants:
+            continue  # no net of the netlist file
         if net in activity.clocks:
             high, toggles = duration // 2, 2 * activity.cycles
         else:

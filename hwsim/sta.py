@@ -164,7 +164,8 @@ def _endpoints(netlist, arrival, slew, period):
     for name, bits in netlist.outputs.items():
         for position, net in enumerate(bits):
             for edge in (RISE, FALL):
-                yield period - arrival[net, edge], f"{name}[{position}]", net, edge, 0.0
+                port = f"{name}[{position}]" if len(bits) > 1 else name
+                yield period - arrival[net, edge], port, net, edge, 0.0
     clock = netlist.library.clock_slew_ns
     for flop, _ in netlist.flip_flops:
         for arc in flop.cell.constraints:

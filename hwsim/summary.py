@@ -1,11 +1,12 @@
 """The report of ``hwsim.synth``: a table for people, JSON for machines.
 
-JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``area_um2``,
-``gate_equivalents``, ``sequential_percent``, ``critical_path_ns``, ``slack_ns``, ``fmax_mhz``, ``timing_met``,
-``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
+JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``area_um2``, ``gate_equivalents``,
+``sequential_percent``, ``critical_path_ns``, ``arrival_ns``, ``setup_ns``, ``endpoint``, ``slack_ns``, ``fmax_mhz``,
+``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
 ``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
-energy_per_operand_percent,published}``, ``provenance``, ``warnings`` and
-``artifacts.{verilog,netlist,liberty,saif,log}``.
+energy_per_operand_percent,published}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``, ``nets``,
+``warnings``, ``artifacts.{verilog,netlist,liberty,saif,log}`` and ``baseline``, which holds the same keys of the
+baseline or null. A percentage over a baseline of zero is null.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def overhead(result: Result, baseline: Result) -> dict[str, Any]:
     }
 
 
-def to_json(result: Result, extra: dict[str, Any] | None, saif: Path | None) -> dict[str, Any]:
+def to_json(result: Result, extra: dict[str, Any] | None = None, saif: Path | None = None) -> dict[str, Any]:
     """All figures of a result, ready for ``json.dumps``; keys as this module's docstring lists them."""
     timing, power, mapped = result.timing, result.power, result.mapped
     return {
@@ -43,6 +44,9 @@ def to_json(result: Result, extra: dict[str, Any] | None, saif: Path | None) -> 
         "gate_equivalents": result.gate_equivalents,
         "sequential_percent": 100 * result.netlist.sequential_area / result.netlist.area,
         "critical_path_ns": timing.critical_path_ns,
+        "arrival_ns": timing.arrival_ns,
+        "setup_ns": timing.setup_ns,
+        "endpoint": timing.endpoint,
         "slack_ns": timing.slack_ns,
         "fmax_mhz": timing.fmax_mhz,
         "timing_met": bool(timing.slack_ns >= 0),
@@ -58,6 +62,10 @@ def to_json(result: Result, extra: dict[str, Any] | None, saif: Path | None) -> 
         "energy_fj_per_operand": result.energy_per_operand_fj,
         "overhead": extra,
         "provenance": result.provenance,
+        "seed": result.options.seed,
+        "clock_period_ns": result.options.clock_period_ns,
+        "vector_cycles": result.activity.cycles,
+        "nets": len(result.netlist.nets),
         "warnings": result.warnings,
         "artifacts": {
             "verilog": str(mapped.verilog),
@@ -77,7 +85,8 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
         figures = [value(r) for r in compared]
         row = [label, *(shown(f) for f in figures)]
         if baseline and label in _COMPARED:
-            row.append(f"{percent(*figures):+.1f} %")
+            over = percent(*figures)
+            row.append("-" if over is None else f"{over:+.1f} %")
         rows.append(row)
     lines = [cli.table(rows, right=range(1, len(rows[0]))), ""]
     lines += [f"critical path of {result.design.name} ({result.timing.endpoint}):", _path(result), ""]
@@ -90,9 +99,10 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
         ]
         lines += [f"published: {', '.join(figures)} ({published['source']})", f"  {published['differs']}", ""]
     lines += [cli.table([[f"{k.replace('_', ' ')}:", v] for k, v in result.provenance.items()])]
-    lines += [
-        f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more, not in the total: no clock tree"
-    ]
+    if result.power.clock_pins:
+        lines.append(
+            f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more, not in the total: no clock tree"
+        )
     warnings = [w for r in compared for w in r.warnings]
     if warnings:
         lines += ["", *(f"WARNING: {w}" for w in warnings)]

@@ -59,6 +59,13 @@ def report(args: argparse.Namespace) -> int:
         tensor=cli.tensor(args),
         tensor_name=str(args.tensor or ""),
     )
+    if baseline == design:
+        raise InputError(f"--baseline {design.name} is the unit itself with the same parameters")
+    if args.json and args.saif and Path(args.json).resolve() == args.saif.resolve():
+        raise InputError(f"--json and --saif name the same file, {args.saif}")
+    for target in (args.saif, Path(args.json) if args.json and args.json != "-" else None):
+        if target and target.is_dir():
+            raise InputError(f"{target} is a folder, expected a file name")
     designs = [design] if baseline is None else [design, baseline]
     # Two children map in parallel; the analysis behind them is compiled code that lets go of the interpreter.
     with ThreadPoolExecutor(2) as pool:
@@ -67,10 +74,9 @@ def report(args: argparse.Namespace) -> int:
     extra = overhead(results[0], results[1]) if baseline else None
     files: dict[Path, str | bytes] = {}
     if args.saif:
-        files[args.saif] = to_saif(
-            results[0].netlist, results[0].activity, options.clock_period_ns, f"hwsim {results[0].provenance['seed']}"
-        )
-    document = json.dumps(to_json(results[0], extra, args.saif), indent=2) + "\n"
+        files[args.saif] = to_saif(results[0].netlist, results[0].activity, options.clock_period_ns)
+    figures = to_json(results[0], extra, args.saif) | {"baseline": to_json(results[1]) if baseline else None}
+    document = json.dumps(figures, indent=2, allow_nan=False) + "\n"
     if args.json and args.json != "-":
         files[Path(args.json)] = document
     replace_all(files)

@@ -19,6 +19,7 @@ from amaranth.lib import wiring
 
 from hwsim import cli, yosys
 from hwsim.files import replace_all
+from hwsim.library import Library
 from hwsim.units import Design
 from rtl.hierarchy import all_parts
 
@@ -208,23 +209,26 @@ def _renumbered(body: str) -> str:
     return re.sub(r"\b_\d+_\b", lambda match: order.get(match[0], match[0]), text)
 
 
-def to_sdc(design: Design, clock_period_ns: float, input_slew_ns: float, output_load_ff: float) -> str:
+def to_sdc(design: Design, library: Library, clock_period_ns: float) -> str:
     """Clock and I/O constraints of a design: inputs arrive and outputs are due at the clock edge.
 
-    Times in ns and capacitances in pF, the units that the file declares.
+    Figures are in the units of the library, as readers of SDC expect.
     """
     component = design.component()
-    registered = getattr(component, "latency", 0)
-    clock = f"create_clock -name clk -period {clock_period_ns:g}" + (" [get_ports clk]" if registered else "")
-    data_inputs = "[all_inputs]" if not registered else "[remove_from_collection [all_inputs] [get_ports clk]]"
+    kinds = ports(component)
+    ns, fF = 1 / library.time_unit_ns, 1 / library.capacitance_unit_fF
+    target = " [get_ports clk]" if "clk" in kinds else ""
+    inputs = [f"{name}*" if width > 1 else name for name, (way, width) in kinds.items() if way == "input"]
+    data = f"[get_ports {{{' '.join(name for name in inputs if name != 'clk')}}}]"
     return "\n".join([
-        f"# {design.name}: clock and I/O constraints; made by {generator()}",
-        "set_units -time ns -capacitance pF",
-        clock,
-        f"set_input_delay 0 -clock clk {data_inputs}",
-        f"set_input_transition {input_slew_ns:.6g} {data_inputs}",
+        f"# {design.name} on {library.name}: clock and I/O constraints; made by {generator()}",
+        f"# units are the library's: {library.time_unit_ns:g} ns, {library.capacitance_unit_fF:g} fF",
+        f"create_clock -name clk -period {clock_period_ns * ns:.9g}{target}",
+        *([f"set_clock_transition {library.clock_slew_ns * ns:.6g} [get_clocks clk]"] if target else []),
+        f"set_input_delay 0 -clock clk {data}",
+        f"set_input_transition {library.input_slew_ns * ns:.6g} {data}",
         "set_output_delay 0 -clock clk [all_outputs]",
-        f"set_load {output_load_ff / 1000:.6g} [all_outputs]",
+        f"set_load {library.output_load_fF * fF:.6g} [all_outputs]",
     ]) + "\n"  # fmt: skip
 
 
@@ -246,7 +250,7 @@ def main(argv: list[str] | None = None) -> int:
     library = cli.library(args)
     period = cli.clock_period(args, library)
     verilog = to_verilog(design, cli.build_directory(args) / design.slug)
-    sdc = to_sdc(design, period, library.input_slew_ns, library.output_load_fF)
+    sdc = to_sdc(design, library, period)
     args.output.mkdir(parents=True, exist_ok=True)
     written = replace_all({args.output / f"{design.name}.v": verilog, args.output / f"{design.name}.sdc": sdc})
     for path in written:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hwsim.errors import ToolError
+
 _CHILD = """
 import sys
 from pyosys import libyosys as ys
@@ -19,7 +21,7 @@ for line in open(sys.argv[1]):
 """
 
 
-class YosysError(RuntimeError):
+class YosysError(ToolError):
     """Yosys stopped; the message holds its last words and where its log is."""
 
 

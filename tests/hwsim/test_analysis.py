@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from hwsim import activity, flow, opensta, peers, power, sta
+from conftest import ROOT
+from hwsim import activity, flow, opensta, peers, power, sta, tech
 from hwsim.bits import to_bits, to_integers
 from hwsim.netlist import Netlist, NetlistError
 from hwsim.saif import to_saif
+from hwsim.units import Design
 
 DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 
@@ -122,11 +124,14 @@ def test_toggles_of_a_known_stream(tmp_path, sky):
 
 
 @pytest.mark.parametrize("technology", ["asap7", "sg13g2", "sky130hd"])
-@pytest.mark.parametrize("unit", ["mixfp4_decode", "mxfp4_decode"])
-def test_toggle_counts_are_those_of_a_simulator(unit, technology, mapped, simulator):
-    if simulator == "verilator" and technology != "asap7":
-        pytest.skip("compiled once; Icarus runs all technologies")
-    m = mapped(unit, technology)
+@pytest.mark.parametrize(
+    ("unit", "settings"),
+    [("mixfp4_decode", {}), ("nvfp4_decode", {}), ("mxfp4_decode", {}), ("mixfp4_decode", {"registered": 0})],
+)
+def test_toggle_counts_are_those_of_a_simulator(unit, settings, technology, mapped, simulator):
+    if simulator == "verilator" and (technology != "asap7" or unit != "mixfp4_decode"):
+        pytest.skip("compiling takes long: Verilator runs one unit, Icarus all")
+    m = mapped(unit, technology, **settings)
     netlist = Netlist.read(m.netlist_json, unit, m.library)
     stream = m.design.unit.stimulus(m.design.parameters, 500, 3, None)
     counted = activity.simulate(netlist, {k: np.tile(v, (64, 1)) for k, v in stream.items()}, streams=64, warm_up=3)
@@ -183,13 +188,13 @@ def test_an_input_without_stimulus_is_an_error(mapped):
 def test_saif_says_what_was_counted(mapped):
     m = mapped("nvfp4_decode")
     result = flow.analyse(m, m.library, flow.Options(1.0, vectors=4096))
-    text = to_saif(result.netlist, result.activity, 1.0, "test")
-    duration = result.activity.cycles * 1000
+    text = to_saif(result.netlist, result.activity, 1.0)
+    duration = result.activity.cycles * 10**6
     assert f"(DURATION {duration})" in text
     assert text.count("(TC ") == len(result.netlist.nets)
     assert f"(clk (T0 {duration // 2}) (T1 {duration // 2}) (TX 0) (TC {2 * result.activity.cycles}) (IG 0))" in text
     net = result.netlist.nets.index("codes[3]")
-    assert f"(codes\\[3\\] (T0 {duration - 1000 * result.activity.ones[net]})" in text
+    assert f"(codes\\[3\\] (T0 {duration - 10**6 * result.activity.ones[net]})" in text
     assert text.count("(") == text.count(")")
 
 
@@ -214,7 +219,21 @@ def test_opensta_agrees_on_a_full_library(unit, mapped):
     m = mapped(unit, "nangate45")
     found = opensta.cross_check(flow.analyse(m, m.library, flow.Options(m.library.clock_period_ns, vectors=8192)))
     assert abs(found.arrival_percent) < 2.0
-    assert abs(found.same_rule_percent) < 5.0
+    # OpenSTA 2.0's sharing rule charges MixFP4's AOI gates twice: alike only where that is taken into account.
+    assert abs(found.same_rule_percent if unit == "mixfp4_decode" else found.power_percent) < 5.0
+
+
+@needs_opensta
+@pytest.mark.parametrize("unit", DECODERS)
+def test_opensta_agrees_on_all_of_sky130(unit, build):
+    source = ROOT.parent / "shared" / "liberty" / "sky130_fd_sc_hd__tt_025C_1v80.lib.gz"
+    if not source.exists():
+        pytest.skip("the SkyWater Liberty is not at hand")
+    lib = tech.load(None, [source], build)
+    m = flow.map_design(Design.of(unit), lib, flow.Options(5.0), build)
+    found = opensta.cross_check(flow.analyse(m, lib, flow.Options(5.0, vectors=8192)))
+    assert abs(found.arrival_percent) < 5.0
+    assert abs(found.power_percent) < 5.0
 
 
 @needs_opensta

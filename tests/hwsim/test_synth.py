@@ -41,7 +41,30 @@ def test_provenance_is_complete(document):
         assert where[key], key
     assert "Yosys" in where["tools"] and "Amaranth" in where["tools"]
     annotated, of = where["annotated"].split(" nets")[0].split(" of ")
-    assert annotated == of
+    assert int(annotated) == int(of) == document[0]["nets"]
+    assert document[0]["baseline"]["top"] == "nvfp4_decode" and document[0]["baseline"]["area_um2"] > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([1.0, np.nan] * 16), "got nan at index (1,)"),
+        (np.array([[1.0, 1e60] * 16]), "got 1e+60 at index (0, 1)"),
+        (np.float32(3.0), "got a single number"),
+        (np.arange(32), "expected a float array with elements, got int64 (32,)"),
+    ],
+)
+def test_a_tensor_that_fp32_does_not_hold_is_refused(values, message, run_tool, tmp_path):
+    np.save(tmp_path / "x.npy", values)
+    result = run_tool("synth", "--unit", "nvfp4_decode", "--tensor", "x.npy")
+    assert result.returncode == 2
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_tensor_of_any_width_is_padded(run_tool, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((8, 50), np.float16))
+    result = run_tool("synth", "--unit", "mixfp4_decode", "--tensor", "x.npy", "--baseline", "none")
+    assert result.returncode == 0, result.stderr
 
 
 def test_slack_and_frequency_are_consistent(document):
@@ -91,10 +114,16 @@ def test_a_users_tensor_is_the_stimulus(run_tool, tmp_path):
         (["--unit", "nvfp4_decode", "--set", "lanes"], "--set takes KEY=VALUE, got 'lanes'"),
         (["--unit", "nvfp4_decode", "--set", "lanes=0"], "lanes must be a positive integer, got 0"),
         (["--unit", "nvfp4_decode", "--tech", "asap6"], "asap7"),
-        (["--unit", "nvfp4_decode", "--clock-period", "-1"], "--clock-period must be a positive number of ns, got -1"),
+        (["--unit", "nvfp4_decode", "--clock-period", "-1"], "--clock-period must be 0.001 to 1e+06 ns, got -1"),
+        (["--unit", "nvfp4_decode", "--clock-period", "nan"], "--clock-period must be 0.001 to 1e+06 ns, got nan"),
+        (["--unit", "nvfp4_decode", "--set", "lanes=\N{SUPERSCRIPT TWO}"], "lanes must be a positive integer"),
+        (["--unit", "nvfp4_decode", "--json", "."], ". is a folder, expected a file name"),
+        (["--unit", "nvfp4_decode", "--json", "x", "--saif", "x"], "--json and --saif name the same file, x"),
+        (["--unit", "nvfp4_decode", "--baseline", "nvfp4_decode"], "is the unit itself with the same parameters"),
+        (["--unit", "nvfp4_decode", "--build", "a b"], "--build must be a folder without spaces in its path"),
         (["--unit", "nvfp4_decode", "--liberty", "none.lib"], "none.lib"),
         (["--unit", "nvfp4_decode", "--tensor", "none.npy"], "none.npy"),
-        (["--unit", "nvfp4_decode", "--vectors", "3"], "--vectors must be at least 1024, got 3"),
+        (["--unit", "nvfp4_decode", "--vectors", "3"], "--vectors must be 4096 to 67108864, got 3"),
         (["--unit", "nvfp4_decode", "--baseline", "nothing"], "unknown unit: nothing"),
         ([], "--unit is missing"),
     ],

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from hwsim import simulators, verilog
+from hwsim import flow, opensta, simulators, verilog
 from hwsim.units import Design
 
 DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
@@ -73,12 +73,34 @@ def test_header_names_parameters_latency_and_versions(build):
     assert verilog.generator() in text
 
 
-def test_sdc_constrains_clock_inputs_and_outputs():
-    sdc = verilog.to_sdc(Design.of("nvfp4_decode"), 2.5, 0.05, 4.0)
+def test_sdc_constrains_clock_inputs_and_outputs(library):
+    sdc = verilog.to_sdc(Design.of("nvfp4_decode"), library("sky130hd"), 2.5)
     assert "create_clock -name clk -period 2.5 [get_ports clk]" in sdc
-    assert "set_input_delay 0 -clock clk" in sdc and "set_output_delay 0 -clock clk" in sdc
-    plain = verilog.to_sdc(Design.of("nvfp4_decode", {"registered": 0}), 2.5, 0.05, 4.0)
+    assert "set_input_delay 0 -clock clk [get_ports {rst codes* scale_code*}]" in sdc
+    assert "set_output_delay 0 -clock clk" in sdc
+    plain = verilog.to_sdc(Design.of("nvfp4_decode", {"registered": 0}), library("sky130hd"), 2.5)
     assert "create_clock -name clk -period 2.5\n" in plain
+
+
+@pytest.mark.skipif(not opensta.installed(), reason="OpenSTA is not installed")
+@pytest.mark.parametrize("technology", ["asap7", "sg13g2", "sky130hd"])
+def test_opensta_reads_the_sdc_and_finds_our_slack(technology, mapped, tmp_path):
+    m = mapped("nvfp4_decode", technology)
+    period = m.library.clock_period_ns
+    (tmp_path / "unit.sdc").write_text(verilog.to_sdc(m.design, m.library, period))
+    (tmp_path / "run.tcl").write_text(
+        f"read_liberty {m.library.liberty_path}\nread_verilog {m.netlist}\nlink_design nvfp4_decode\n"
+        "source unit.sdc\nreport_checks -digits 6\n"
+    )
+    run = ["sta", "-no_init", "-no_splash", "-exit", "run.tcl"]
+    log = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    log = log.stdout + log.stderr
+    assert "Error" not in log and "Warning" not in log
+    ours = flow.analyse(m, m.library, flow.Options(period, wire_load=False, vectors=4096)).timing.slack_ns
+    slack = re.search(r"^ *(\S+) +slack", log, re.M)
+    # The wire load of the library's default applies in OpenSTA as it does here.
+    with_wires = flow.analyse(m, m.library, flow.Options(period, vectors=4096)).timing.slack_ns
+    assert any(float(slack[1]) == pytest.approx(s, abs=0.002 * period) for s in (ours, with_wires))
 
 
 def test_files_are_kept_when_a_parameter_is_wrong(run_tool, tmp_path):

@@ -121,8 +121,9 @@ def test_cocotb_notices_a_changed_bit(build):
     assert "scale_nan is 0x1, golden 0x0" in outcome.wrong
 
 
-def test_every_fault_is_killed(build):
-    score = mutants.score(Design.of("mixfp4_decode", {"lanes": 2}), 60, build / "mutants")
+@pytest.mark.parametrize("unit", DECODERS)
+def test_every_fault_is_killed(unit, build):
+    score = mutants.score(Design.of(unit, {"lanes": 4}), 100, build / "mutants" / unit)
     assert score.survivors == []
     assert score.killed + score.equivalent == score.mutants
     assert score.percent == 100.0
