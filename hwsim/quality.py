@@ -1,18 +1,24 @@
 """Which format fits a tensor: ``python -m hwsim.quality FILE``.
 
-Tensors are read in pieces and never held whole. Formats with a tensor scale get that of the whole tensor: a
-first pass finds its largest magnitude. MicroMix is calibrated on the first piece.
+Files are memory-mapped and tensors read in pieces, never held whole; of an .npz, which may be compressed, one
+member at a time is. Formats with a tensor scale get that of the whole tensor: a first pass finds its largest
+magnitude. MicroMix is calibrated on the first piece.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 import json
 import math
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +31,58 @@ from hwsim.errors import InputError
 from hwsim.files import replace
 
 PIECE = 1 << 22  # Elements quantised at a time.
-_TENSOR_SCALED = ("nvfp4", "four_over_six", "mixfp4")
 _SAFETENSORS: dict[str, np.dtype] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
     "F64": np.dtype("<f8"),
 }
+# What reading a damaged file may raise.
+_DAMAGE = OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error
 
 
 @dataclass(frozen=True)
 class Source:
-    """One tensor of a file: ``array`` may be memory-mapped; ``bf16`` says that its uint16 are BF16 bits."""
+    """One tensor of a file. ``load`` maps it or reads it; ``bf16`` says that its uint16 are BF16 bits."""
 
     name: str
-    array: np.ndarray
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    load: Callable[[], np.ndarray]
     bf16: bool = False
 
-    def pieces(self) -> Iterator[np.ndarray]:
-        """The tensor as float32 [rows, K], in pieces of whole rows or of a row longer than a piece."""
-        k = self.array.shape[-1]
-        rows = self.array.reshape(-1, k)
+    @classmethod
+    def of(cls, name: str, array: np.ndarray, bf16: bool = False) -> Source:
+        """An array that is there, which may be memory-mapped."""
+        return cls(name, array.shape, array.dtype, lambda: array, bf16)
+
+    def pieces(self, array: np.ndarray) -> Iterator[np.ndarray]:
+        """``array``, which is what ``load`` gave, as float32 [rows, K] in the order of C: pieces of whole rows
+        or of a row longer than a piece. What FP32 cannot hold becomes infinity."""
+        k = self.shape[-1]
         rows_at_once, columns = max(PIECE // k, 1), min(k, PIECE)
-        for row in range(0, len(rows), rows_at_once):
-            for column in range(0, k, columns):
-                piece = rows[row : row + rows_at_once, column : column + columns]
-                if self.bf16:
-                    yield (piece.astype(np.uint32) << 16).view(np.float32)
-                else:
-                    yield np.ascontiguousarray(piece, np.float32)
+        for rows in _matrices(array):
+            for row in range(0, len(rows), rows_at_once):
+                for column in range(0, k, columns):
+                    piece = rows[row : row + rows_at_once, column : column + columns]
+                    if self.bf16:
+                        yield (piece.astype(np.uint32) << 16).view(np.float32)
+                    else:
+                        with np.errstate(over="ignore"):
+                            yield np.ascontiguousarray(piece, np.float32)
+
+
+def _matrices(array: np.ndarray) -> Iterator[np.ndarray]:
+    """``array`` as [rows, K], cut along its leading axes where a reshape would copy more than a piece."""
+    if array.ndim <= 2 or array.flags.c_contiguous:
+        yield array.reshape(-1, array.shape[-1])
+    elif array[0].size > PIECE:
+        for part in array:
+            yield from _matrices(part)
+    else:
+        at_once = PIECE // array[0].size
+        for first in range(0, len(array), at_once):
+            yield array[first : first + at_once].reshape(-1, array.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -93,41 +122,78 @@ def read(path: Path) -> list[Source]:
         raise InputError(f"{path}: expected a file name that ends in {', '.join(readers)}")
     try:
         sources = list(readers[path.suffix](path))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path}: not a readable {path.suffix} file ({error})") from error
-    usable = [s for s in sources if (s.bf16 or s.array.dtype.kind == "f") and s.array.ndim and s.array.size]
+    usable = [s for s in sources if (s.bf16 or s.dtype.kind == "f") and s.shape and 0 not in s.shape]
     if not usable:
-        held = ", ".join(f"{s.name} {s.array.dtype} {s.array.shape}" for s in sources[:4]) or "nothing"
+        held = ", ".join(f"{s.name} {s.dtype} {s.shape}" for s in sources[:4]) or "nothing"
         raise InputError(f"{path}: expected a float tensor with at least one axis, got {held}")
     return usable
 
 
 def _read_npy(path: Path) -> Iterator[Source]:
-    yield Source(path.stem, np.load(path, mmap_mode="r"))
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)  # np.load would open archives and pickles under this name too.
+    yield Source.of(path.stem, np.load(path, mmap_mode="r"))
 
 
 def _read_npz(path: Path) -> Iterator[Source]:
-    with np.load(path) as archive:
-        for name in archive.files:
-            yield Source(name, archive[name])
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if not member.endswith(".npy"):
+                continue
+            with archive.open(member) as file:
+                version = np.lib.format.read_magic(file)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+            yield Source(member.removesuffix(".npy"), shape, dtype, partial(_load_member, path, member))
+
+
+def _load_member(path: Path, member: str) -> np.ndarray:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except _DAMAGE as error:
+        raise InputError(f"{path}: {member} is not readable ({error})") from error
 
 
 def _read_safetensors(path: Path) -> Iterator[Source]:
     """The format: eight bytes of header length, little endian; a JSON header; the tensors' bytes."""
+    size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
-            raise ValueError(f"header of {length} bytes in a file of {path.stat().st_size}")
+        if length > size - 8:
+            raise ValueError(f"header of {length} bytes in a file of {size}")
         header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError(f"expected a JSON object as header, got {type(header).__name__}")
     for name, entry in header.items():
-        if name == "__metadata__" or entry["dtype"] not in _SAFETENSORS or 0 in entry["shape"]:
+        if name == "__metadata__":
             continue
-        start = 8 + length + entry["data_offsets"][0]
-        dtype = _SAFETENSORS[entry["dtype"]]
-        array: np.ndarray = np.memmap(
-            path, dtype, mode="r", offset=start, shape=tuple(entry["shape"]) or (1,)
-        )
-        yield Source(name, array, entry["dtype"] == "BF16")
+        kind, shape, begin = _checked_entry(name, entry, size - 8 - length)
+        dtype = _SAFETENSORS.get(kind)
+        if dtype is None or not shape or 0 in shape:
+            continue
+        array: np.ndarray = np.memmap(path, dtype, mode="r", offset=8 + length + begin, shape=shape)
+        yield Source.of(name, array, kind == "BF16")
+
+
+def _checked_entry(name: str, entry: Any, data: int) -> tuple[str, tuple[int, ...], int]:
+    """Dtype, shape and first byte of a tensor in a safetensors header; ``data`` bytes follow the header."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        raise ValueError(f"{name}: expected an object with dtype, shape and data_offsets, got {entry!r:.60}")
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    for what, numbers in (("shape", shape), ("data_offsets", offsets)):
+        if not isinstance(numbers, list) or any(type(n) is not int or n < 0 for n in numbers):
+            raise ValueError(f"{name}: {what} must be a list of whole numbers, none negative, got {numbers!r:.60}")
+    if len(offsets) != 2 or not offsets[0] <= offsets[1] <= data:
+        raise ValueError(f"{name}: data_offsets must be a range within {data} bytes of data, got {offsets!r:.60}")
+    dtype = _SAFETENSORS.get(entry["dtype"])
+    if dtype is not None and math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
+        raise ValueError(f"{name}: {entry['dtype']} of shape {shape} does not fill data_offsets {offsets}")
+    return entry["dtype"], tuple(shape), offsets[0]
 
 
 def measure(source: Source, formats: Sequence[str], progress: bool = False) -> list[Result]:
@@ -144,45 +210,69 @@ def measure(source: Source, formats: Sequence[str], progress: bool = False) -> l
     Raises
     ------
     InputError
-        If the tensor holds NaN or infinity.
+        If the tensor holds NaN, infinity or a value beyond FP32, or cannot be read.
     """
-    amax = 0.0
+    array = source.load()
+    amax, done = 0.0, 0
     assignment = None
-    for piece in source.pieces():
-        amax = max(amax, float(np.abs(piece).max()))
-        if not math.isfinite(amax):
-            raise InputError(f"{source.name}: holds NaN or infinity; expected finite values")
+    for piece in source.pieces(array):
+        largest = float(np.abs(piece).max())
+        if not math.isfinite(largest):
+            raise InputError(_not_finite(source, array, piece, done))
+        amax = max(amax, largest)
+        done += piece.size
         if assignment is None and "micromix" in formats:
-            whole = np.pad(piece, ((0, 0), (0, -piece.shape[1] % 32)))
+            whole = np.pad(piece, ((0, 0), (0, -piece.shape[1] % micromix.BLOCK_SIZE)))
             assignment = micromix.assign_channels(whole)
+        if progress:
+            _show(source, "largest magnitude", done)
     results = []
     for name in formats:
-        options: dict[str, Any] = {"amax": amax} if name in _TENSOR_SCALED else {}
+        known = inspect.signature(golden.SYSTEMS[name].quantize).parameters
+        options: dict[str, Any] = {"amax": amax} if "amax" in known else {}
         if name == "micromix":
             options["assignment"] = assignment
-        results.append(_measure_format(source, name, options, progress))
+        results.append(_measure_format(source, array, name, options, progress))
     if progress:
         print(" " * 70, end="\r", file=sys.stderr)
     return results
 
 
-def _measure_format(source: Source, name: str, options: dict[str, Any], progress: bool) -> Result:
+def _not_finite(source: Source, array: np.ndarray, piece: np.ndarray, done: int) -> str:
+    """What is wrong with the first value of ``piece``, ``done`` elements into ``array``, that is not finite."""
+    first = int(np.argmin(np.isfinite(piece)))
+    where = tuple(int(i) for i in np.unravel_index(done + first, source.shape))
+    value = piece.flat[first] if source.bf16 else array[where]
+    if np.isfinite(value):
+        return f"{source.name}: {value} at index {where} overflows FP32"
+    return f"{source.name}: expected finite values, got {value} at index {where}"
+
+
+def _show(source: Source, what: str, done: int) -> None:
+    share = 100 * done / math.prod(source.shape)
+    print(f"{source.name[:40]:40} {what:18} {share:3.0f} %", end="\r", file=sys.stderr)
+
+
+def _measure_format(
+    source: Source, array: np.ndarray, name: str, options: dict[str, Any], progress: bool
+) -> Result:
     total: golden.Error | None = None
     choices: dict[str, float] = {}
     bits = 0.0
-    for piece in source.pieces():
-        if name == "micromix" and options["assignment"].permutation.size != -(-piece.shape[1] // 32) * 32:
-            options = {"assignment": None}  # The tail of a row longer than a piece has channels of its own.
+    for piece in source.pieces(array):
+        if name == "micromix":
+            whole = piece.shape[1] + -piece.shape[1] % micromix.BLOCK_SIZE
+            if options["assignment"] is None or options["assignment"].permutation.size != whole:
+                options = {"assignment": None}  # The tail of a row longer than a piece has channels of its own.
         t = golden.quantize(piece, name, pad=True, **options)
         error = golden.error(piece, t)
         total = error if total is None else total + error
-        bits += t.bits_per_element * piece.size
+        bits += t.bits_per_element * t.codes.size  # Padding is stored too.
         chosen = golden.SYSTEMS[name].choices
         for choice, share in (chosen(t) if chosen else {}).items():
             choices[choice] = choices.get(choice, 0.0) + share * piece.size
         if progress:
-            done = 100 * total.count / source.array.size
-            print(f"{source.name[:40]:40} {name:18} {done:3.0f} %", end="\r", file=sys.stderr)
+            _show(source, name, total.count)
     assert total is not None
     count = total.count
     return Result(source.name, name, bits / count, total, {c: s / count for c, s in choices.items()})
@@ -286,8 +376,13 @@ def report(args: argparse.Namespace) -> int:
     for name in args.formats:
         if name not in golden.SYSTEMS:
             raise InputError(f"--formats: expected names among {', '.join(golden.SYSTEMS)}, got {name!r}")
+    formats = list(dict.fromkeys(args.formats))
     if args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError(f"--plot: expected a name that ends in .png, .svg or .pdf, got {args.plot}")
+    # Measuring may take long: what would fail after it is refused before.
+    for option, path in (("--plot", args.plot), ("--json", args.json)):
+        if path is not None:
+            _refuse_unwritable(option, path)
     sources = read(args.file)
     names = [s.name for s in sources]
     for name in args.tensors or []:
@@ -297,17 +392,27 @@ def report(args: argparse.Namespace) -> int:
     for source in sources:
         if args.tensors and source.name not in args.tensors:
             continue
-        found = measure(source, args.formats, progress=sys.stderr.isatty())
+        found = measure(source, formats, progress=sys.stderr.isatty())
         results += found
-        print(f"{source.name}  {'x'.join(map(str, source.array.shape))}\n{table(found)}\n")
+        print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{table(found)}\n")
     summary = overall(results)
     if len(results) > len(summary):
         print(f"all tensors\n{table(summary)}\n")
-    plot(summary if len(results) > len(summary) else results, args.plot)
-    print(f"plot: {args.plot}")
-    if args.json:
-        replace(args.json, json.dumps([r.as_dict() for r in results], indent=2) + "\n")
+    try:
+        plot(summary if len(results) > len(summary) else results, args.plot)
+        print(f"plot: {args.plot}")
+        if args.json:
+            replace(args.json, json.dumps([r.as_dict() for r in results], indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"cannot write the results: {error}") from error
     return 0
+
+
+def _refuse_unwritable(option: str, path: Path) -> None:
+    """InputError if a file could not be written at ``path``, whose folders need not be there yet."""
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{option}: cannot write {path}: expected a file name in a folder that can be written")
 
 
 if __name__ == "__main__":
