@@ -1,0 +1,29 @@
+"""The README says what is there."""
+
+import re
+
+from conftest import ROOT
+from hwsim.__main__ import TOOLS
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_no_placeholder_is_left():
+    assert re.findall(r"@[A-Z]+@", README) == []
+
+
+def test_every_tool_that_it_calls_exists():
+    called = set(re.findall(r"python -m hwsim\.(\w+)", README))
+    assert called - {"TOOL"} <= set(TOOLS)
+    assert {"synth", "verilog", "cosim", "prove", "mutants", "quality", "tech", "bench", "report"} <= called
+
+
+def test_ci_runs_its_test_command():
+    assert len(re.findall(r"python -m pytest$", README, re.M)) == 1
+    assert "grep -m1 'python -m pytest$' README.md" in (ROOT / ".ci/run").read_text()
