@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-
 from conftest import ROOT
+
 from hwsim import activity, flow, opensta, peers, power, sta, tech
 from hwsim.bits import to_bits, to_integers
 from hwsim.netlist import Netlist, NetlistError
