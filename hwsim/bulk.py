@@ -136,7 +136,10 @@ def main(argv: list[str] | None = None) -> int:
         "bulk",
         "Compare an MMA unit's mapped netlist with the golden model on many dot products, raw bits.\n"
         "Exit code 1 on a mismatch.",
-        ["python -m hwsim.bulk --unit mixfp4_mma", "python -m hwsim.bulk --unit mxfp8_mma --set element=e5m2 --vectors 100000"],
+        [
+            "python -m hwsim.bulk --unit mixfp4_mma",
+            "python -m hwsim.bulk --unit mxfp8_mma --set element=e5m2 --vectors 100000",
+        ],
     )
     cli.add_design(parser)
     cli.add_technology(parser, wire_load=False)

@@ -117,7 +117,7 @@ class MMAUnit:
         """Tiles of two quantised tensors, K slice after K slice, an instruction a cycle, none chained."""
         m, n, k, _ = self.shape(parameters)
         rng = np.random.default_rng(seed)
-        ports = {}
+        ports: dict[str, np.ndarray] = {}
         for side, rows in (("a", m), ("b", n)):
             source = tensor if side == "a" else None
             ports |= self._operand(parameters, side, rows, vectors, seed + (side == "b"), source)
@@ -267,7 +267,9 @@ def _codes(name, kind, rows, k, rng):
     magnitude = np.where(k1 == 2, np.minimum(magnitude, 2), magnitude)
     magnitude = np.where(k1 == 3, fmt.max_code, magnitude)
     middle = (fmt.bias << fmt.fraction_width) + rng.integers(0, 2 << fmt.fraction_width, shape)
-    magnitude = np.where(k1 >= 5, np.where(magnitude > fmt.max_code, magnitude, np.minimum(middle, fmt.max_code)), magnitude)
+    magnitude = np.where(
+        k1 >= 5, np.where(magnitude > fmt.max_code, magnitude, np.minimum(middle, fmt.max_code)), magnitude
+    )
     sign = np.where(k1 == 4, 0, sign)
     return (magnitude | sign).astype(dtype)
 
@@ -311,7 +313,6 @@ def _fp32_corners(rng, shape):
     return found.astype(np.uint32)
 
 
-
 def m2xfp_decode_golden(ports, parameters):
     """Outputs of ``m2xfp_decode``; see :class:`hwsim.units.Unit`."""
     codes, scale = ports["codes"], ports["scale_code"]
@@ -341,10 +342,12 @@ def m2xfp_decode_stimulus(parameters, vectors, seed, tensor):
     t = golden.quantize(realistic_tensor(vectors * _BLOCK, _BLOCK, seed) if tensor is None else tensor, "m2xfp_elem_em")
     codes = t.codes.reshape(-1, _BLOCK)
     rows = np.arange(vectors) % len(codes)
-    two = t.metadata.reshape(len(codes), _M2XFP_SUBGROUPS)
+    two = np.asarray(t.metadata).reshape(len(codes), _M2XFP_SUBGROUPS)
     packed = (two << np.array([0, 2, 4, 6], np.uint8)).sum(axis=1).astype(np.uint8)
     return {
-        "codes": codes[rows], "scale_code": t.scales.reshape(-1)[rows][:, None], "metadata_code": packed[rows][:, None]
+        "codes": codes[rows],
+        "scale_code": t.scales.reshape(-1)[rows][:, None],
+        "metadata_code": packed[rows][:, None],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -265,14 +265,12 @@ class AlignedSum(wiring.Component):
         return m
 
 
-def _aligned(
-    m: Module, q: Value, distance: Value, up: int, width: int, name: str
-) -> tuple[Value, Value]:
+def _aligned(m: Module, q: Value, distance: Value, up: int, width: int, name: str) -> tuple[Value, Value]:
     """Inverted magnitude in units of the sum, and sign."""
     sign = q[-1]
     frame = Cat(sign.replicate(max(up, 0)), q[:-1])
     shifted = shift_right(m, frame, distance, sign, name)
-    # Bits below the unit are cut; raising by more than was asked for is impossible, so the top holds copies of the sign.
+    # Bits below the unit are cut; above the sum's width there are only copies of the sign.
     return shifted[max(-up, 0) :][:width], sign
 
 

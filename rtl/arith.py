@@ -126,7 +126,7 @@ def leading_zeros(m: Module, value: Value, name: str) -> Signal:
     # Per segment: whether it holds a one, and the zeros above it.
     segments: list[tuple[Value, list[Value]]] = [(padded[i], []) for i in range(1 << levels)]
     for level in range(levels):
-        merged = []
+        merged: list[tuple[Value, list[Value]]] = []
         for low, high in zip(segments[::2], segments[1::2], strict=True):
             some = Signal(name=f"{name}_some{level}_{len(merged)}")
             count = Signal(level + 1, name=f"{name}_count{level}_{len(merged)}")

@@ -167,8 +167,7 @@ class BlockMMA(Tile):
         places = PLACES if scheme.refined else tuple(p for p in PLACES if p != "group")
         cuts = Cuts(places, pipeline)
         operands = {
-            side: OperandDecoder(scheme, k, block_size, cuts, scheme.refined and side == "a", polarity)
-            for side in "ab"
+            side: OperandDecoder(scheme, k, block_size, cuts, scheme.refined and side == "a", polarity) for side in "ab"
         }
         super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, cuts, step))
 
@@ -198,7 +197,8 @@ class MXFP4MMA(BlockMMA):
 
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 32,
-        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+align+sum",
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
+        pipeline: str = "block+term+align+sum+magnitude",
     ):  # fmt: skip
         super().__init__(MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline)
 
@@ -209,6 +209,6 @@ class M2XFPMMA(BlockMMA):
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
-        pipeline: str = "group+block+term+align+sum",
+        pipeline: str = "group+block+term+align+sum+magnitude",
     ):  # fmt: skip
         super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline)

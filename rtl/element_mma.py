@@ -228,9 +228,7 @@ class ElementMMA(Tile):
             raise ValueError(f"k must be 1 to 64, got {k!r}")
         step = accumulator(fraction_bits, result_bits, rounding)
         cuts = Cuts(PLACES, pipeline)
-        operands: dict[str, wiring.Component] = {
-            side: ElementDecoder(known[element], k, scaled, cuts) for side in "ab"
-        }
+        operands: dict[str, wiring.Component] = {side: ElementDecoder(known[element], k, scaled, cuts) for side in "ab"}
         super().__init__(m, n, operands, ElementDot(known[element], k, scaled, operands, cuts, step))
 
 
@@ -240,7 +238,7 @@ class MXFP6MMA(ElementMMA):
     def __init__(
         self, element: str = "e2m3", k: int = 32, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
-        pipeline: str = "exponent+term+align+sum",
+        pipeline: str = "exponent+term+align+sum+magnitude",
     ):  # fmt: skip
         super().__init__(
             (E2M3, E3M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline
@@ -253,7 +251,7 @@ class MXFP8MMA(ElementMMA):
     def __init__(
         self, element: str = "e4m3", k: int = 32, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
-        pipeline: str = "exponent+term+align+sum",
+        pipeline: str = "exponent+term+align+sum+magnitude",
     ):  # fmt: skip
         super().__init__(
             (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline

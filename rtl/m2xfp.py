@@ -32,7 +32,8 @@ def top1(m: Module, magnitudes: Sequence[Value], name: str) -> tuple[Value, Valu
             (low, low_places), (high, high_places) = level[i], level[i + 1]
             higher = sized(m, high > low, 1, f"{name}_higher_{depth}_{i // 2}")
             code = sized(m, Mux(higher, high, low), len(low), f"{name}_code_{depth}_{i // 2}")
-            places = Cat(low_places & ~higher.replicate(len(low_places)), high_places & higher.replicate(len(low_places)))
+            chosen = higher.replicate(len(low_places))
+            places = Cat(low_places & ~chosen, high_places & chosen)
             following.append((code, sized(m, places, len(places), f"{name}_places_{depth}_{i // 2}")))
         level, depth = following, depth + 1
     return level[0]
@@ -121,9 +122,7 @@ class M2XFPDecode(wiring.Component):
                 value = Mux(places[i], fine, _eighths(Cat(0, 0, element[:-1])))
                 lane = group * ELEMENTS + i
                 magnitude = sized(m, value, FINE_WIDTH - 1, f"magnitude_{lane}")
-                result += self.operands.word_select(lane, FINE_WIDTH).eq(
-                    Cat(magnitude, element[-1] & magnitude.any())
-                )
+                result += self.operands.word_select(lane, FINE_WIDTH).eq(Cat(magnitude, element[-1] & magnitude.any()))
         result += [self.scale.eq(scale), self.scale_nan.eq(scale == E8M0.nan_code)]
         return m
 

@@ -51,9 +51,7 @@ class Normalise(wiring.Component):
     #: Leading zeros, shifter and rounding follow each other: tools should map this module for delay.
     critical, delay_share = True, 0.74
 
-    def __init__(
-        self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False
-    ):
+    def __init__(self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False):
         # Below this the result of terms may be subnormal, and the shift must stop at the smallest exponent.
         self.may_underflow = shape.least_exponent - fraction_bits < 1 - FP32_BIAS
         width = sum_width(shape.terms, fraction_bits) - 1
@@ -79,7 +77,7 @@ class Normalise(wiring.Component):
             )
 
     def prepare(self, m: Module, largest: Value) -> dict[str, Value]:
-        """Ports ``exponent``, ``limit`` and ``lower``, from the largest exponent alone: there is time while terms are summed."""
+        """Ports ``exponent``, ``limit`` and ``lower``, from the largest exponent: in time while terms are summed."""
         width = len(self.exponent)
         constant = FP32_BIAS - self.shape.common_bias + len(self.total) - 2 - self.fraction_bits
         exponent = sized(m, largest + constant, width, "exponent_at_top")
@@ -110,10 +108,18 @@ class Normalise(wiring.Component):
             below = Const(0, 1)
         zeros = leading_zeros(m, Cat(below, inverted), "zeros")
         held = [
-            self._lowered(m, inverted) if self.may_underflow else inverted, zeros, sign, below, self.floats, self.nan, self.infinite, self.infinity_sign, self.exponent,
+            self._lowered(m, inverted) if self.may_underflow else inverted,
+            zeros,
+            sign,
+            below,
+            self.floats,
+            self.nan,
+            self.infinite,
+            self.infinity_sign,
+            self.exponent,
             self.limit if self.may_underflow else Const(0, 1),
             self._tail(m, inverted, below) if self.may_underflow else below,
-        ]  # fmt: skip
+        ]
         if self.registered:
             held = [registered(m, value, f"held_{i}") for i, value in enumerate(held)]
         inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = held

@@ -181,5 +181,3 @@ def magnitude(code: Value, is_integer: Value | None = None) -> Value:
         c2 & (~c1 | c0 | is_integer),
         c2 & c1 & ~is_integer,
     )
-
-
