@@ -78,6 +78,9 @@ def quantize(
 ) -> BlockTensor:
     """Quantise to NVFP4's layout, each block at 6 or at 4; a tie keeps 6.
 
+    As for NVFP4, a largest magnitude below 4.5e-36 costs precision. Squared errors that overflow FP32 (of
+    differences above 1e19) tie.
+
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
@@ -115,12 +118,21 @@ def quantize(
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]: ``code * scale * amax / 1536``, left to right."""
+    """Values: ``code * scale * amax / 1536``, FP32, left to right; divided first for ``amax`` above 2.2e35.
+
+    Parameters
+    ----------
+    t : BlockTensor with two-dimensional arrays
+
+    Returns
+    -------
+    float32 [rows, K]
+    """
     return decode_tensor(t, ELEMENTS, 0, FULL_SCALE)
 
 
 def choices(t: BlockTensor) -> dict[str, float]:
-    """Share of blocks whose maximum lies at 4.
+    """Share of all blocks whose maximum lies at 4: ``{"4": share}``. A block of zeros counts as neither.
 
     The choice is not stored: it is read off the largest code, which is 6 in the other blocks unless the
     rounding of a subnormal scale or of the scale itself kept the maximum away from it.
@@ -129,4 +141,4 @@ def choices(t: BlockTensor) -> dict[str, float]:
     return {"4": float(np.mean((largest > 0) & (E2M1.values[largest] <= _FOUR)))}
 
 
-SYSTEM = System("four_over_six", LANES, quantize, dequantize, choices)
+SYSTEM = System("four_over_six", LANES, quantize, dequantize, (E2M1.name,), LANES, choices=choices)

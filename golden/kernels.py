@@ -98,11 +98,13 @@ def cast_constants(fmt: MiniFloat | FixedPoint) -> tuple[int, int, int]:
 
 @lane
 def as_bits(value):
+    """FP32 bits, int32, of a float32."""
     return np.float32(value).view(np.int32)
 
 
 @lane
 def as_float(bits):
+    """The float32 of 32 bits, an integer."""
     return np.int32(bits).view(np.float32)
 
 
@@ -114,6 +116,7 @@ def magnitude_bits(value):
 
 @lane
 def is_negative(value):
+    """Sign bit of a float32, int32 0 or 1; 1 for -0.0."""
     return np.int32(np.int32(as_bits(value) >> np.int32(31)) & np.int32(1))
 
 

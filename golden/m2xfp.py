@@ -196,17 +196,18 @@ def quantize_sg_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
 
 def dequantize_elem_em(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]."""
+    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * scale``, the largest of a
+    subgroup as its E2M3 code."""
     return _dequantize(t, _decode_elem_em, E2M1.values, E2M3.values)
 
 
 def dequantize_sg_em(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]: ``code * (scale * multiplier)``."""
+    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * (scale * multiplier)``."""
     return _dequantize(t, _decode_sg_em, E2M1.values)
 
 
 def _dequantize(t: BlockTensor, decode, *elements: np.ndarray) -> np.ndarray:
-    assert t.metadata is not None
+    assert t.metadata is not None  # golden.dequantize has checked.
     result = np.empty(t.codes.shape, np.float32)
     codes = t.codes.reshape(-1, BLOCK_SIZE)
     spread(
@@ -224,13 +225,17 @@ def _dequantize(t: BlockTensor, decode, *elements: np.ndarray) -> np.ndarray:
 
 
 def choices(t: BlockTensor) -> dict[str, float]:
-    """Share of subgroups by metadata."""
-    assert t.metadata is not None
-    counts = np.bincount(t.metadata.reshape(-1), minlength=_MULTIPLIERS) / t.metadata.size
+    """Share of subgroups by metadata: ``{"metadata 0": share, ...}``."""
+    if t.metadata is None:
+        raise ValueError(f"{t.format} needs metadata")
+    counts = np.bincount(t.metadata.reshape(-1) & (_MULTIPLIERS - 1), minlength=_MULTIPLIERS) / t.metadata.size
     return {f"metadata {k}": float(share) for k, share in enumerate(counts)}
 
 
 SYSTEMS = [
-    System(_ELEM_EM, BLOCK_SIZE, quantize_elem_em, dequantize_elem_em, choices),
-    System(_SG_EM, BLOCK_SIZE, quantize_sg_em, dequantize_sg_em, choices),
+    System(name, BLOCK_SIZE, quantize, dequantize, (E2M1.name,), BLOCK_SIZE, {"metadata": SUBGROUP}, choices)
+    for name, quantize, dequantize in (
+        (_ELEM_EM, quantize_elem_em, dequantize_elem_em),
+        (_SG_EM, quantize_sg_em, dequantize_sg_em),
+    )
 ]

@@ -136,7 +136,7 @@ def quantize_static(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
 def quantize_dynamic(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
     """Quantise with that of the factors 1, 17/16, ... 31/16 that has the least squared error over the
-    macro-block.
+    macro-block, the first of equals. Where every error overflows FP32 (differences above 1e19), that is 1.
 
     Parameters and result as for :func:`quantize_static`.
     """
@@ -144,8 +144,9 @@ def quantize_dynamic(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]: ``code * scale / factor``, left to right."""
-    assert t.factors is not None
+    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * scale / factor``, left to
+    right."""
+    assert t.factors is not None  # golden.dequantize has checked.
     result = np.empty(t.codes.shape, np.float32)
     codes = t.codes.reshape(-1, MACRO_BLOCK)
     spread(
@@ -163,13 +164,14 @@ def dequantize(t: BlockTensor) -> np.ndarray:
 
 
 def choices(t: BlockTensor) -> dict[str, float]:
-    """Share of macro-blocks by factor, in sixteenths above 1."""
-    assert t.factors is not None
+    """Share of macro-blocks by factor, in sixteenths above 1: ``{"factor 1+0/16": share, ...}``."""
+    if t.factors is None:
+        raise ValueError(f"{t.format} needs factors")
     counts = np.bincount(t.factors.reshape(-1) >> 4, minlength=DYNAMIC_FACTORS) / t.factors.size
     return {f"factor 1+{j}/16": float(share) for j, share in enumerate(counts)}
 
 
 SYSTEMS = [
-    System(_STATIC, MACRO_BLOCK, quantize_static, dequantize, choices),
-    System(_DYNAMIC, MACRO_BLOCK, quantize_dynamic, dequantize, choices),
+    System(name, MACRO_BLOCK, quantize, dequantize, (E2M1.name,), BLOCK_SIZE, {"factors": MACRO_BLOCK}, choices)
+    for name, quantize in ((_STATIC, quantize_static), (_DYNAMIC, quantize_dynamic))
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .api import dequantize
 from .kernels import kernel, spread
-from .tensor import BlockTensor
+from .tensor import BlockTensor, floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,9 @@ def error(x: np.ndarray, t: BlockTensor) -> Error:
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ or ``x`` is of another dtype.
     """
+    x = floats("x", x)
     if x.shape != t.shape:
         raise ValueError(f"x must have the shape of the quantised tensor, {t.shape}, got {x.shape}")
     lead, k = t.codes.shape[:-1], t.codes.shape[-1]

@@ -14,10 +14,11 @@ import numpy as np
 from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
 from .kernels import LANES, as_bits, as_float, cast_constants, kernel, lane, part_largest, spread
 from .mx import BLOCK_SIZE, encode_part, exponent_rule, power_of_two, shared_exponent
-from .tensor import BlockTensor, System
+from .tensor import BlockTensor, System, floats
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
 GRANULE = 128  # Channels of FP6 and FP8 come in multiples of this.
+_PIECE = 1 << 18  # Elements that calibration looks at together: what it allocates does not grow with its input.
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +37,17 @@ class Assignment:
     lengths: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        k = self.permutation.size
-        if not np.array_equal(np.sort(self.permutation), np.arange(k)):
+        order = self.permutation
+        if not isinstance(order, np.ndarray) or order.dtype != np.int32 or order.ndim != 1:
+            told = f"{order.dtype} of shape {order.shape}" if isinstance(order, np.ndarray) else f"{order!r:.60}"
+            raise ValueError(f"permutation must be an int32 array [K], got {told}")
+        k = order.size
+        if not np.array_equal(np.sort(order), np.arange(k)):
             raise ValueError(f"permutation must hold every channel 0 to {k - 1} once")
-        if sum(self.lengths) != k or any(n < 0 or n % BLOCK_SIZE for n in self.lengths):
+        whole = all(n >= 0 and n % BLOCK_SIZE == 0 for n in self.lengths)
+        if len(self.lengths) != len(ELEMENTS) or sum(self.lengths) != k or not whole:
             raise ValueError(
-                f"lengths must be multiples of {BLOCK_SIZE} that add up to {k}, got {self.lengths}"
+                f"lengths must be {len(ELEMENTS)} multiples of {BLOCK_SIZE} that add up to {k}, got {self.lengths}"
             )
 
 
@@ -53,7 +59,8 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
 
     Parameters
     ----------
-    activations : float32 [tokens, K] or [samples, tokens, K]
+    activations : float32, float16 or bfloat16 [tokens, K] or [samples, tokens, K]
+        A channel's mean magnitude is the largest of those of the samples.
     multiplier : float
         Scales both thresholds: above 1, more channels become FP4 and FP6.
 
@@ -64,8 +71,12 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
     Raises
     ------
     ValueError
-        For another number of axes, or K not a multiple of 32.
+        For another dtype or number of axes, K not a multiple of 32, NaN or infinity, or a multiplier that is
+        negative or not finite.
     """
+    if not isinstance(multiplier, int | float | np.integer | np.floating) or not 0 <= multiplier < math.inf:
+        raise ValueError(f"multiplier must be finite and not negative, got {multiplier!r}")
+    activations = floats("activations", activations)
     if activations.ndim not in (2, 3) or activations.size == 0:
         raise ValueError(
             f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}"
@@ -74,16 +85,24 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
     if k % BLOCK_SIZE:
         raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
     thresholds = [
-        multiplier * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))
+        float(multiplier) * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))
     ]
     order = np.zeros(k)
     fits: list[int] = [0, 0]
-    for sample in activations.reshape(-1, *activations.shape[-2:]):
-        magnitudes = np.abs(sample)
-        order = np.maximum(order, magnitudes.mean(axis=0, dtype=np.float64))
-        largest = magnitudes.max(axis=1, keepdims=True).astype(np.float64)
-        for i, threshold in enumerate(thresholds):
-            fits[i] += int(np.count_nonzero(magnitudes <= largest * threshold))
+    for number, sample in enumerate(activations.reshape(-1, *activations.shape[-2:])):
+        sums = np.zeros(k)
+        rows_at_once = max(_PIECE // k, 1)
+        for first in range(0, len(sample), rows_at_once):
+            magnitudes = np.abs(sample[first : first + rows_at_once].astype(np.float32))
+            largest = magnitudes.max(axis=1, keepdims=True).astype(np.float64)
+            if not np.isfinite(largest.max()):
+                row, channel = (int(i) for i in np.argwhere(~np.isfinite(magnitudes))[0])
+                where = (number, first + row, channel)[3 - activations.ndim :]
+                raise ValueError(f"activations must be finite, got {activations[where]} at index {where}")
+            sums += magnitudes.sum(axis=0, dtype=np.float64)
+            for i, threshold in enumerate(thresholds):
+                fits[i] += int(np.count_nonzero(magnitudes <= largest * threshold))
+        order = np.maximum(order, sums / len(sample))
     fp4, fp6_or_less = fits[0], max(fits)
     fp8_channels = min(_granules(activations.size - fp6_or_less, activations.size, k), k)
     fp6_channels = min(_granules(fp6_or_less - fp4, activations.size, k), k - fp8_channels)
@@ -157,7 +176,8 @@ def quantize(
     maxima : float32 [rows, K / 16]
         Not used: blocks are made of permuted channels.
     assignment : Assignment, optional
-        Of the activations; without it, ``x`` itself is the calibration sample.
+        Of the activations; without it, all rows of ``x`` together are one calibration sample. For a maximum
+        over samples, give :func:`assign_channels` of [samples, tokens, K].
     multiplier : float
         See :func:`assign_channels`; used only without ``assignment``.
     via_bf16 : bool
@@ -170,9 +190,11 @@ def quantize(
     Raises
     ------
     ValueError
-        If the assignment is of another K.
+        If the assignment is of another K, or something else.
     """
     rows, k = x.shape
+    if assignment is not None and not isinstance(assignment, Assignment):
+        raise ValueError(f"assignment must be an Assignment, got {type(assignment).__name__}")
     assignment = assignment or assign_channels(x, multiplier)
     if assignment.permutation.size != k:
         raise ValueError(f"assignment is for K = {assignment.permutation.size}, got K = {k}")
@@ -206,7 +228,14 @@ def quantize(
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K], channels in their original order."""
+    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * scale``, channels in their
+    original order.
+
+    Raises
+    ------
+    ValueError
+        If the permutation does not hold every channel once or a segment is not whole blocks.
+    """
     assignment = assignment_of(t)
     # Unsigned: Numba then leaves out the check for indices that count from the end.
     positions = np.argsort(assignment.permutation).astype(np.uint32)
@@ -218,9 +247,10 @@ def dequantize(t: BlockTensor) -> np.ndarray:
 
 
 def assignment_of(t: BlockTensor) -> Assignment:
-    """The assignment that ``t`` was quantised with."""
+    """The assignment that ``t`` was quantised with; ValueError if it has none."""
+    if t.permutation is None or len(t.segments) != len(ELEMENTS):
+        raise ValueError(f"{t.format} needs a permutation and {len(ELEMENTS)} segments, got {t.segments}")
     fp4, fp6, fp8 = (length for _, length in t.segments)
-    assert t.permutation is not None
     return Assignment(t.permutation, (fp4, fp6, fp8))
 
 
@@ -234,8 +264,17 @@ def _segments(assignment: Assignment):
 
 
 def choices(t: BlockTensor) -> dict[str, float]:
-    """Share of channels by element format."""
+    """Share of channels by element format: ``{"E2M1": share, ...}``."""
     return {name.upper(): length / t.codes.shape[-1] for name, length in t.segments}
 
 
-SYSTEM = System("micromix", BLOCK_SIZE, quantize, dequantize, choices)
+SYSTEM = System(
+    "micromix",
+    BLOCK_SIZE,
+    quantize,
+    dequantize,
+    tuple(fmt.name for fmt in ELEMENTS),
+    BLOCK_SIZE,
+    {"permutation": 0},
+    choices,
+)

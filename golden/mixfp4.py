@@ -52,8 +52,6 @@ def decode_operands(
         E2M1 or E1M2 codes.
     scale_codes : uint8 [n]
         Scale bytes with the type bit on top.
-    amax : float, optional
-        As for :func:`golden.nvfp4.quantize`.
     polarity : {0, 1}
         Type bit of E2M1 blocks.
 
@@ -116,6 +114,9 @@ def quantize(
 ) -> BlockTensor:
     """Quantise to MixFP4: the type of lower squared error, a tie taking E1M2.
 
+    As for NVFP4, a largest magnitude below 7.9e-36 costs precision. Squared errors that overflow FP32 (of
+    differences above 1e19) tie.
+
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
@@ -148,13 +149,32 @@ def quantize(
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]: ``code * scale * amax / 2688``, left to right."""
-    return decode_tensor(t, ELEMENTS, t.options.get("polarity", 0), FULL_SCALE)
+    """Values: ``code * scale * amax / 2688``, FP32, left to right; divided first for ``amax`` above 1.27e35.
+
+    Parameters
+    ----------
+    t : BlockTensor with two-dimensional arrays
+
+    Returns
+    -------
+    float32 [rows, K]
+
+    Raises
+    ------
+    ValueError
+        If the polarity among the options of ``t`` is neither 0 nor 1.
+    """
+    return decode_tensor(t, ELEMENTS, _polarity(t), FULL_SCALE)
+
+
+def _polarity(t: BlockTensor) -> int:
+    return one_of("polarity", t.options.get("polarity", 0), (0, 1))
 
 
 def choices(t: BlockTensor) -> dict[str, float]:
-    """Share of blocks that took E1M2."""
-    return {"E1M2": float(np.mean((t.scales >> TYPE_SHIFT) != t.options.get("polarity", 0)))}
+    """Share of all blocks that took E1M2: ``{"E1M2": share}``. A block whose scale is zero took neither."""
+    live = (t.scales & SCALE_MASK) != 0
+    return {"E1M2": float(np.mean(live & ((t.scales >> TYPE_SHIFT) != _polarity(t))))}
 
 
-SYSTEM = System("mixfp4", LANES, quantize, dequantize, choices)
+SYSTEM = System("mixfp4", LANES, quantize, dequantize, (E2M1.name,), LANES, choices=choices)

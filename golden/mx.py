@@ -155,10 +155,28 @@ def quantize_blocks(
     zero_scale: int = 0,
     stochastic_seed: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [rows, K] and scale bytes [rows, K / block_size], uint8, of float32 [rows, K].
+    """Quantise to an element format with E8M0 scales.
 
-    ``maxima``: largest magnitude of every 16 elements; ``rule``: :func:`exponent_rule`; ``zero_scale``: scale
-    byte of a block of zeros.
+    Parameters
+    ----------
+    x : float32 [rows, K], C-contiguous, finite
+    maxima : float32 [rows, K / 16]
+        Largest magnitude of every 16 elements.
+    fmt : MiniFloat or FixedPoint
+        Element format.
+    block_size : int
+        Elements that share a scale, a multiple of 16.
+    rule : tuple
+        See :func:`exponent_rule`.
+    zero_scale : int
+        Scale byte of a block of zeros.
+    stochastic_seed : int, optional
+        See ``quantize`` of the MX formats.
+
+    Returns
+    -------
+    codes : uint8 [rows, K]
+    scales : uint8 [rows, K / block_size]
     """
     blocks, maxima = x.reshape(-1, block_size // LANES, LANES), maxima.reshape(-1, block_size // LANES)
     codes, scales = np.empty(blocks.shape, np.uint8), np.empty(len(blocks), np.uint8)
@@ -170,7 +188,19 @@ def quantize_blocks(
 
 
 def dequantize_blocks(codes: np.ndarray, scales: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
-    """FP32 values of codes [rows, K] and scale bytes [rows, blocks]. A NaN scale makes NaN of its block."""
+    """Values of codes with E8M0 scales. A NaN scale makes NaN of its block.
+
+    Parameters
+    ----------
+    codes : uint8 [rows, K]
+    scales : uint8 [rows, K / block_size]
+    fmt : MiniFloat or FixedPoint
+        Element format.
+
+    Returns
+    -------
+    float32 [rows, K]
+    """
     result = np.empty(codes.shape, np.float32)
     blocks = codes.reshape(scales.size, -1)
     spread(
@@ -220,10 +250,10 @@ def _system(name: str, fmt: MiniFloat | FixedPoint) -> System:
         return BlockTensor(name, x.shape, ((fmt.name, x.shape[1]),), codes, scales, options)
 
     def dequantize(t: BlockTensor) -> np.ndarray:
-        """FP32 values, [rows, K]."""
+        """Values, float32 [rows, K]: ``code * scale``."""
         return dequantize_blocks(t.codes, t.scales, fmt)
 
-    return System(name, BLOCK_SIZE, quantize, dequantize)
+    return System(name, BLOCK_SIZE, quantize, dequantize, (fmt.name,), BLOCK_SIZE)
 
 
 _ELEMENTS: dict[str, MiniFloat | FixedPoint] = {

@@ -40,8 +40,9 @@ ELEMENTS = np.stack([E2M1.values, E2M1.values])
 def encode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32, np.float32]:
     """``full_scale / amax`` and its FP32 reciprocal.
 
-    Where the quotient overflows (``amax`` below 8e-36), which the recipe leaves open, the largest finite
-    value stands for it: zeros stay zeros instead of becoming NaN.
+    Where the quotient overflows (``amax`` below 7.9e-36 for NVFP4), which the recipe leaves open, the largest
+    finite value stands for it: zeros stay zeros instead of becoming NaN. Block scales then fall short of the
+    tensor's range, the error grows as ``amax`` falls, and everything below about 1e-38 becomes zero.
     """
     with np.errstate(over="ignore"):
         factor = np.minimum(full_scale / amax, FLOAT32_MAX)
@@ -51,7 +52,8 @@ def encode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32
 def decode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32, np.float32]:
     """Multiplier and divisor of ``code * scale * amax / full_scale``.
 
-    The product with an ``amax`` above 1.2e35 would overflow; it is then divided first.
+    The product with an ``amax`` above ``FLOAT32_MAX / full_scale`` (1.27e35 for NVFP4) could overflow; it is
+    then divided first, which may change the last bit.
     """
     if amax > FLOAT32_MAX / full_scale:
         return amax / full_scale, np.float32(1)
@@ -101,8 +103,11 @@ def tensor_amax(amax: float | None, maxima: np.ndarray) -> np.float32:
     FP32."""
     if amax is None:
         return maxima.max()
-    with np.errstate(over="ignore"):
-        amax32 = np.float32(amax)
+    try:
+        with np.errstate(over="ignore"):
+            amax32 = np.float32(float(amax))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"amax must be a number, got {amax!r}") from None
     if not 0 <= amax32 < np.inf:
         raise ValueError(f"amax must be finite in FP32 and not negative, got {amax}")
     return amax32
@@ -244,6 +249,9 @@ def quantize(
 ) -> BlockTensor:
     """Quantise to NVFP4.
 
+    The contract's arithmetic holds for tensors whose largest magnitude is above 7.9e-36. Below, ``2688 / amax``
+    overflows and is held at the largest finite value: all stays finite, but precision is lost.
+
     Parameters
     ----------
     x : float32 [rows, K], C-contiguous, finite
@@ -291,9 +299,21 @@ def quantize(
 
 
 def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_scale: np.float32) -> np.ndarray:
-    """Values, float32 [rows, K], of a tensor of NVFP4's layout.
+    """Values of a tensor of NVFP4's layout.
 
-    ``elements``, float32 [2, 16], holds what the codes stand for under either top bit of the scale byte.
+    Parameters
+    ----------
+    t : BlockTensor with two-dimensional arrays
+    elements : float32 [2, 16]
+        What the codes stand for under either top bit of the scale byte.
+    type_flip : {0, 1}
+        Added to that bit modulo 2.
+    full_scale : float32
+        Largest element times largest scale.
+
+    Returns
+    -------
+    float32 [rows, K]
     """
     if t.tensor_amax is not None:
         factors = decode_factors(t.tensor_amax, full_scale)
@@ -317,8 +337,19 @@ def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_sca
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]: ``code * scale * amax / 2688``, left to right."""
+    """Values of an NVFP4 tensor: ``code * scale * amax / 2688``, FP32, left to right.
+
+    For ``amax`` above 1.27e35, ``code * scale * (amax / 2688)``: the product could overflow.
+
+    Parameters
+    ----------
+    t : BlockTensor with two-dimensional arrays
+
+    Returns
+    -------
+    float32 [rows, K]
+    """
     return decode_tensor(t, ELEMENTS, 0, FULL_SCALE)
 
 
-SYSTEM = System("nvfp4", LANES, quantize, dequantize)
+SYSTEM = System("nvfp4", LANES, quantize, dequantize, (E2M1.name,), LANES)

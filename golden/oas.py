@@ -38,8 +38,8 @@ def quantize(x: np.ndarray, maxima: np.ndarray, *, block_size: int = BLOCK_SIZE)
 
 
 def dequantize(t: BlockTensor) -> np.ndarray:
-    """FP32 values, [rows, K]."""
+    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * scale``."""
     return dequantize_blocks(t.codes, t.scales, E2M1)
 
 
-SYSTEM = System("mxfp4_oas", BLOCK_SIZE, quantize, dequantize)
+SYSTEM = System("mxfp4_oas", BLOCK_SIZE, quantize, dequantize, (E2M1.name,), BLOCK_SIZE)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import operator
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 from .formats import FORMATS
 
 _METADATA_WIDTH = 2
+_BYTES = ("codes", "scales", "metadata", "factors")
 _ARRAYS = ("codes", "scales", "tensor_scale", "tensor_amax", "metadata", "factors", "permutation")
 
 
@@ -33,6 +37,13 @@ class System:
         defaults.
     dequantize : callable
         ``(t with two-dimensional arrays) -> float32 [rows, K]``.
+    elements : tuple of str
+        Element formats of the segments of K.
+    block_size : int
+        Elements that share a scale, unless there is a ``block_size`` option.
+    arrays : mapping
+        Arrays of :class:`BlockTensor` beyond codes and scales, and the elements that share an entry of each; 0
+        for the permutation.
     choices : callable, optional
         ``(t) -> {name: share}``: which choices blocks made.
     """
@@ -41,6 +52,9 @@ class System:
     multiple: int
     quantize: Callable[..., BlockTensor]
     dequantize: Callable[[BlockTensor], np.ndarray]
+    elements: tuple[str, ...]
+    block_size: int
+    arrays: Mapping[str, int] = field(default_factory=dict)
     choices: Callable[[BlockTensor], dict[str, float]] | None = None
 
 
@@ -74,6 +88,13 @@ class BlockTensor:
         MBS: each macro-block was multiplied by ``1 + factor / 256``.
     permutation : int32 [K], optional
         MicroMix: channel ``permutation[i]`` of the input lies at ``i``.
+
+    Raises
+    ------
+    ValueError
+        If a dtype or shape is not as above, a segment is of an unknown format, or a tensor scale is not a finite
+        float32. Whether it all fits the system, :func:`golden.dequantize` checks; whether codes fit their
+        elements, :meth:`pack`: decoding ignores bits above.
     """
 
     format: str
@@ -89,16 +110,29 @@ class BlockTensor:
     permutation: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name in ("codes", "scales"):
+        for name in _BYTES:
             array = getattr(self, name)
-            if array.dtype != np.uint8:
-                raise ValueError(f"{name} must be uint8, got {array.dtype}")
-        if sum(length for _, length in self.segments) != self.codes.shape[-1]:
-            raise ValueError(f"segments {self.segments} do not add up to K = {self.codes.shape[-1]} of codes")
-        if self.codes.shape[-1] % self.scales.shape[-1] or self.codes.shape[:-1] != self.scales.shape[:-1]:
-            raise ValueError(
-                f"scales of shape {self.scales.shape} do not fit codes of shape {self.codes.shape}"
-            )
+            if array is not None or name in ("codes", "scales"):
+                self._check_bytes(name, array)
+        k = self.codes.shape[-1]
+        for name, length in self.segments:
+            if name not in FORMATS or FORMATS[name].width > 8 or not 0 <= length <= k:
+                raise ValueError(f"segments must be of element formats and lengths up to {k}, got {(name, length)}")
+        if sum(length for _, length in self.segments) != k:
+            raise ValueError(f"segments {self.segments} do not add up to K = {k} of codes")
+        order = self.permutation
+        if order is not None and (not _is_array(order, np.int32) or order.shape != (k,)):
+            raise ValueError(f"permutation must be int32 of shape {(k,)}, got {_described(order)}")
+        for name in ("tensor_scale", "tensor_amax"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, np.float32) and 0 <= value < np.inf):
+                raise ValueError(f"{name} must be a finite float32, not negative, got {value!r}")
+
+    def _check_bytes(self, name: str, array: Any) -> None:
+        if not _is_array(array, np.uint8) or array.ndim == 0 or array.size == 0:
+            raise ValueError(f"{name} must be a uint8 array with elements, got {_described(array)}")
+        if self.codes.shape[-1] % array.shape[-1] or self.codes.shape[:-1] != array.shape[:-1]:
+            raise ValueError(f"{name} of shape {array.shape} do not fit codes of shape {self.codes.shape}")
 
     @property
     def block_size(self) -> int:
@@ -135,6 +169,11 @@ class BlockTensor:
         little endian bit stream: two FP4 codes a byte with the low nibble first, four FP6 codes in three
         bytes; segments one after the other), ``metadata`` (four a byte) and the other arrays of the tensor as
         they are.
+
+        Raises
+        ------
+        ValueError
+            If a code does not fit its element, or a segment does not fill whole bytes.
         """
         header = {
             "format": self.format,
@@ -168,13 +207,15 @@ class BlockTensor:
         for name in ("header", "codes", "scales"):
             if name not in packed:
                 raise ValueError(f"not a packed BlockTensor: no {name!r} among {sorted(packed)}")
-        header = json.loads(str(packed["header"]))
+        name, shape, segments, options = _read_header(str(packed["header"]))
         arrays: dict[str, Any] = {name: packed[name] for name in _ARRAYS if name in packed}
-        segments = tuple((name, length) for name, length in header["segments"])
+        for byte_name in ("codes", "metadata"):
+            if byte_name in arrays and (not _is_array(arrays[byte_name], np.uint8) or not arrays[byte_name].ndim):
+                raise ValueError(f"{byte_name} must be uint8, got {_described(arrays[byte_name])}")
         bits = [FORMATS[name].width * length for name, length in segments]
-        if sum(bits) != 8 * arrays["codes"].shape[-1]:
+        if sum(bits) != 8 * arrays["codes"].shape[-1] or any(n % 8 for n in bits):
             raise ValueError(
-                f"segments {segments} need {sum(bits) // 8} bytes a row, got {arrays['codes'].shape[-1]}"
+                f"segments {segments} need {sum(bits) / 8:g} bytes a row, got {arrays['codes'].shape[-1]}"
             )
         parts = np.split(arrays["codes"], np.cumsum(bits)[:-1] // 8, axis=-1)
         widths = [FORMATS[name].width for name, _ in segments]
@@ -182,21 +223,25 @@ class BlockTensor:
         arrays["codes"] = codes
         if "metadata" in arrays:
             arrays["metadata"] = unpack_bits(arrays["metadata"], _METADATA_WIDTH)
-        for name in ("tensor_scale", "tensor_amax"):
-            if name in arrays:
-                arrays[name] = np.float32(arrays[name])
-        return cls(header["format"], tuple(header["shape"]), segments, options=header["options"], **arrays)
+        for scalar in ("tensor_scale", "tensor_amax"):
+            if scalar in arrays:
+                arrays[scalar] = arrays[scalar][()]
+        return cls(name, shape, segments, options=options, **arrays)
 
     def save(self, path: str | Path) -> None:
         """Write the packed tensor to ``path`` as .npz."""
+        packed = self.pack()
         with open(path, "wb") as file:
-            np.savez(file, **self.pack())  # type: ignore[arg-type]
+            np.savez(file, **packed)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> BlockTensor:
-        """Read what :meth:`save` wrote; raises ValueError if it is something else."""
-        with np.load(path) as packed:
-            return cls.unpack(packed)
+        """Read what :meth:`save` wrote; raises ValueError if it is something else or damaged."""
+        try:
+            with zipfile.ZipFile(path), np.load(path) as packed:
+                return cls.unpack({name: packed[name] for name in packed.files})
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{path}: not a readable .npz file ({error})") from error
 
     def __eq__(self, other: object) -> bool:
         """Whether every field, and every bit of every array, is the same."""
@@ -214,6 +259,29 @@ class BlockTensor:
     __hash__ = None  # type: ignore[assignment]
 
 
+def _is_array(array: Any, dtype: type) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == dtype
+
+
+def _described(array: Any) -> str:
+    return f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+
+
+def _read_header(text: str) -> tuple[str, tuple[int, ...], tuple[tuple[str, int], ...], dict[str, Any]]:
+    """Format, shape, segments and options; ValueError if the text does not hold them."""
+    try:
+        header = json.loads(text)
+        name, options = header["format"], dict(header["options"])
+        shape = tuple(map(operator.index, header["shape"]))
+        segments = tuple((element, operator.index(length)) for element, length in header["segments"])
+        known = all(length >= 0 and FORMATS[element].width <= 8 for element, length in segments)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"not the header of a BlockTensor ({error}): {text:.80}") from error
+    if not known or not segments:
+        raise ValueError(f"segments must be of element formats, got {segments}")
+    return name, shape, segments, options
+
+
 def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
     """Rows of codes as a little-endian bit stream.
 
@@ -226,7 +294,14 @@ def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
     Returns
     -------
     uint8 [..., K * width / 8]
+
+    Raises
+    ------
+    ValueError
+        If K does not fill whole bytes or a code does not fit its bits.
     """
+    if codes.size and int(codes.max()) >> width:
+        raise ValueError(f"codes must fit {width} bits, got {codes.max():#x}")
     group = math.lcm(width, 8)
     if codes.shape[-1] * width % group:
         raise ValueError(f"{codes.shape[-1]} codes of {width} bits are not whole groups of {group} bits")
@@ -247,6 +322,16 @@ def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
     word = sum(packed[..., i :: group // 8].astype(np.uint32) << (8 * i) for i in range(group // 8))
     codes = np.stack([(word >> (width * i)) & ((1 << width) - 1) for i in range(group // width)], axis=-1)
     return codes.astype(np.uint8).reshape(*packed.shape[:-1], -1)
+
+
+def floats(name: str, x: Any) -> np.ndarray:
+    """``x`` as an array; ValueError if it is masked or not float32, float16 or bfloat16, in any byte order."""
+    if np.ma.isMaskedArray(x):
+        raise ValueError(f"{name} must not be a masked array: its mask would be lost")
+    x = np.asarray(x)
+    if not (x.dtype.kind == "f" and x.dtype.itemsize in (2, 4)) and x.dtype.name != "bfloat16":
+        raise ValueError(f"{name} must be float32, float16 or bfloat16, got {x.dtype}")
+    return x
 
 
 def one_of(option: str, value: Any, allowed: tuple) -> Any:

@@ -1,13 +1,15 @@
 """What is particular to each system, against definitions written out here in plain Python."""
 
 import math
+import re
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import golden
-from golden import m2xfp, micromix, mixfp4, mxfp4, nvfp4
+from golden import four_over_six, m2xfp, micromix, mixfp4, mxfp4, nvfp4
 from golden.formats import E2M1, E2M2, E2M3, E4M3, E8M0, FORMATS, UE4M3, decode
 
 ELEMENT = {"mxfp4": "e2m1", "mxfp6_e3m2": "e3m2", "mxfp8_e4m3": "e4m3", "mxint8": "int8"}
@@ -235,11 +237,75 @@ def test_micromix_segments_are_mx_with_rceil():
     with pytest.raises(ValueError, match="assignment is for K = 512, got K = 64"):
         golden.quantize(normal(2, 64), "micromix", assignment=a)
     with pytest.raises(
-        ValueError, match=r"lengths must be multiples of 32 that add up to 512, got \(512, 0, 32\)"
+        ValueError, match=r"lengths must be 3 multiples of 32 that add up to 512, got \(512, 0, 32\)"
     ):
         micromix.Assignment(a.permutation, (512, 0, 32))
     with pytest.raises(ValueError, match="permutation must hold every channel 0 to 511 once"):
         micromix.Assignment(np.zeros(512, np.int32), (512, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("activations", "multiplier", "message"),
+    [
+        (np.full((2, 2, 32), np.nan, np.float32), 1.0, "activations must be finite, got nan at index (0, 0, 0)"),
+        (np.float32([[1] * 32, [1] * 31 + [-np.inf]]), 1.0, "activations must be finite, got -inf at index (1, 31)"),
+        (np.ones((2, 32), np.int8), 1.0, "activations must be float32, float16 or bfloat16, got int8"),
+        ([[1.0] * 32], 1.0, "activations must be float32, float16 or bfloat16, got float64"),
+        (np.ones((2, 32), np.float32), math.nan, "multiplier must be finite and not negative, got nan"),
+        (np.ones((2, 32), np.float32), -1, "multiplier must be finite and not negative, got -1"),
+        (np.ones((2, 32), np.float32), "2", "multiplier must be finite and not negative, got '2'"),
+        (np.ones(32, np.float32), 1.0, "activations must be [tokens, K] or [samples, tokens, K], got shape (32,)"),
+    ],
+)
+def test_micromix_calibration_refuses(activations, multiplier, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        micromix.assign_channels(activations, multiplier)
+
+
+@pytest.mark.parametrize("permutation", [np.arange(32.0), np.arange(32), list(range(32)), np.zeros((1, 32), np.int32)])
+def test_micromix_permutations_are_int32(permutation):
+    with pytest.raises(ValueError, match=r"permutation must be an int32 array \[K\], got "):
+        micromix.Assignment(permutation, (32, 0, 0))
+
+
+def test_micromix_takes_no_other_assignment():
+    with pytest.raises(ValueError, match="assignment must be an Assignment, got tuple"):
+        golden.quantize(normal(2, 32), "micromix", assignment=(32, 0, 0))
+
+
+def test_micromix_calibration_allocates_no_copy_of_its_input(monkeypatch):
+    x = normal(1, 4096, 512)
+    x[..., ::7] *= 30
+    small = micromix.assign_channels(x)
+    tracemalloc.start()
+    micromix.assign_channels(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes / 2 + 4 * 4 * micromix._PIECE
+    monkeypatch.setattr(micromix, "_PIECE", 1 << 30)
+    whole = micromix.assign_channels(x[0])
+    np.testing.assert_array_equal(small.permutation, whole.permutation)
+    assert small.lengths == whole.lengths
+
+
+def test_micromix_orders_channels_by_the_largest_mean_of_a_sample():
+    x = np.full((2, 4, 32), 1, np.float32)
+    x[0, :, 3], x[1, :, 3] = 9, 0
+    x[:, :, 5] = 5
+    assert micromix.assign_channels(x).permutation[-2:].tolist() == [5, 3]
+    assert micromix.assign_channels(x.reshape(8, 32)).permutation[-2:].tolist() == [3, 5]
+
+
+def test_choices_of_zero_blocks_are_none():
+    x = np.zeros((2, 32), np.float32)
+    x[0, :16] = np.linspace(-7, 7, 16)  # Uniform values are for E1M2.
+    for polarity in (0, 1):
+        t = golden.quantize(x, "mixfp4", polarity=polarity)
+        assert mixfp4.choices(t) == {"E1M2": 0.25}
+        assert mixfp4.choices(golden.quantize(np.zeros_like(x), "mixfp4", polarity=polarity)) == {"E1M2": 0}
+    assert four_over_six.choices(golden.quantize(np.zeros_like(x), "four_over_six")) == {"4": 0}
+    x[0, :16] = [4, 3, 2, 1] * 4
+    assert four_over_six.choices(golden.quantize(x, "four_over_six")) == {"4": 0.25}
 
 
 def test_micromix_double_rounding_is_an_option():

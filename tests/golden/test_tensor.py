@@ -1,5 +1,6 @@
 """The interface: shapes, dtypes, padding, packing, files, errors."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -68,6 +69,30 @@ def test_padding_is_remembered_and_changes_no_block(name):
 def test_half_precision_input_is_its_fp32_value(dtype):
     x = normal(4, 64).astype(dtype)
     assert golden.quantize(x, "nvfp4") == golden.quantize(x.astype(np.float32), "nvfp4")
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f2"])
+def test_byte_order_does_not_matter(dtype):
+    x = normal(4, 64).astype(dtype)
+    assert golden.quantize(x, "nvfp4") == golden.quantize(x.astype(np.float32), "nvfp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nvfp4", {"amax": np.float32(7), "stochastic_seed": np.int64(3), "block_2d": np.bool_(True)}),
+        ("nvfp4", {"amax": np.array(7.0), "block_size": np.int32(32)}),
+        ("mixfp4", {"polarity": np.int64(1)}),
+        ("mxfp4", {"stochastic_seed": np.uint64(2**64 - 1)}),
+        ("micromix", {"multiplier": np.float32(2), "via_bf16": np.bool_(True)}),
+    ],
+)
+def test_numpy_scalars_as_options_can_be_saved(name, options, tmp_path):
+    x = normal(16, 64)
+    t = golden.quantize(x, name, **options)
+    t.save(tmp_path / "t.npz")
+    assert BlockTensor.load(tmp_path / "t.npz") == t
+    assert t == golden.quantize(x, name, **{key: value.item() for key, value in options.items()})
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -171,6 +196,15 @@ def with_one(value):
             "stochastic_seed must be 0 to 2**64 - 1",
         ),
         (np.ones((2, 32), np.float32), "nvfp4", {"amax": 1e39}, "amax must be finite in FP32"),
+        (np.ones((2, 32), np.float32), "mixfp4", {"amax": "x"}, "amax must be a number, got 'x'"),
+        (np.ones((2, 32), np.float32), "nvfp4", {"amax": [1, 2]}, "amax must be a number, got [1, 2]"),
+        (np.ones((2, 32), np.float32), "mxfp4", {"stochastic_seed": 1.5}, "stochastic_seed must be a whole number"),
+        (np.ones((2, 32), np.float32), "mxfp4", {"stochastic_seed": "a"}, "must be a whole number, got 'a'"),
+        (np.ones((2, 32), np.float32), "mxfp4", {"block_size": 32.0}, "block_size must be a whole number, got 32.0"),
+        (np.ones((2, 32), np.float32), "mxfp4", {"block_size": None}, "block_size must be a whole number, got None"),
+        (np.ones((16, 32), np.float32), "nvfp4", {"block_2d": "no"}, "block_2d must be True or False, got 'no'"),
+        (np.ma.masked_array(np.ones(32, np.float32)), "nvfp4", {}, "x must not be a masked array"),
+        (np.ones(32, ">f8"), "nvfp4", {}, "x must be float32, float16 or bfloat16, got >f8"),
     ],
 )
 def test_bad_input_is_named(x, name, options, message):
@@ -190,8 +224,97 @@ def test_arrays_that_do_not_fit_are_refused():
         ValueError, match=re.escape("scales of shape (2, 3) do not fit codes of shape (2, 64)")
     ):
         replace(t, scales=np.zeros((2, 3), np.uint8))
-    with pytest.raises(ValueError, match="codes must be uint8, got int64"):
+    with pytest.raises(ValueError, match="codes must be a uint8 array with elements, got int64"):
         replace(t, codes=np.zeros((2, 64), int))
+
+
+BYTES = np.zeros((2, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("nvfp4", {"codes": None}, "codes must be a uint8 array with elements, got None"),
+        ("nvfp4", {"scales": np.zeros((2, 0), np.uint8)}, "scales must be a uint8 array with elements, got uint8 of"),
+        ("nvfp4", {"segments": (("e2m1", 64), ("e2m1", -64), ("e2m1", 128))}, "up to 128, got ('e2m1', -64)"),
+        ("nvfp4", {"segments": (("fp4", 128),)}, "segments must be of element formats"),
+        ("nvfp4", {"segments": (("e2m3", 128),)}, "segments of nvfp4 must be of ('e2m1',), got ('e2m3',)"),
+        ("nvfp4", {"shape": (2, 129)}, "shape (2, 129) does not fit codes of shape (2, 128)"),
+        ("nvfp4", {"shape": (2, 8, 8)}, "shape (2, 8, 8) does not fit codes of shape (2, 128)"),
+        ("nvfp4", {"format": "fp4"}, "format must be one of nvfp4, "),
+        ("nvfp4", {"tensor_amax": np.float32("nan")}, "tensor_amax must be a finite float32"),
+        ("nvfp4", {"tensor_scale": 1.0}, "tensor_scale must be a finite float32, not negative, got 1.0"),
+        ("mixfp4", {"options": {"polarity": 3}}, "polarity must be one of 0, 1, got 3"),
+        ("m2xfp_sg_em", {"metadata": None}, "m2xfp_sg_em needs metadata"),
+        ("m2xfp_elem_em", {"metadata": np.zeros((2, 8), np.uint8)}, "metadata must hold one entry for 8 elements"),
+        ("m2xfp_elem_em", {"metadata": BYTES}, "metadata of shape (2, 3) do not fit codes of shape (2, 128)"),
+        ("m2xfp_elem_em", {"metadata": np.zeros((2, 16))}, "metadata must be a uint8 array with elements, got float64"),
+        ("m2xfp_sg_em", {"scales": np.zeros((2, 8), np.uint8)}, "has blocks of 32 and K a multiple of 32, got 16"),
+        ("mxfp4_mbs_static", {"factors": None}, "mxfp4_mbs_static needs factors"),
+        ("mxfp4_mbs_static", {"factors": np.zeros((2, 2), np.uint8)}, "factors must hold one entry for 128"),
+        ("mxfp4_mbs_static", {"scales": np.zeros((2, 4), np.uint8)}, "of 16 and K a multiple of 128, got 32"),
+        ("micromix", {"permutation": None}, "micromix needs permutation"),
+        ("micromix", {"permutation": np.zeros(128, np.int32)}, "permutation must hold every channel 0 to 127 once"),
+        ("micromix", {"permutation": np.zeros(128)}, "permutation must be int32 of shape (128,), got float64"),
+        ("micromix", {"permutation": np.zeros(64, np.int32)}, "permutation must be int32 of shape (128,)"),
+        ("micromix", {"scales": np.zeros((2, 8), np.uint8)}, "has blocks of 32 and K a multiple of 32, got 16"),
+    ],
+)
+def test_tensors_that_no_kernel_may_see_are_refused(name, changes, message):
+    t = golden.quantize(normal(2, 128), name)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        golden.dequantize(replace(t, **changes))
+
+
+@pytest.mark.parametrize("name", ["codes", "metadata"])
+def test_codes_that_do_not_fit_are_not_packed(name):
+    t = golden.quantize(normal(2, 128), "m2xfp_elem_em")
+    getattr(t, name)[1, 3] = 0x10
+    with pytest.raises(ValueError, match=r"codes must fit \d bits, got 0x10"):
+        t.pack()
+
+
+def with_header(packed, **changes):
+    header = json.loads(str(packed["header"])) | changes
+    return packed | {"header": np.array(json.dumps(header))}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p | {"header": np.array("{")}, "not the header of a BlockTensor (Expecting"),
+        (lambda p: p | {"header": np.array("[]")}, "not the header of a BlockTensor"),
+        (lambda p: p | {"header": np.array("{}")}, "not the header of a BlockTensor ('format')"),
+        (lambda p: with_header(p, segments=[["fp4", 64]]), "not the header of a BlockTensor ('fp4')"),
+        (lambda p: with_header(p, segments=[["e2m1", 6.5]]), "not the header of a BlockTensor"),
+        (lambda p: with_header(p, segments=[]), "segments must be of element formats, got ()"),
+        (lambda p: with_header(p, segments=[["fp16", 16]]), "segments must be of element formats"),
+        (lambda p: with_header(p, segments=[["e2m1", 32]]), "need 16 bytes a row, got 32"),
+        (lambda p: p | {"codes": np.zeros((2, 32))}, "codes must be uint8, got float64 of shape (2, 32)"),
+        (lambda p: p | {"codes": np.uint8(0)}, "codes must be uint8, got "),
+        (lambda p: p | {"metadata": np.zeros((2, 4), int)}, "metadata must be uint8, got int64"),
+        (lambda p: p | {"tensor_amax": np.ones(3, np.float32)}, "tensor_amax must be a finite float32"),
+    ],
+)
+def test_packed_tensors_that_do_not_fit_are_refused(change, message):
+    packed = golden.quantize(normal(2, 64), "nvfp4").pack()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        BlockTensor.unpack(change(packed))
+
+
+def test_damaged_files_are_refused(tmp_path):
+    path = tmp_path / "t.npz"
+    golden.quantize(normal(2, 64), "nvfp4").save(path)
+    for content in (b"", b"text", path.read_bytes()[:-40]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="not a readable .npz file"):
+            BlockTensor.load(path)
+
+
+def test_a_list_has_no_error():
+    t = golden.quantize(normal(2, 64), "nvfp4")
+    with pytest.raises(ValueError, match="x must be float32, float16 or bfloat16, got float64"):
+        golden.error(normal(2, 64).tolist(), t)
 
 
 def test_error_measures():
