@@ -181,7 +181,7 @@ def _mma(
     return Unit(
         f"{format}_mma", builder, summary, adaptors.golden, adaptors.stimulus, adaptors.testbench, adaptors.operands,
         baseline, "", published,
-    )  # fmt: skip
+    )
 
 
 UNITS: dict[str, Unit] = {
@@ -238,9 +238,9 @@ UNITS: dict[str, Unit] = {
             published=replace(MIXFP4_PUBLISHED, differs=MMA_PUBLISHED),
         ),
         _mma("mxfp4", MXFP4MMA, "OCP MXFP4 MMA tile: E2M1, an E8M0 scale per block of 32 (16: OAS)", block_size=32),
-        _mma("m2xfp", M2XFPMMA, "M2XFP MMA tile: MXFP4 with refined activations and multiplied weights", "mxfp4_mma", 32),
+        _mma("m2xfp", M2XFPMMA, "M2XFP MMA tile: MXFP4 with refined activations, multiplied weights", "mxfp4_mma", 32),
         _mma("mxfp6", MXFP6MMA, "OCP MXFP6 MMA tile: E2M3 or E3M2, an E8M0 scale per 32", block_size=32),
         _mma("mxfp8", MXFP8MMA, "OCP MXFP8 MMA tile: E4M3 or E5M2, an E8M0 scale per 32", block_size=32),
         _mma("fp16", FP16MMA, "FP16, BF16 or FP8 MMA tile without scales"),
-    )  # fmt: skip
+    )
 }
