@@ -270,6 +270,10 @@ def tables(found: dict[str, Any]) -> dict[str, list[list[str]]]:
                 *share(p["ratio"], p["goal"], "{:.1f}x"),
             ]
         )
+    measured = {p["peer"] for p in found["peers"]}
+    for peer, goal in PEER_GOALS.items():
+        if peer not in measured:
+            peers.append([peer, "not installed", "", "", "", "", f"{goal:.1f}x not measured"])
     return {"Share of copy speed": formats, "Against peers": peers}
 
 

@@ -184,16 +184,19 @@ def _checked_entry(name: str, entry: Any, data: int) -> tuple[str, tuple[int, ..
     """Dtype, shape and first byte of a tensor in a safetensors header; ``data`` bytes follow the header."""
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
         raise ValueError(f"{name}: expected an object with dtype, shape and data_offsets, got {entry!r:.60}")
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    for what, numbers in (("shape", shape), ("data_offsets", offsets)):
-        if not isinstance(numbers, list) or any(type(n) is not int or n < 0 for n in numbers):
-            raise ValueError(f"{name}: {what} must be a list of whole numbers, none negative, got {numbers!r:.60}")
+    shape, offsets = (_whole_numbers(name, what, entry.get(what)) for what in ("shape", "data_offsets"))
     if len(offsets) != 2 or not offsets[0] <= offsets[1] <= data:
         raise ValueError(f"{name}: data_offsets must be a range within {data} bytes of data, got {offsets!r:.60}")
     dtype = _SAFETENSORS.get(entry["dtype"])
     if dtype is not None and math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise ValueError(f"{name}: {entry['dtype']} of shape {shape} does not fill data_offsets {offsets}")
     return entry["dtype"], tuple(shape), offsets[0]
+
+
+def _whole_numbers(name: str, what: str, numbers: Any) -> list[int]:
+    if not isinstance(numbers, list) or any(type(n) is not int or n < 0 for n in numbers):
+        raise ValueError(f"{name}: {what} must be a list of whole numbers, none negative, got {numbers!r:.60}")
+    return numbers
 
 
 def measure(source: Source, formats: Sequence[str], progress: bool = False) -> list[Result]:

@@ -11,6 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from golden import four_over_six, nvfp4
+from golden.kernels import FLOAT32_MAX
 from hwsim import bench_golden
 from hwsim.conformance import SLICE, Comparison, compare
 from hwsim.files import replace_all
@@ -19,9 +21,12 @@ from hwsim.report import markdown
 _CONFORMANCE = """\
 # Conformance of the golden models
 
-Vectors: `{vectors}`, SHA-256 `{sha}…`. What they hold and what made them is in
-`tests/data/README.md`, beside the slice of them that is compared unless HWSIM_VECTORS names a file. Raw bits
-are compared, without tolerance (where a source stores values, the sign of zero is left out).
+Made by `{command}`.
+
+Vectors: `{vectors}`, SHA-256 `{sha}`.
+What they hold and what made them is in `tests/data/README.md`, beside the slice of them that is compared unless
+HWSIM_CONFORMANCE names a file. Raw bits are compared, without tolerance (where a source stores values, the sign
+of zero is left out).
 
 **{compared} values compared, {unexplained} unexplained mismatches.**
 
@@ -35,6 +40,12 @@ by less than 1e-6 of themselves; the scale byte is zero on both sides.
 
 {reasons}
 
+## Deviations by intent
+
+No vector reaches them: the arithmetic of the contract overflows FP32 there, to infinity or NaN.
+
+{deviations}
+
 MicroMix has no vectors: its segments are compared with MX under `rceil` in `tests/golden`.
 """
 
@@ -46,8 +57,9 @@ _SPEED = """\
 {tables}
 
 The first call compiles, and the result is cached on disk; kernels that formats share are counted with the
-format that comes first. A kernel allocates its result and scratch of one block a thread. FP16 and BF16
-input, input that is not C-contiguous, and padding cost a copy.
+format that comes first. Beside its result, quantising allocates the largest magnitude of every 16 elements,
+the candidate scales of formats that choose between two, and scratch of one block a thread; dequantising to a
+padded shape, and FP16 and BF16 input, input that is not C-contiguous, and padding, cost a copy.
 
 ![elements per second](golden_speed.png)
 """
@@ -63,18 +75,21 @@ def write_conformance(out: Path, build: Path, vectors: Path | None = None) -> li
     build : Path
         Not used: there are no intermediate files.
     vectors : Path, optional
-        Vector file; by default the one that the environment variable HWSIM_VECTORS names, else the slice in
-        ``tests/data``.
+        Vector file; by default the one that the environment variable HWSIM_CONFORMANCE names, else the slice
+        in ``tests/data``.
 
     Returns
     -------
     list of Path
         The files written.
     """
-    vectors = vectors or Path(os.environ.get("HWSIM_VECTORS", SLICE))
+    vectors = vectors or Path(os.environ.get("HWSIM_CONFORMANCE", SLICE))
     comparisons = compare(vectors)
+    told = os.path.relpath(vectors, SLICE.parents[2])
+    command = "python -m hwsim.report conformance"
     found = {
-        "vectors": vectors.name,
+        "command": command if vectors.samefile(SLICE) else f"HWSIM_CONFORMANCE={told} {command}",
+        "vectors": told,
         "sha256": hashlib.sha256(vectors.read_bytes()).hexdigest(),
         "comparisons": [asdict(c) for c in comparisons],
     }
@@ -104,13 +119,27 @@ def _conformance_text(found: dict[str, Any], comparisons: list[Comparison]) -> s
     ]
     compared, unexplained = (sum(getattr(c, n) for c in comparisons) for n in ("compared", "unexplained"))
     return _CONFORMANCE.format(
+        command=found["command"],
         vectors=found["vectors"],
-        sha=found["sha256"][:16],
+        sha=found["sha256"],
+        deviations=markdown(_deviations()),
         compared=compared,
         unexplained=unexplained,
         rows=markdown(rows, right=range(3, 7)),
         reasons=markdown(reasons, right=(3,)),
     )
+
+
+def _deviations() -> list[list[str]]:
+    rows = [["format", "input", "contract", "here"]]
+    for names, full_scale in (("nvfp4, mixfp4", nvfp4.FULL_SCALE), ("four_over_six", four_over_six.FULL_SCALE)):
+        factor, product = f"{full_scale:g} / amax", "code * scale * amax"
+        held = f"{factor} stays at the largest finite value: zeros stay zeros, but the error grows as amax falls"
+        rows.append([names, f"amax < {full_scale / FLOAT32_MAX:.2g}", f"{factor} overflows", held])
+        divided = f"code * scale * (amax / {full_scale:g})"
+        rows.append([names, f"amax > {FLOAT32_MAX / full_scale:.3g}", f"{product} may overflow", divided])
+    scaled = "errors are taken of the block times a power of two, which changes no other choice"
+    return [*rows, ["m2xfp_sg_em", "differences > 1.8e19", "squared errors overflow", scaled]]
 
 
 def write_golden_speed(out: Path, build: Path, found: dict[str, Any] | None = None) -> list[Path]:
@@ -133,9 +162,9 @@ def write_golden_speed(out: Path, build: Path, found: dict[str, Any] | None = No
     found = found or bench_golden.run()
     tables = []
     for title, rows in bench_golden.tables(found).items():
-        right = [i for i in range(len(rows[0])) if all(row[i][:1].isdigit() for row in rows[1:])]
+        right = [i for i in range(len(rows[0])) if all(not row[i] or row[i][0].isdigit() for row in rows[1:])]
         tables.append(
-            f"## {title}\n\n" + (markdown(rows, right) if len(rows) > 1 else "No peer is installed.")
+            f"## {title}\n\n" + markdown(rows, right)
         )
     text = _SPEED.format(headline=bench_golden.headline(found), tables="\n\n".join(tables))
     return replace_all(

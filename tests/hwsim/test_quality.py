@@ -2,12 +2,13 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
 
 import golden
-from hwsim import quality, report_golden
+from hwsim import conformance, quality, report_golden
 from hwsim.errors import InputError
 
 
@@ -214,11 +215,23 @@ def test_a_damaged_archive_is_refused(tmp_path):
 
 
 def test_conformance_report(tmp_path, monkeypatch):
-    monkeypatch.delenv("HWSIM_VECTORS", raising=False)
+    monkeypatch.delenv("HWSIM_CONFORMANCE", raising=False)
     report_golden.write_conformance(tmp_path, tmp_path)
     text = (tmp_path / "conformance.md").read_text()
+    assert "Made by `python -m hwsim.report conformance`.\n\nVectors: `tests/data/conformance.npz`" in text
+    assert "amax < 7.9e-36 |" in text
     assert " 0 unexplained mismatches" in text
     assert text.count("exact FP4 tie") == 3
+
+
+def test_conformance_report_of_another_file(tmp_path, monkeypatch):
+    other = tmp_path / "other.npz"
+    other.write_bytes(conformance.SLICE.read_bytes())
+    monkeypatch.setenv("HWSIM_CONFORMANCE", str(other))
+    report_golden.write_conformance(tmp_path, tmp_path)
+    text = (tmp_path / "conformance.md").read_text()
+    told = os.path.relpath(other, conformance.SLICE.parents[2])
+    assert f"Made by `HWSIM_CONFORMANCE={told} python -m hwsim.report conformance`.\n\nVectors: `{told}`" in text
 
 
 def test_speed_report(tmp_path):
@@ -246,4 +259,4 @@ def test_speed_report(tmp_path):
     report_golden.write_golden_speed(tmp_path, tmp_path, found)
     text = (tmp_path / "golden_speed.md").read_text()
     assert "| nvfp4 | 500 | 20% | 25% NOT met | 1000 | 40% | 30% met | 2.0, cached 0.10 |" in text
-    assert "No peer is installed." in text
+    assert "| microxcaling | not installed |  |  |  |  | 20.0x not measured |" in text
