@@ -29,8 +29,8 @@ estimates (ps) under the target in brackets. {generator}.
 
 {rows}
 
-*In one row*: the product's partial products are added before the sign inverts them; *as an array*: inverted first. NVFP4
-and MixFP4 use the smallest row of those that hold their operands.
+*In one row*: the product's partial products are added before the sign inverts them; *as an array*: inverted first.
+NVFP4 and MixFP4 use the smallest row of those that hold their operands.
 """
 
 
