@@ -244,7 +244,7 @@ def _plot(costs: list[dict[str, Any]]) -> bytes:
         axis.set_xticks(range(len(TECHNOLOGIES)), TECHNOLOGIES)
         axis.set_title(title or "energy per operand (nvfp4_decode = 1)", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=8, frameon=False, loc="lower right")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     buffer = io.BytesIO()
     # Without a date in its metadata the same figures give the same file.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
