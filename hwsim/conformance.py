@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import golden
-from golden import mixfp4
+from golden import mixfp4, nvfp4
 from golden.formats import E2M1, E8M0, FORMATS, decode, encode
 from hwsim.errors import InputError
 
@@ -155,6 +155,11 @@ def _mixfp4(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
     scales = vectors[f"mixfp4/{d}/scale"]
     wrong = (t.scales & 0x7F) != scales
     yield Comparison(source, "mixfp4", d, "scales", wrong.size, int(wrong.sum()))
+    # The contract's arithmetic on the source's numbers, in FP32 from left to right.
+    theirs = vectors[f"mixfp4/{d}/q"].reshape(t.shape).astype(np.float32)
+    theirs = theirs * np.repeat(decode(scales, FORMATS["ue4m3"]), t.block_size, axis=-1)
+    wrong = _differences(golden.dequantize(t), theirs * np.float32(amax) / nvfp4.FULL_SCALE)
+    yield Comparison(source, "mixfp4", d, "values", wrong.size, int(wrong.sum()))
     wrong = (e1m2 == 0) != vectors[f"mixfp4/{d}/is_e2m1"]
     no_type = int((wrong & (t.scales == 0) & (scales == 0)).sum())
     yield Comparison(

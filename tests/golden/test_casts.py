@@ -22,8 +22,10 @@ from golden.formats import (
     encode,
 )
 from golden.kernels import cast_constants, kernel, nearest_code, nearest_magnitude, spread
+from golden.mixfp4 import E1M2_INTEGERS
 
 ELEMENTS = [FORMATS[name] for name in ("e2m1", "e1m2", "e2m2", "e2m3", "e3m2", "e4m3", "e5m2", "int8")]
+ELEMENTS.append(E1M2_INTEGERS)
 ML_DTYPES = {
     E2M1: ml_dtypes.float4_e2m1fn,
     E2M3: ml_dtypes.float6_e2m3fn,
@@ -87,6 +89,23 @@ def samples(fmt, seed=0):
     random = np.random.default_rng(seed).integers(0, INFINITY, 200_000).astype(np.int32)
     x = np.concatenate([bits, random]).view(np.float32)
     return np.concatenate([x, -x])
+
+
+# Written out from the contract, not computed: what each magnitude code stands for.
+MAGNITUDES = {
+    "e2m1": [0, 0.5, 1, 1.5, 2, 3, 4, 6],
+    "e1m2": [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5],
+    "e1m2_integers": [0, 1, 2, 3, 4, 5, 6, 7],
+    "e2m2": [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 5, 6, 7],
+    "int8": [n / 64 for n in range(128)],
+}
+
+
+@pytest.mark.parametrize("fmt", [f for f in ELEMENTS if f.name in MAGNITUDES], ids=by_name)
+def test_values_are_those_of_the_contract(fmt):
+    expected = np.float32(MAGNITUDES[fmt.name])
+    mirrored = np.float32([-2, *(n / 64 for n in range(-127, 0))]) if fmt is INT8 else -expected
+    np.testing.assert_array_equal(fmt.values.view(np.int32), np.concatenate([expected, mirrored]).view(np.int32))
 
 
 @pytest.mark.parametrize("fmt", [*ELEMENTS, UE4M3, FORMATS["fp16"], FORMATS["bf16"]], ids=by_name)
