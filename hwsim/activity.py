@@ -49,8 +49,6 @@ class Program:
     slots : int
     state : int64 [flip-flops, 2]
         Slot of the next state and slot of the state.
-    inputs : dict of str to list of int
-        Slots where the bits of every input port are put.
     ones : list of int
         Slots that hold constant 1.
     """
@@ -58,7 +56,6 @@ class Program:
     operations: np.ndarray
     slots: int
     state: np.ndarray
-    inputs: dict[str, list[int]]
     ones: list[int]
 
 
@@ -107,16 +104,16 @@ def compile_program(netlist: Netlist) -> Program:
     """
     compiler = _Compiler(len(netlist.nets))
     constants = [net for net, value in netlist.constants.items() if value]
-    inputs = {name: [compiler.slot() for _ in bits] for name, bits in netlist.inputs.items()}
-    for name, bits in netlist.inputs.items():
-        for slot, net in zip(inputs[name], bits, strict=True):
-            compiler.emit(_COPY, slot, slot, net)
     flops = netlist.flip_flops
-    states = [compiler.slot() for _ in flops]
-    for (instance, flop), state in zip(flops, states, strict=True):
-        for pin, which in flop.outputs.items():
-            if pin in instance.nets:
-                compiler.emit(_COPY if which == "IQ" else _NOT, state, state, instance.nets[pin])
+    states = []
+    for instance, flop in flops:
+        nets = [(instance.nets[pin], which) for pin, which in flop.outputs.items() if pin in instance.nets]
+        # The net at a true output is the state.
+        state = next((net for net, which in nets if which == "IQ"), -1)
+        states.append(compiler.slot() if state < 0 else state)
+        for net, which in nets:
+            if net != states[-1]:
+                compiler.emit(_COPY if which == "IQ" else _NOT, states[-1], states[-1], net)
     for gate in netlist.instances:
         if not gate.cell.flip_flop:
             for pin in gate.cell.outputs:
@@ -141,7 +138,6 @@ def compile_program(netlist: Netlist) -> Program:
         np.array(compiler.operations, np.int32).reshape(-1, 4),
         compiler.slots,
         np.array(pairs, np.int64).reshape(-1, 2),
-        inputs,
         constants,
     )
 
@@ -274,7 +270,7 @@ class Run:
         nets: list[int] = []
         planes = []
         for name, values in inputs.items():
-            nets += self._program.inputs[name]
+            nets += netlist.inputs[name]
             used = values[: self.cycles * streams]
             planes.append(pack_streams(used, len(netlist.inputs[name]), streams, groups * _WORDS))
         self._given, self._slots = np.concatenate(planes, axis=1), np.array(nets, np.int64)

@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--baseline", metavar="NAME", help="unit that overheads refer to, or none (default: natural)")
     cli.add_technology(parser)
     cli.add_stimulus(parser)
-    parser.add_argument("--hierarchical", action="store_true", help="map module by module (always so for units made of parts)")
+    parser.add_argument("--hierarchical", action="store_true", help="map module by module (units made of parts always)")
     parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)

@@ -3,6 +3,7 @@
 import re
 
 from conftest import ROOT
+
 from hwsim.__main__ import TOOLS
 
 README = (ROOT / "README.md").read_text()
