@@ -175,6 +175,7 @@ def report(args: argparse.Namespace) -> int:
     from hwsim import flow
 
     design, library = cli.design(args), cli.library(args)
+    specification(design)  # a unit without one is refused before the work
     build = cli.build_directory(args) / design.slug
     options = flow.Options(cli.clock_period(args, library))
     mapped = flow.map_design(design, library, options, cli.build_directory(args))
