@@ -38,6 +38,13 @@ def _step(values, raw, d, limits, top, factor, total, digits):
 
 @kernel
 def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d):
+    """Chain the steps of formats with one term a product; ``d`` holds C before and D after.
+
+    ``start`` to ``stop`` are tasks, one a pair of a band of rows and a panel of columns. Codes [V, M or N, K] and
+    scales [V, M or N, K / block] as in :func:`golden.mma.instruction`; ``tables`` are values and exponents per code
+    and per scale byte; ``step`` is terms a step; ``limits`` the accumulator's. Rule: the accumulator contract in
+    ``golden/accumulate.py``.
+    """
     element_values, element_exponents, scale_values, scale_exponents = tables
     k, block = a.shape[2], a.shape[2] // a_scales.shape[2]
     bands, panels = _parts(d.shape[1]), _parts(d.shape[2])
@@ -84,6 +91,8 @@ def _block_sums(a, b, weights, part, total):
 
 @kernel
 def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, step, limits, d):
+    """Chain the steps of formats with one term a block; as :func:`element_terms`, with ``a`` and ``b`` decoded to
+    integers and ``b_multipliers`` the factor of every subgroup."""
     a_scale_values, a_scale_exponents, b_scale_values, b_scale_exponents = tables
     k, blocks = a.shape[2], a_scales.shape[2]
     g = k // blocks
