@@ -14,9 +14,8 @@ from typing import Any
 
 import numba
 
-from hwsim import activity, cli, flow, peers, simulators
+from hwsim import activity, cli, elaborate, flow, peers, simulators
 from hwsim.files import replace
-from hwsim.netlist import Netlist
 
 #: Benchmarks that have a module of their own.
 OTHERS = {"golden": "hwsim.bench_golden", "mma": "hwsim.bench_mma"}
@@ -40,7 +39,7 @@ def bench_activity(design, library, options: flow.Options, build: Path) -> dict[
     thread, which is its fastest setting for netlists of this size. Both have their stimulus packed in memory.
     """
     mapped = flow.map_design(design, library, options, build)
-    netlist = Netlist.read(mapped.netlist_json, design.name, library)
+    netlist = elaborate.read(mapped.netlist_json, design.name, library)
     inputs = design.unit.stimulus(design.parameters, options.vectors, options.seed, options.tensor)
     run = activity.Run(netlist, inputs, streams=1024)
     run()  # loads the compiled code
@@ -51,7 +50,7 @@ def bench_activity(design, library, options: flow.Options, build: Path) -> dict[
     return {
         "unit": design.slug,
         "technology": library.name,
-        "cells": len(netlist.instances),
+        "cells": netlist.cells,
         "vectors": vectors,
         "engine_vector_cycles_per_s": ours,
         "verilator_vector_cycles_per_s": theirs,

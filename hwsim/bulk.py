@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim import activity, cli, flow
+from hwsim import activity, cli, elaborate, flow
 from hwsim.errors import InputError
 from hwsim.library import Library
 from hwsim.mma_units import MMAUnit
-from hwsim.netlist import Netlist
 from hwsim.units import Design
 
 #: Streams of the engine, and vectors that are packed at a time.
@@ -41,7 +40,7 @@ class NetlistModel:
         self.latency = design.component().latency
         options = flow.Options(library.clock_period_ns, hierarchical=True)
         mapped = flow.map_design(design, library, options, build)
-        self.netlist = Netlist.read(mapped.netlist_json, design.name, library)
+        self.netlist = elaborate.read(mapped.netlist_json, design.name, library)
 
     def __call__(self, ports: dict[str, np.ndarray]) -> np.ndarray:
         """``d``, uint32 [vectors, m n], for the operands' ports and ``c``."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim import activity, power, sta, verilog, yosys
+from hwsim import activity, elaborate, power, sta, verilog, yosys
 from hwsim.bits import to_bits
 from hwsim.expression import parse
 from hwsim.files import replace
@@ -144,7 +144,7 @@ class Result:
             "mapping": "hierarchical" if o.hierarchical else "flat",
             "activity": f"{stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left out; "
             "glitches not counted",
-            "annotated": f"{annotated} of {len(self.netlist.nets)} nets",
+            "annotated": f"{annotated} of {self.netlist.count} nets",
             "seed": str(o.seed),
             "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
             f"{self.testbench_vectors} of the testbench",
@@ -206,13 +206,10 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         f"hilomap -singleton -hicell {high} -locell {low}" if high else "",
         "opt_clean -purge",
         f"read_liberty -lib -ignore_miss_func {library.liberty_path}",
-        # Cells that drive registers and ports by the name of what they drive, the rest by numbers; before flattening,
-        # so that names tell the module.
+        # Cells that drive registers and ports by the name of what they drive, the rest by numbers.
         "rename -wire -suffix cell",
         "rename -enumerate -pattern g% c:*",
         "rename -enumerate -pattern n% w:*",
-        "write_verilog -noattr -noexpr -nodec hierarchical.v" if options.hierarchical else "",
-        "flatten" if options.hierarchical else "",
         "opt_clean -purge",
         f"stat -liberty {library.liberty_path}",
         "check -mapped -assert",
@@ -279,7 +276,7 @@ def analyse(mapped: Mapped, library: Library, options: Options) -> Result:
         If the netlist is not sound, or differs from the golden model.
     """
     design = mapped.design
-    netlist = Netlist.read(mapped.netlist_json, design.name, library)
+    netlist = elaborate.read(mapped.netlist_json, design.name, library)
     loads = netlist.loads(options.wire_load)
     timing = sta.analyse(netlist, options.clock_period_ns, loads)
     inputs = design.unit.stimulus(design.parameters, options.vectors, options.seed, options.tensor)

@@ -1,183 +1,216 @@
-"""A mapped netlist: instances of library cells, flat, in topological order."""
+"""A mapped netlist: what stands where, as arrays over the instances of every cell.
+
+Tiles hold hundreds of thousands of cells, most of them copies of few modules. A hierarchical netlist is read module by
+module, and copies are made by renumbering arrays; everything behind works on arrays, one cell type at a time.
+"""
 
 from __future__ import annotations
 
-import json
-from collections import deque
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
+from numba import njit
 
 from hwsim.errors import ToolError
-from hwsim.library import Cell, FlipFlop, Library
+from hwsim.library import Cell, Library
 
 
 class NetlistError(ToolError):
     """The netlist cannot be analysed: an unresolved cell, an undriven or doubly driven net, a loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One cell: its name, what it is, and the net at every connected pin."""
+@dataclass(frozen=True)
+class Group:
+    """All instances of one cell.
 
-    name: str
+    Attributes
+    ----------
+    cell : Cell
+    names : object [instances]
+        Within their modules.
+    scopes : int32 [instances]
+        The module instance that each stands in, as an index into :attr:`Netlist.scopes`.
+    pins : dict of str to int32 [instances]
+        The net at every pin; -1 where nothing is connected.
+    """
+
     cell: Cell
-    nets: dict[str, int]
+    names: np.ndarray
+    scopes: np.ndarray
+    pins: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True)
 class Netlist:
-    """A flat netlist on a library.
+    """A netlist on a library, its hierarchy dissolved.
 
     Attributes
     ----------
     top : str
     library : Library
-    nets : list of str
-        Names; nets are numbered by their position.
+    net_names : object [nets]
+        Within their modules; nets are numbered by their position.
+    net_scopes : int32 [nets]
+    scopes : list of str
+        Paths of module instances, ``dot_0_0.sum``; the first is the top, empty.
     inputs, outputs : dict of str to list of int
         Nets of every port, bit 0 first.
-    instances : list of Instance
-        Flip-flops first, then combinational cells so that drivers stand before what they drive.
+    groups : list of Group
     constants : dict of int to int
         Nets tied to 0 or 1 without a cell.
+
+    Raises
+    ------
+    NetlistError
+        If a cell has no function, a net has no driver or two, or cells form a loop.
     """
 
     top: str
     library: Library
-    nets: list[str]
+    net_names: np.ndarray
+    net_scopes: np.ndarray
+    scopes: list[str]
     inputs: dict[str, list[int]]
     outputs: dict[str, list[int]]
-    instances: list[Instance]
+    groups: list[Group]
     constants: dict[int, int]
 
-    @property
-    def flip_flops(self) -> list[tuple[Instance, FlipFlop]]:
-        """The sequential instances and what they do."""
-        return [(i, i.cell.flip_flop) for i in self.instances if i.cell.flip_flop]
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            cell = group.cell
+            for pin in () if cell.flip_flop else cell.outputs:
+                if cell.pins[pin].function is None:
+                    raise NetlistError(f"{self.top}: {cell.name}/{pin} of {self.instance_name(group, 0)} "
+                                       "has no function")  # fmt: skip
+        self._check_drivers()
+        _ = self.order
 
     @property
+    def count(self) -> int:
+        """Number of nets."""
+        return len(self.net_names)
+
+    @property
+    def cells(self) -> int:
+        """Number of instances."""
+        return sum(map(len, self.groups))
+
+    @cached_property
+    def nets(self) -> list[str]:
+        """Names of the nets, with the path of the module instance they are in."""
+        return [_path(self.scopes[s], n) for s, n in zip(self.net_scopes.tolist(), self.net_names, strict=True)]
+
+    def net_name(self, net: int) -> str:
+        """Name of one net, with its path."""
+        return _path(self.scopes[self.net_scopes[net]], self.net_names[net])
+
+    def instance_name(self, group: Group, position: int) -> str:
+        """Name of an instance, with its path."""
+        return _path(self.scopes[group.scopes[position]], group.names[position])
+
+    @cached_property
+    def flip_flops(self) -> list[Group]:
+        """The groups of sequential cells."""
+        return [group for group in self.groups if group.cell.flip_flop]
+
+    @cached_property
     def clocks(self) -> frozenset[int]:
         """Nets at the clock pins of flip-flops."""
-        return frozenset(i.nets[pin] for i, flop in self.flip_flops for pin in flop.clocked_on.pins if pin in i.nets)
+        found: set[int] = set()
+        for group in self.flip_flops:
+            assert group.cell.flip_flop is not None
+            for pin in group.cell.flip_flop.clocked_on.pins:
+                found.update(np.unique(group.pins[pin]).tolist())
+        return frozenset(found - {-1})
 
     @property
     def area(self) -> float:
         """um2, in the library's own measure."""
-        return sum(i.cell.area for i in self.instances)
+        return sum(len(group) * group.cell.area for group in self.groups)
 
     @property
     def sequential_area(self) -> float:
         """um2 of the flip-flops."""
-        return sum(i.cell.area for i in self.instances if i.cell.flip_flop)
+        return sum(len(group) * group.cell.area for group in self.flip_flops)
 
-    @classmethod
-    def read(cls, path: Path, top: str, library: Library) -> Netlist:
-        """Read the JSON that Yosys writes of a mapped, flat netlist.
-
-        Raises
-        ------
-        NetlistError
-            If a cell is not in the library or has no function, a net has no driver or two, or cells form a loop.
-        """
-        module = json.loads(path.read_text())["modules"][top]
-        numbers: dict[int | str, int] = {}
-        names: list[str] = []
-        constants: dict[int, int] = {}
-
-        def net(bit: int | str) -> int:
-            if bit not in numbers:
-                if isinstance(bit, str):
-                    if bit not in "01":
-                        raise NetlistError(f"{top}: a pin is tied to {bit!r}, expected a net, 0 or 1")
-                    constants[len(names)] = int(bit)
-                numbers[bit] = len(names)
-                names.append(f"constant_{bit}" if isinstance(bit, str) else f"net_{bit}")
-            return numbers[bit]
-
-        inputs: dict[str, list[int]] = {}
-        outputs: dict[str, list[int]] = {}
-        for name, port in module["ports"].items():
-            (inputs if port["direction"] == "input" else outputs)[name] = [net(b) for b in port["bits"]]
-        instances = []
-        for name, cell in module["cells"].items():
-            if cell["type"] not in library.cells:
-                raise NetlistError(f"{top}: cell {name} is a {cell['type']}, which {library.name} does not have")
-            pins = {pin: net(bits[0]) for pin, bits in cell["connections"].items() if bits}
-            instances.append(Instance(name, library.cells[cell["type"]], pins))
-        # Public names before Yosys' own; the first of several wins.
-        for name, entry in sorted(module["netnames"].items(), key=lambda item: (item[1]["hide_name"], item[0])):
-            for position, bit in enumerate(entry["bits"]):
-                if bit in numbers and names[numbers[bit]] == f"net_{bit}":
-                    names[numbers[bit]] = name if len(entry["bits"]) == 1 else f"{name}[{position}]"
-        found = cls(top, library, names, inputs, outputs, instances, constants)
-        return cls(top, library, names, inputs, outputs, found._sorted(), constants)
-
-    def fanout(self) -> list[list[tuple[Instance, str]]]:
-        """Per net, the input pins that it drives."""
-        loads: list[list[tuple[Instance, str]]] = [[] for _ in self.nets]
-        for instance in self.instances:
-            for pin in instance.cell.inputs:
-                if pin in instance.nets:
-                    loads[instance.nets[pin]].append((instance, pin))
-        return loads
-
-    def drivers(self) -> dict[int, Instance]:
-        """Per net, the instance that drives it; ports and constants drive the others.
-
-        Raises
-        ------
-        NetlistError
-            If a net has two drivers.
-        """
-        found: dict[int, Instance] = {}
-        given = {n for bits in self.inputs.values() for n in bits} | self.constants.keys()
-        for instance in self.instances:
-            for pin in instance.cell.outputs:
-                if pin in instance.nets:
-                    net = instance.nets[pin]
-                    if net in found or net in given:
-                        raise NetlistError(f"{self.top}: net {self.nets[net]} has two drivers, one is {instance.name}")
-                    found[net] = instance
+    @cached_property
+    def given(self) -> np.ndarray:
+        """Nets that come from ports or are constant, bool [nets]."""
+        found = np.zeros(self.count, bool)
+        found[[n for bits in self.inputs.values() for n in bits]] = True
+        found[list(self.constants)] = True
         return found
 
-    def _sorted(self) -> list[Instance]:
-        drivers, fanout = self.drivers(), self.fanout()
-        given = {n for bits in self.inputs.values() for n in bits} | self.constants.keys()
-        used = [n for n in range(len(self.nets)) if fanout[n]] + [n for bits in self.outputs.values() for n in bits]
-        for net in used:
-            if net not in drivers and net not in given:
-                raise NetlistError(f"{self.top}: net {self.nets[net]} has no driver")
-        flops = [i for i in self.instances if i.cell.flip_flop]
-        gates = [i for i in self.instances if not i.cell.flip_flop]
-        for gate in gates:
-            for pin in gate.cell.outputs:
-                if pin in gate.nets and gate.cell.pins[pin].function is None:
-                    raise NetlistError(f"{self.top}: {gate.cell.name}/{pin} of {gate.name} has no function")
-        waiting = {
-            gate.name: sum(
-                gate.nets[pin] in drivers and not drivers[gate.nets[pin]].cell.flip_flop
-                for pin in gate.cell.inputs
-                if pin in gate.nets
-            )
-            for gate in gates
-        }
-        ready = deque(gate for gate in gates if not waiting[gate.name])
-        ordered = []
-        while ready:
-            gate = ready.popleft()
-            ordered.append(gate)
-            for pin in gate.cell.outputs:
-                for sink, _ in fanout[gate.nets[pin]] if pin in gate.nets else ():
-                    if not sink.cell.flip_flop:
-                        waiting[sink.name] -= 1
-                        if not waiting[sink.name]:
-                            ready.append(sink)
-        if len(ordered) < len(gates):
-            stuck = next(name for name, count in waiting.items() if count)
+    @cached_property
+    def driven(self) -> np.ndarray:
+        """How many cells drive every net, int64 [nets]."""
+        return self._at_pins(lambda cell: cell.outputs)
+
+    @cached_property
+    def fanout(self) -> np.ndarray:
+        """Input pins on every net, int64 [nets]."""
+        return self._at_pins(lambda cell: cell.inputs)
+
+    @cached_property
+    def ports(self) -> np.ndarray:
+        """Output ports on every net, int64 [nets]."""
+        return np.bincount([n for bits in self.outputs.values() for n in bits], minlength=self.count)
+
+    def _at_pins(self, which) -> np.ndarray:
+        found = np.zeros(self.count + 1, np.int64)
+        for group in self.groups:
+            for pin in which(group.cell):
+                # Pins that are not connected count at the end, which is cut off.
+                found += np.bincount(group.pins[pin] % (self.count + 1), minlength=self.count + 1)
+        return found[:-1]
+
+    def _check_drivers(self) -> None:
+        twice = np.flatnonzero(self.driven + self.given > 1)
+        if len(twice):
+            net = int(twice[0])
+            one = next(
+                self.instance_name(group, int(np.flatnonzero(group.pins[pin] == net)[-1]))
+                for group in self.groups for pin in group.cell.outputs if (group.pins[pin] == net).any()
+            )  # fmt: skip
+            raise NetlistError(f"{self.top}: net {self.net_name(net)} has two drivers, one is {one}")
+        floating = np.flatnonzero((self.fanout + self.ports > 0) & (self.driven == 0) & ~self.given)
+        if len(floating):
+            raise NetlistError(f"{self.top}: net {self.net_name(int(floating[0]))} has no driver")
+
+    @cached_property
+    def order(self) -> list[np.ndarray]:
+        """Rank of every instance, by group: each combinational cell stands behind what drives it; flip-flops: -1.
+
+        Cells follow those that need them closely, so that a simulation finds what it reads in the cache.
+        """
+        starts = np.cumsum([0, *map(len, self.groups)])
+        driver = np.full(self.count + 1, -1)
+        width = max((len(group.cell.inputs) for group in self.groups), default=1)
+        fanin = np.full((starts[-1], width), -1)
+        for start, group in zip(starts, self.groups, strict=False):
+            for pin in () if group.cell.flip_flop else group.cell.outputs:
+                driver[group.pins[pin]] = start + np.arange(len(group))
+        driver[-1] = -1
+        for start, group in zip(starts, self.groups, strict=False):
+            for k, pin in enumerate(group.cell.inputs):
+                fanin[start : start + len(group), k] = driver[group.pins[pin]]
+        sequential = np.zeros(starts[-1], bool)
+        for start, group in zip(starts, self.groups, strict=False):
+            sequential[start : start + len(group)] = group.cell.flip_flop is not None
+        # What registers and ports need first; what nothing needs last.
+        outputs = driver[[n for bits in self.outputs.values() for n in bits]]
+        roots = np.concatenate([np.flatnonzero(sequential), outputs[outputs >= 0], np.flatnonzero(~sequential)])
+        rank, loop = _depth_first(fanin, sequential, roots)
+        if loop >= 0:
+            at = int(np.searchsorted(starts, loop, "right")) - 1
+            stuck = self.instance_name(self.groups[at], loop - int(starts[at]))
             raise NetlistError(f"{self.top}: cells form a combinational loop, {stuck} among them")
-        return flops + ordered
+        return [rank[a:b] for a, b in pairwise(starts)]
 
     def loads(self, wire_load: bool, output_load: float | None = None) -> np.ndarray:
         """Capacitance on every net: pins, wire, and what hangs on outputs.
@@ -195,16 +228,51 @@ class Netlist:
             fF that a rising edge, a falling edge, and on average an edge sees.
         """
         outside = self.library.output_load_fF if output_load is None else output_load
-        loads = np.zeros((len(self.nets), 3))
+        loads = np.zeros((self.count + 1, 3))
+        for group in self.groups:
+            for name in group.cell.inputs:
+                pin = group.cell.pins[name]
+                at = np.bincount(group.pins[name] % (self.count + 1), minlength=self.count + 1)
+                loads += at[:, None] * np.array([pin.load(0), pin.load(1), pin.capacitance])
         # A wire to a port is a wire: a port counts as one fanout.
-        ports = np.zeros(len(self.nets), int)
-        for bits in self.outputs.values():
-            for net in bits:
-                ports[net] += 1
-        for net, sinks in enumerate(self.fanout()):
-            for sink, name in sinks:
-                pin = sink.cell.pins[name]
-                loads[net] += pin.load(0), pin.load(1), pin.capacitance
-            wire = self.library.wire_load.capacitance(len(sinks) + int(ports[net])) if wire_load else 0.0
-            loads[net] += wire + ports[net] * outside
-        return loads
+        fanout, position = np.unique(self.fanout + self.ports, return_inverse=True)
+        wire = np.array([self.library.wire_load.capacitance(int(f)) if wire_load else 0.0 for f in fanout])
+        return loads[:-1] + (wire[position] + self.ports * outside)[:, None]
+
+
+def _path(scope: str, name: str) -> str:
+    return f"{scope}.{name}" if scope else name
+
+
+@njit(cache=True)
+def _depth_first(fanin, sequential, roots):
+    """Position of every combinational instance behind its drivers, and an instance of a loop or -1."""
+    count, width = fanin.shape
+    rank = np.full(count, -1)
+    # 0: not seen, 1: waiting for its drivers, 2: placed.
+    state = np.zeros(count, np.uint8)
+    stack, pin = np.empty(count + 1, np.int64), np.empty(count + 1, np.int64)
+    placed = 0
+    for root in roots:
+        if state[root]:
+            continue
+        depth = 0
+        stack[0], pin[0], state[root] = root, 0, 1
+        while depth >= 0:
+            at = stack[depth]
+            if pin[depth] < width:
+                driver = fanin[at, pin[depth]]
+                pin[depth] += 1
+                if driver >= 0:
+                    if state[driver] == 0:
+                        depth += 1
+                        stack[depth], pin[depth], state[driver] = driver, 0, 1
+                    elif state[driver] == 1:
+                        return rank, driver
+            else:
+                state[at] = 2
+                if not sequential[at]:
+                    rank[at] = placed
+                    placed += 1
+                depth -= 1
+    return rank, -1

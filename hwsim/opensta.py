@@ -144,8 +144,8 @@ def cross_check(result: Result) -> CrossCheck:
 
 def _activity(result: Result, log: str) -> tuple[np.ndarray, np.ndarray]:
     """Toggles per cycle and probability of 1 of every net, as OpenSTA has them; NaN where it has none."""
-    rate = np.full(len(result.netlist.nets), np.nan)
-    high = np.full(len(result.netlist.nets), np.nan)
+    rate = np.full(result.netlist.count, np.nan)
+    high = np.full(result.netlist.count, np.nan)
     for net, per_second, duty in re.findall(rf"^ACTIVITY (\d+) ({_FIGURE}) ({_FIGURE})", log, re.M):
         rate[int(net)] = float(per_second) * result.options.clock_period_ns * 1e-9
         high[int(net)] = float(duty)
@@ -192,9 +192,9 @@ def _script(result: Result) -> str:
             annotated.append(f'puts "ACTIVITY {net} {rate[net] / options.clock_period_ns * 1e9:.9g} {high[net]:.9g}"')
     lines += ["report_checks -path_delay max -digits 6", "report_power -digits 8", *annotated]
     # Only after report_power: asked for an activity before it has any, OpenSTA 2.0 crashes.
-    for instance in netlist.instances:
-        for pin in instance.cell.outputs:
-            if pin in instance.nets:
-                where = f"[get_pins {{{instance.name}/{pin}}}]"
-                lines.append(f'puts "ACTIVITY {instance.nets[pin]} [get_property {where} activity]"')
+    for group in netlist.groups:
+        for pin in group.cell.outputs:
+            for i in np.flatnonzero(group.pins[pin] >= 0).tolist():
+                where = f"[get_pins {{{netlist.instance_name(group, i)}/{pin}}}]"
+                lines.append(f'puts "ACTIVITY {group.pins[pin][i]} [get_property {where} activity]"')
     return "\n".join(lines) + "\n"

@@ -121,7 +121,7 @@ def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
                         for name in names[change.id_code]:
                             counted[name, bit if width > 1 else -1] += 1
                 last[change.id_code] = new
-    result = np.zeros(len(netlist.nets), np.int64)
+    result = np.zeros(netlist.count, np.int64)
     for net, name in enumerate(netlist.nets):
         base, _, position = name.rpartition("[")
         key = (base, int(position[:-1])) if position.endswith("]") and base else (name, -1)
@@ -197,8 +197,7 @@ def verilator_seconds(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.nda
 
 
 def _write_models(netlist: Netlist, path: Path) -> None:
-    cells = {i.cell.name: i.cell for i in netlist.instances}
-    path.write_text(cellmodels.to_verilog(cells.values()))
+    path.write_text(cellmodels.to_verilog(group.cell for group in netlist.groups))
 
 
 def _run(command: list[str], folder: Path) -> str:

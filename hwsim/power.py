@@ -11,7 +11,6 @@ the output depends on it``, pins taken as independent.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from hwsim import expression
 from hwsim.library import Cell, EnergyArc
-from hwsim.netlist import Instance, Netlist, NetlistError
+from hwsim.netlist import Group, Netlist, NetlistError
 from hwsim.sta import FALL, RISE, Timing
 
 
@@ -65,36 +64,33 @@ def analyse(
     NetlistError
         If a net has no activity: every net must be annotated.
     """
-    missing = [netlist.nets[i] for i in np.flatnonzero(~np.isfinite(rate) | ~np.isfinite(high))]
-    if missing or len(rate) != len(netlist.nets):
-        raise NetlistError(f"{netlist.top}: {len(missing)} nets have no activity, among them {missing[:3]}")
+    missing = np.flatnonzero(~np.isfinite(rate) | ~np.isfinite(high))
+    if len(missing) or len(rate) != netlist.count:
+        some = [netlist.net_name(net) for net in missing[:3]]
+        raise NetlistError(f"{netlist.top}: {len(missing)} nets have no activity, among them {some}")
     load = loads[:, 2]
     voltage, period = netlist.library.voltage, timing.period_ns
-    driven = sorted(netlist.drivers())
+    driven = netlist.driven > 0
     # fF V**2 = fJ; fJ per ns = uW.
     switching = 0.5 * voltage**2 * float((load[driven] * rate[driven]).sum()) / period
-    by_cell: dict[str, list[Instance]] = defaultdict(list)
-    for instance in netlist.instances:
-        by_cell[instance.cell.name].append(instance)
-    internal = leakage = 0.0
-    for instances in by_cell.values():
+    internal = leakage = clock = 0.0
+    for instances in netlist.groups:
         group = (group_of or CellGroup)(instances, timing, load, rate, high)
         internal += group.internal() / period
         leakage += group.leakage()
-    clock = 0.0
-    for instance, flop in netlist.flip_flops:
-        clock += sum(instance.cell.pins[pin].capacitance for pin in flop.clocked_on.pins)
+        if flop := instances.cell.flip_flop:
+            clock += len(instances) * sum(instances.cell.pins[pin].capacitance for pin in flop.clocked_on.pins)
     return Power(internal * 1e-3, switching * 1e-3, leakage * 1e-6, voltage**2 * clock / period * 1e-3)
 
 
 class CellGroup:
     """All instances of one cell, computed together; arrays run over instances."""
 
-    def __init__(self, instances: list[Instance], timing: Timing, load, rate, high):
-        self.cell: Cell = instances[0].cell
+    def __init__(self, instances: Group, timing: Timing, load, rate, high):
+        self.cell: Cell = instances.cell
         self.count = len(instances)
         # An unconnected output has no net; it does not toggle and drives nothing.
-        nets = {pin: np.array([i.nets.get(pin, -1) for i in instances]) for pin in self.cell.pins}
+        nets = instances.pins
         self.rate = {pin: np.where(n >= 0, rate[n], 0.0) for pin, n in nets.items()}
         self.high = {pin: np.where(n >= 0, high[n], 0.5) for pin, n in nets.items()}
         self.load = {pin: np.where(n >= 0, load[n], 0.0) for pin, n in nets.items()}

@@ -7,13 +7,14 @@ at 0 and with the library's clock slew. Inputs arrive at 0, outputs are due afte
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import njit
 
-from hwsim.netlist import Instance, Netlist
+from hwsim.cells import TimingArc
+from hwsim.netlist import Group, Netlist
 from hwsim.tables import TableSet, lookup
 
 RISE, FALL = 0, 1
@@ -84,117 +85,154 @@ def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
         fF on every net, as :meth:`Netlist.loads` gives them.
     """
     library = netlist.library
-    count = len(netlist.nets)
-    arrival = np.full((count, 2), -np.inf)
-    slew = np.zeros((count, 2))
+    arrival = np.full((netlist.count, 2), -np.inf)
+    slew = np.zeros((netlist.count, 2))
     for bits in netlist.inputs.values():
-        for net in bits:
-            arrival[net], slew[net] = 0.0, library.input_slew_ns
+        arrival[bits], slew[bits] = 0.0, library.input_slew_ns
     for net in netlist.clocks:
         arrival[net], slew[net] = 0.0, library.clock_slew_ns
-    tables = TableSet()
-    arcs, owners = _arcs(netlist, tables)
-    layout, data = tables.arrays()
-    came_from = np.full((count, 2, 2), -1)
-    if len(arcs):
-        _propagate(arcs, layout, data, loads, arrival, slew, came_from)
-    endpoints = list(_endpoints(netlist, arrival, slew, period_ns))
-    reached = [e for e in endpoints if np.isfinite(e[0])]
-    if not reached:
-        return Timing(period_ns, 0.0, 0.0, period_ns, "none", [], slew, len(endpoints))
-    slack, name, net, edge, setup = min(reached, key=lambda e: (e[0], e[1]))
-    path = _trace(netlist, owners, arcs, came_from, arrival, slew, loads, net, edge)
-    return Timing(
-        period_ns, float(arrival[net, edge]), setup, float(slack), name, path, slew, len(endpoints) - len(reached)
-    )
+    arcs = _Arcs(netlist)
+    came_from = np.full((netlist.count, 2, 2), -1, np.int32)
+    _propagate(arcs.arcs, arcs.kinds, *arcs.tables.arrays(), loads, arrival, slew, came_from)
+    worst: tuple[float, str, int, int, float] | None = None
+    unconstrained = 0
+    for end in _endpoints(netlist, slew, period_ns):
+        for edge in (RISE, FALL):
+            slack = end.due[:, edge] - arrival[end.nets, edge]
+            # Nothing reaches an endpoint whose data are constant.
+            unconstrained += int(np.isinf(slack).sum())
+            for i in np.flatnonzero(slack == slack.min(initial=np.inf)) if np.isfinite(slack).any() else ():
+                setup = period_ns - float(end.due[i, edge])
+                found = float(slack[i]), end.name(int(i)), int(end.nets[i]), edge, setup
+                worst = found if worst is None else min(worst, found)
+    if worst is None:
+        return Timing(period_ns, 0.0, 0.0, period_ns, "none", [], slew, unconstrained)
+    least, name, net, edge, setup = worst
+    path = _trace(netlist, arcs, came_from, arrival, slew, loads, net, edge)
+    return Timing(period_ns, float(arrival[net, edge]), setup, least, name, path, slew, unconstrained)
 
 
-def _arcs(netlist: Netlist, tables: TableSet) -> tuple[np.ndarray, list[tuple[Instance, str, str]]]:
-    """Per arc: input net, output net, whether an equal and whether an opposite input edge causes an output edge,
-    delay tables (rise, fall) and slew tables (rise, fall)."""
-    per_cell: dict[str, list[tuple[Any, ...]]] = {}
-    rows, owners = [], []
-    for instance in netlist.instances:
-        cell = instance.cell
-        if cell.name not in per_cell:
-            per_cell[cell.name] = [
-                (
-                    arc.related_pin,
-                    arc.pin,
-                    # Only the active edge of a clock launches: rising gives either output edge, falling none.
-                    2 if arc.kind == "rising_edge" else 3 if arc.kind == "falling_edge"
-                    else int(arc.sense in ("positive_unate", "non_unate")),
-                    int(arc.kind == "combinational" and arc.sense in ("negative_unate", "non_unate")),
-                    *(tables.add(arc.delay.get(edge)) for edge in _EDGES),
-                    *(tables.add(arc.slew.get(edge)) for edge in _EDGES),
-                )
-                for arc in cell.timing
-            ]  # fmt: skip
-        for related, pin, *rest in per_cell[cell.name]:
-            if related in instance.nets and pin in instance.nets:
-                rows.append((instance.nets[related], instance.nets[pin], *rest))
-                owners.append((instance, related, pin))
-    return np.array(rows, np.int64).reshape(-1, 8), owners
+class _Arcs:
+    """All timing arcs of a netlist, each behind those that it waits for.
+
+    Attributes
+    ----------
+    arcs : int32 [arcs, 3]
+        Input net, output net, kind.
+    kinds : int64 [kinds, 6]
+        Whether an equal and whether an opposite input edge causes an output edge, delay tables (rise, fall) and slew
+        tables (rise, fall).
+    """
+
+    def __init__(self, netlist: Netlist):
+        self.tables = TableSet()
+        self._netlist = netlist
+        kinds: list[tuple[int, ...]] = []
+        rows, ranks, owners = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int32)]
+        self._of_kind: list[tuple[int, TimingArc]] = []
+        for position, (group, rank) in enumerate(zip(netlist.groups, netlist.order, strict=True)):
+            for arc in group.cell.timing:
+                if arc.related_pin not in group.pins or arc.pin not in group.pins:
+                    continue
+                source, sink = group.pins[arc.related_pin], group.pins[arc.pin]
+                where = np.flatnonzero((source >= 0) & (sink >= 0))
+                kind = np.full(len(where), len(kinds), np.int32)
+                rows.append(np.stack([source[where], sink[where], kind], axis=1))
+                ranks.append(rank[where])
+                owners.append(np.stack([kind, where.astype(np.int32)], axis=1))
+                kinds.append(self._kind(arc))
+                self._of_kind.append((position, arc))
+        order = np.argsort(np.concatenate(ranks), kind="stable")
+        self.arcs, self._owners = np.concatenate(rows)[order], np.concatenate(owners)[order]
+        self.kinds = np.array(kinds, np.int64).reshape(-1, 6)
+
+    def _kind(self, arc: TimingArc) -> tuple[int, ...]:
+        return (
+            # Only the active edge of a clock launches: rising gives either output edge, falling none.
+            2 if arc.kind == "rising_edge" else 3 if arc.kind == "falling_edge"
+            else int(arc.sense in ("positive_unate", "non_unate")),
+            int(arc.kind == "combinational" and arc.sense in ("negative_unate", "non_unate")),
+            *(self.tables.add(arc.delay.get(edge)) for edge in _EDGES),
+            *(self.tables.add(arc.slew.get(edge)) for edge in _EDGES),
+        )  # fmt: skip
+
+    def owner(self, arc: int) -> tuple[Group, int, TimingArc]:
+        """The group and the instance that an arc belongs to, and the arc of its cell."""
+        kind, instance = self._owners[arc]
+        position, found = self._of_kind[kind]
+        return self._netlist.groups[position], int(instance), found
 
 
 @njit(cache=True)
-def _propagate(arcs, layout, data, loads, arrival, slew, came_from):
+def _propagate(arcs, kinds, layout, data, loads, arrival, slew, came_from):
     for k in range(len(arcs)):
-        source, sink, same, opposite = arcs[k, 0], arcs[k, 1], arcs[k, 2], arcs[k, 3]
+        source, sink, kind = arcs[k, 0], arcs[k, 1], arcs[k, 2]
+        same, opposite = kinds[kind, 0], kinds[kind, 1]
         for edge in range(2):
             for from_edge in range(2):
                 if same >= 2:
                     active = from_edge == same - 2
                 else:
                     active = (from_edge == edge and same == 1) or (from_edge != edge and opposite == 1)
-                if not active or arcs[k, 4 + edge] < 0 or arrival[source, from_edge] == -np.inf:
+                delay, steepness = kinds[kind, 2 + edge], kinds[kind, 4 + edge]
+                if not active or delay < 0 or arrival[source, from_edge] == -np.inf:
                     continue
                 steep = slew[source, from_edge]
-                at = arrival[source, from_edge] + lookup(layout, data, arcs[k, 4 + edge], steep, loads[sink, edge])
+                at = arrival[source, from_edge] + lookup(layout, data, delay, steep, loads[sink, edge])
                 if at > arrival[sink, edge]:
                     arrival[sink, edge] = at
                     came_from[sink, edge, 0], came_from[sink, edge, 1] = k, from_edge
-                if arcs[k, 6 + edge] >= 0:
-                    out = lookup(layout, data, arcs[k, 6 + edge], steep, loads[sink, edge])
+                if steepness >= 0:
+                    out = lookup(layout, data, steepness, steep, loads[sink, edge])
                     slew[sink, edge] = max(slew[sink, edge], out)
 
 
-def _endpoints(netlist, arrival, slew, period):
-    """(slack, name, net, edge, setup) of every endpoint and edge."""
+@dataclass(frozen=True)
+class _Endpoints:
+    """Endpoints of one kind: their nets, when data are due for a rising and a falling edge, and their names."""
+
+    nets: np.ndarray
+    due: np.ndarray
+    name: Callable[[int], str]
+
+
+def _endpoints(netlist: Netlist, slew: np.ndarray, period: float) -> Iterator[_Endpoints]:
     for name, bits in netlist.outputs.items():
-        for position, net in enumerate(bits):
-            for edge in (RISE, FALL):
-                port = f"{name}[{position}]" if len(bits) > 1 else name
-                yield period - arrival[net, edge], port, net, edge, 0.0
+        def port(i: int, name: str = name, wide: bool = len(bits) > 1) -> str:
+            return f"{name}[{i}]" if wide else name
+        yield _Endpoints(np.array(bits), np.full((len(bits), 2), period), port)
     clock = netlist.library.clock_slew_ns
-    for flop, _ in netlist.flip_flops:
-        for arc in flop.cell.constraints:
-            if not arc.kind.startswith("setup") or arc.pin not in flop.nets:
+    for group in netlist.flip_flops:
+        for arc in group.cell.constraints:
+            if not arc.kind.startswith("setup") or arc.pin not in group.pins:
                 continue
-            net = flop.nets[arc.pin]
-            for edge in (RISE, FALL):
-                table = arc.constraint.get(_EDGES[edge])
+            used = np.flatnonzero(group.pins[arc.pin] >= 0)
+            nets = group.pins[arc.pin][used]
+            due = np.full((len(nets), 2), np.inf)
+            for edge, table in ((e, arc.constraint.get(_EDGES[e])) for e in (RISE, FALL)):
                 if table is not None:
-                    setup = float(table.lookup(clock, slew[net, edge]))
-                    yield period - setup - arrival[net, edge], f"{flop.name}/{arc.pin}", net, edge, setup
+                    due[:, edge] = period - table.lookup(clock, slew[nets, edge])
+            def pin(i: int, group: Group = group, used: np.ndarray = used, name: str = arc.pin) -> str:
+                return f"{netlist.instance_name(group, int(used[i]))}/{name}"
+            yield _Endpoints(nets, due, pin)
 
 
-def _trace(netlist, owners, arcs, came_from, arrival, slew, loads, net, edge) -> list[PathStep]:
+def _trace(netlist, arcs, came_from, arrival, slew, loads, net, edge) -> list[PathStep]:
     steps = []
     while net >= 0:
-        arc, from_edge = came_from[net, edge]
-        instance, related, pin = owners[arc] if arc >= 0 else (None, "", "")
+        at, from_edge = came_from[net, edge]
+        group, instance, arc = arcs.owner(at) if at >= 0 else (None, 0, None)
         steps.append(
             PathStep(
-                cell=instance.cell.name if instance else "input",
-                instance=instance.name if instance else "",
-                through=f"{related} -> {pin}" if instance else "",
-                net=netlist.nets[net],
+                cell=group.cell.name if group else "input",
+                instance=netlist.instance_name(group, instance) if group else "",
+                through=f"{arc.related_pin} -> {arc.pin}" if arc else "",
+                net=netlist.net_name(net),
                 edge=_EDGES[edge],
                 arrival_ns=float(arrival[net, edge]),
                 slew_ns=float(slew[net, edge]),
                 load_fF=float(loads[net, edge]),
             )
         )
-        net, edge = (int(arcs[arc, 0]), int(from_edge)) if arc >= 0 else (-1, 0)
+        net, edge = (int(arcs.arcs[at, 0]), int(from_edge)) if at >= 0 else (-1, 0)
     return steps[::-1]

@@ -39,7 +39,7 @@ def to_json(result: Result, extra: dict[str, Any] | None = None, saif: Path | No
         "top": result.design.name,
         "parameters": {k: int(v) if isinstance(v, bool) else v for k, v in result.design.parameters.items()},
         "latency_cycles": result.design.component().latency,
-        "cells": len(result.netlist.instances),
+        "cells": result.netlist.cells,
         "area_um2": result.netlist.area,
         "gate_equivalents": result.gate_equivalents,
         "sequential_percent": 100 * result.netlist.sequential_area / result.netlist.area,
@@ -65,7 +65,7 @@ def to_json(result: Result, extra: dict[str, Any] | None = None, saif: Path | No
         "seed": result.options.seed,
         "clock_period_ns": result.options.clock_period_ns,
         "vector_cycles": result.activity.cycles,
-        "nets": len(result.netlist.nets),
+        "nets": result.netlist.count,
         "warnings": result.warnings,
         "artifacts": {
             "verilog": str(mapped.verilog),
@@ -111,7 +111,7 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
 
 
 _FIGURES = [
-    ("cells", lambda r: len(r.netlist.instances), "{:d}".format),
+    ("cells", lambda r: r.netlist.cells, "{:d}".format),
     ("area (um2)", lambda r: r.netlist.area, "{:.2f}".format),
     ("area (NAND2 equivalents)", lambda r: r.gate_equivalents, "{:.1f}".format),
     ("sequential share (%)", lambda r: 100 * r.netlist.sequential_area / r.netlist.area, "{:.1f}".format),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from hwsim import activity, flow, opensta, peers, power, sta, tech
+from hwsim import activity, elaborate, flow, opensta, peers, power, sta, tech
 from hwsim.bits import to_bits, to_integers
-from hwsim.netlist import Netlist, NetlistError
+from hwsim.netlist import NetlistError
 from hwsim.saif import to_saif
 from hwsim.units import Design
 
@@ -26,7 +26,7 @@ def netlist_of(tmp_path, library, cells, inputs, outputs, top="top"):
     }
     path = tmp_path / "netlist.json"
     path.write_text(json.dumps({"modules": {top: module}}))
-    return Netlist.read(path, top, library)
+    return elaborate.read(path, top, library)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_toggle_counts_are_those_of_a_simulator(unit, settings, technology, mapp
     if simulator == "verilator" and (technology != "asap7" or unit != "mixfp4_decode"):
         pytest.skip("compiling takes long: Verilator runs one unit, Icarus all")
     m = mapped(unit, technology, **settings)
-    netlist = Netlist.read(m.netlist_json, unit, m.library)
+    netlist = elaborate.read(m.netlist_json, unit, m.library)
     stream = m.design.unit.stimulus(m.design.parameters, 500, 3, None)
     counted = activity.simulate(netlist, {k: np.tile(v, (64, 1)) for k, v in stream.items()}, streams=64, warm_up=3)
     expected = peers.toggles(m, netlist, stream, 3, simulator)
@@ -146,7 +146,7 @@ def test_toggle_counts_are_those_of_a_simulator(unit, settings, technology, mapp
 
 def test_streams_are_independent_and_add_up(mapped):
     m = mapped("mixfp4_decode")
-    netlist = Netlist.read(m.netlist_json, "mixfp4_decode", m.library)
+    netlist = elaborate.read(m.netlist_json, "mixfp4_decode", m.library)
     inputs = m.design.unit.stimulus(m.design.parameters, 64 * 20 * 9, 3, None)
     whole = activity.simulate(netlist, inputs, streams=64 * 9, warm_up=3)
     parts = [
@@ -159,7 +159,7 @@ def test_streams_are_independent_and_add_up(mapped):
 
 def test_streams_must_fill_words(mapped):
     m = mapped("nvfp4_decode")
-    netlist = Netlist.read(m.netlist_json, "nvfp4_decode", m.library)
+    netlist = elaborate.read(m.netlist_json, "nvfp4_decode", m.library)
     inputs = m.design.unit.stimulus(m.design.parameters, 1000, 3, None)
     with pytest.raises(ValueError, match="streams must be a positive multiple of 64, got 3"):
         activity.simulate(netlist, inputs, 3)
@@ -169,7 +169,7 @@ def test_streams_must_fill_words(mapped):
 
 def test_netlist_that_differs_from_golden_is_an_error(mapped, library):
     m = mapped("nvfp4_decode")
-    netlist = Netlist.read(m.netlist_json, "nvfp4_decode", m.library)
+    netlist = elaborate.read(m.netlist_json, "nvfp4_decode", m.library)
     netlist.outputs["operands"][5], netlist.outputs["operands"][6] = netlist.outputs["operands"][6:4:-1]
     inputs = m.design.unit.stimulus(m.design.parameters, 4096, 3, None)
     with pytest.raises(NetlistError, match=r"netlist differs from golden at operands\[5\]"):
@@ -178,7 +178,7 @@ def test_netlist_that_differs_from_golden_is_an_error(mapped, library):
 
 def test_an_input_without_stimulus_is_an_error(mapped):
     m = mapped("nvfp4_decode")
-    netlist = Netlist.read(m.netlist_json, "nvfp4_decode", m.library)
+    netlist = elaborate.read(m.netlist_json, "nvfp4_decode", m.library)
     inputs = m.design.unit.stimulus(m.design.parameters, 4096, 3, None)
     del inputs["scale_code"]
     with pytest.raises(NetlistError, match="no stimulus for scale_code"):

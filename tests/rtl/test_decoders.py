@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from hwsim import cosim, flow, mutants, prove, verilog
+from hwsim import cosim, elaborate, flow, mutants, prove, verilog
 from hwsim.errors import InputError
-from hwsim.netlist import Netlist
 from hwsim.units import Design
 from rtl.mixfp4 import MixFP4Decode
 from rtl.nvfp4 import NVFP4Decode
@@ -142,7 +141,7 @@ def test_a_blind_testbench_lets_faults_live(build, monkeypatch):
 @pytest.mark.parametrize("unit", DECODERS)
 def test_netlist_equals_golden_on_a_million_vectors(unit, mapped, library):
     m = mapped(unit)
-    netlist = Netlist.read(m.netlist_json, unit, m.library)
+    netlist = elaborate.read(m.netlist_json, unit, m.library)
     rng = np.random.default_rng(5)
     lanes = m.design.parameters["lanes"]
     inputs = {

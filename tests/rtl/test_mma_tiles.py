@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim import activity, cosim, report_silicon, tech
+from hwsim import activity, cosim, elaborate, report_silicon, tech
 from hwsim.bulk import NetlistModel, check
 from hwsim.errors import InputError
 from hwsim.mma_units import in_place
@@ -155,12 +155,11 @@ def test_result_in_place_is_the_last_valid_one_an_interval_ago():
 @pytest.mark.slow
 def test_metadata_unit_on_every_pattern_of_magnitudes_of_a_subgroup(tmp_path):
     from hwsim import flow
-    from hwsim.netlist import Netlist
 
     library = tech.load("asap7", None, tmp_path)
     design = Design.of("m2xfp_decode", {"registered": 0})
     mapped = flow.map_design(design, library, flow.Options(1.0), tmp_path)
-    netlist = Netlist.read(mapped.netlist_json, design.name, library)
+    netlist = elaborate.read(mapped.netlist_json, design.name, library)
     rng = np.random.default_rng(5)
     chunk = 1 << 18
     for start in range(0, 8**8, chunk):
