@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ import numpy as np
 
 from hwsim import activity, elaborate, power, sta, verilog, yosys
 from hwsim.bits import to_bits
+from hwsim.drive import strengthen
 from hwsim.expression import parse
 from hwsim.files import replace
 from hwsim.library import Cell, Library
@@ -211,12 +213,20 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         "rename -enumerate -pattern g% c:*",
         "rename -enumerate -pattern n% w:*",
         "opt_clean -purge",
+    ]
+    finish = [
         f"stat -liberty {library.liberty_path}",
         "check -mapped -assert",
         "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
         "write_json netlist.json",
     ]
-    yosys.run([line for line in script if line], folder, "synth")
+    if options.hierarchical:
+        yosys.run([line for line in [*script, "write_json modules.json"] if line], folder, "modules")
+        mapped = json.loads((folder / "modules.json").read_text())
+        strengthen(mapped["modules"], design.name, library, options.wire_load)
+        (folder / "modules.json").write_text(json.dumps(mapped))
+        script = ["read_json modules.json", f"hierarchy -check -top {design.name}"]
+    yosys.run([line for line in [*script, *finish] if line], folder, "synth")
     return Mapped(design, library, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
 
 
