@@ -46,7 +46,7 @@ def strengthen(modules: dict[str, Any], top: str, library: Library, wire_load: b
     for name in order:
         inside[name] = _sinks(modules[name], library, modules, inside)
     outside: dict[str, dict[int, _Load]] = {name: {} for name in order}
-    copies = {name: 0 for name in order} | {top: 1}
+    copies = dict.fromkeys(order, 0) | {top: 1}
     replaced = added = 0
     for name in reversed(order):
         module = modules[name]

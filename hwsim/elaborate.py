@@ -34,7 +34,11 @@ def read(path: Path, top: str, library: Library) -> Netlist:
     NetlistError
         If a cell is not in the library or has no function, a net has no driver or two, or cells form a loop.
     """
-    modules = json.loads(path.read_text())["modules"]
+    return build(json.loads(path.read_text())["modules"], top, library)
+
+
+def build(modules: dict[str, Any], top: str, library: Library) -> Netlist:
+    """The same from what is in the file below ``modules``."""
     module = _Reader(modules, library).module(top)
     directions = {name: port["direction"] for name, port in modules[top]["ports"].items()}
     return Netlist(

@@ -162,12 +162,8 @@ class Netlist:
         return np.bincount([n for bits in self.outputs.values() for n in bits], minlength=self.count)
 
     def _at_pins(self, which) -> np.ndarray:
-        found = np.zeros(self.count + 1, np.int64)
-        for group in self.groups:
-            for pin in which(group.cell):
-                # Pins that are not connected count at the end, which is cut off.
-                found += np.bincount(group.pins[pin] % (self.count + 1), minlength=self.count + 1)
-        return found[:-1]
+        nets = np.concatenate([np.zeros(0, int), *(g.pins[pin] for g in self.groups for pin in which(g.cell))])
+        return np.bincount(nets[nets >= 0], minlength=self.count)
 
     def _check_drivers(self) -> None:
         twice = np.flatnonzero(self.driven + self.given > 1)
@@ -228,16 +224,17 @@ class Netlist:
             fF that a rising edge, a falling edge, and on average an edge sees.
         """
         outside = self.library.output_load_fF if output_load is None else output_load
-        loads = np.zeros((self.count + 1, 3))
-        for group in self.groups:
-            for name in group.cell.inputs:
-                pin = group.cell.pins[name]
-                at = np.bincount(group.pins[name] % (self.count + 1), minlength=self.count + 1)
-                loads += at[:, None] * np.array([pin.load(0), pin.load(1), pin.capacitance])
+        at = [(group.pins[name], group.cell.pins[name]) for group in self.groups for name in group.cell.inputs]
+        nets = np.concatenate([np.zeros(0, int), *(n for n, _ in at)])
+        count = [len(n) for n, _ in at]
+        loads = np.stack([
+            np.bincount(nets, np.repeat([value(pin) for _, pin in at], count), self.count)
+            for value in (lambda pin: pin.load(0), lambda pin: pin.load(1), lambda pin: pin.capacitance)
+        ], axis=1)  # fmt: skip
         # A wire to a port is a wire: a port counts as one fanout.
         fanout, position = np.unique(self.fanout + self.ports, return_inverse=True)
         wire = np.array([self.library.wire_load.capacitance(int(f)) if wire_load else 0.0 for f in fanout])
-        return loads[:-1] + (wire[position] + self.ports * outside)[:, None]
+        return loads + (wire[position] + self.ports * outside)[:, None]
 
 
 def _path(scope: str, name: str) -> str:

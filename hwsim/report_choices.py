@@ -1,6 +1,6 @@
 """Encodings of products, measured: ``python -m hwsim.report_choices`` writes ``reports/mma_choices.md``.
 
-Each row is the sum of a block of 16 products, mapped as :mod:`hwsim.flow` maps the modules of a hierarchical design.
+Each row is the sum of a block of 16 products, mapped as :mod:`hwsim.mapping` maps the modules of a hierarchical design.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import Module, Value
 
-from hwsim import cli, flow, tech, yosys
+from hwsim import cli, mapping, tech, yosys
 from hwsim.files import replace_all
 from hwsim.library import Library
 from rtl.arith import Columns, columns, compress
@@ -68,9 +68,9 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "block.il").write_text(rtlil.convert(BlockSum(LANES, product, LARGEST), name="block", emit_src=False))
     (folder / "abc.constr").write_text(
-        f"set_driving_cell {flow._smallest(library, 'A').name}\nset_load {library.output_load_fF:.6g}\n"
+        f"set_driving_cell {mapping.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
     )
-    script = ";".join(flow.ABC_STRUCTURED).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+    script = ";".join(mapping.ABC_STRUCTURED[0][0]).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
     log = yosys.run(
         [
             "read_rtlil block.il",

@@ -127,9 +127,6 @@ class ExponentMaximum(wiring.Component):
         Whether the sum is to be normalised: there are terms, or C is normal. A subnormal C alone stays where it is.
     """
 
-    #: Whether sums are zero is found out in front of this module, in the same cycle.
-    delay_share = 0.74
-
     def __init__(self, shape: TermShape, fraction_bits: int, groups: int = 0):
         ports = {
             "exponents": In(shape.terms * shape.exponent_width),
@@ -226,9 +223,6 @@ class AlignedSum(wiring.Component):
     total : out
         Two's complement.
     """
-
-    #: Shifters, tree and adder follow each other: tools should map this module for delay.
-    critical = True
 
     def __init__(self, shape: TermShape, fraction_bits: int, registered: bool = False):
         ports = {"clk": In(1)} if registered else {}

@@ -38,9 +38,6 @@ class BlockSum(wiring.Component):
         Two's complement.
     """
 
-    #: In front of it stands the wire that carries an operand to all dot units of a row or column.
-    delay_share = 0.85
-
     def __init__(self, lanes: int, product: Product, largest: int):
         super().__init__({
             "a": In(lanes * OPERAND_WIDTH),

@@ -48,9 +48,6 @@ class Normalise(wiring.Component):
         FP32; zero is +0.
     """
 
-    #: Leading zeros, shifter and rounding follow each other: tools should map this module for delay.
-    critical, delay_share = True, 0.74
-
     def __init__(self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False):
         # Below this the result of terms may be subnormal, and the shift must stop at the smallest exponent.
         self.may_underflow = shape.least_exponent - fraction_bits < 1 - FP32_BIAS

@@ -1,0 +1,303 @@
+"""From a design to its netlist of library cells: Yosys and ABC.
+
+A flat design is mapped as one module. A hierarchical one is mapped module by module, each at first for area; then
+static timing of the whole says which modules must be faster, and those are mapped again. So no module is given more
+speed, and no more area, than the design needs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwsim import elaborate, sta, verilog, yosys
+from hwsim.drive import strengthen
+from hwsim.files import replace
+from hwsim.library import Cell, Library
+from hwsim.units import Design
+
+_CLEAN = ("strash", "ifraig", "scorr")
+#: Buffer what drives too much, then size gates up until the target is met and down where there is slack.
+_SIZE = ("buffer -c", "topo", "upsize {D}", "dnsize {D}", "stime -p")
+_AREA = (*_CLEAN, "strash", "&get -n", "&dch -f", "&nf {D}", "&put", *_SIZE)
+_SPEED = (*_CLEAN, "strash", "dch -f", "map -B 0.9 {D}", "topo", *_SIZE)
+#: The same, products of sums balanced for delay first.
+_SOPB = ("strash", "&get -n", "&st", "&sopb")
+_AREA_BALANCED = (*_CLEAN, *_SOPB, "&dch -f", "&nf {D}", "&put", *_SIZE)
+_SPEED_BALANCED = (*_CLEAN, *_SOPB, "&put", "dch -f", "map -B 0.9 {D}", "topo", *_SIZE)
+
+#: ABC script for a flat design: restructure, map for area under the delay target, size.
+ABC_FLAT = (*_CLEAN, "dc2", "dc2", *_AREA[len(_CLEAN) :])
+#: For hierarchical designs, whose modules are structured by hand (``dc2`` would turn their trees and prefix adders into
+#: chains): ways to map a module, from small to fast, and their targets as a share of the time between registers.
+ABC_STRUCTURED = (
+    (_AREA, 1.0),
+    (_AREA, 0.8),
+    (_AREA_BALANCED, 1.0),
+    (_AREA_BALANCED, 0.8),
+    ((*_CLEAN, "strash", "dch -f", "map {D}", "topo", *_SIZE), 0.9),
+    (_SPEED, 0.9),
+    (_SPEED, 0.75),
+    (_SPEED_BALANCED, 0.9),
+    (_SPEED_BALANCED, 0.75),
+    (_SPEED_BALANCED, 0.6),
+)
+#: How often modules are chosen anew.
+_ROUNDS = 12
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to map and measure.
+
+    Attributes
+    ----------
+    clock_period_ns : float
+    wire_load : bool
+        Whether the library's wire-load model is used; else wires have no capacitance.
+    hierarchical : bool
+        Whether modules are mapped one by one.
+    vectors : int
+        Of the activity simulation.
+    seed : int
+        Of the default stimulus.
+    tensor : ndarray or None
+        The user's own data for the stimulus.
+    tensor_name : str
+        Where it came from.
+    """
+
+    clock_period_ns: float
+    wire_load: bool = True
+    hierarchical: bool = False
+    vectors: int = 1 << 16
+    seed: int = 1
+    tensor: np.ndarray | None = None
+    tensor_name: str = ""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A design mapped to a library, and the files that were left behind."""
+
+    design: Design
+    library: Library
+    verilog: Path
+    netlist: Path
+    netlist_json: Path
+    log: Path
+
+
+def map_design(design: Design, library: Library, options: Options, build: Path) -> Mapped:
+    """Generate a design's Verilog and map it to a library with Yosys and ABC.
+
+    Files are left in ``build / design.slug / library``: scripts, logs, netlist as Verilog and JSON.
+
+    Raises
+    ------
+    YosysError
+        If Yosys fails, or anything is left unmapped.
+    """
+    root = build / design.slug
+    period = f"{options.clock_period_ns:g}ns" + ("-hierarchical" if options.hierarchical else "")
+    folder = root / f"{library.name}-{period}"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = root / f"{design.name}.v"
+    replace(source, verilog.to_verilog(design, folder))
+    mapper = _Mapper(design, library, options, folder)
+    read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
+    finish = [
+        f"stat -liberty {library.liberty_path}",
+        "check -mapped -assert",
+        "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
+        "write_json netlist.json",
+    ]
+    yosys.run([*read, *finish], folder, "synth")
+    return Mapped(design, library, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A module mapped in one way: area (um2) and delay (ps) as ABC sees them."""
+
+    area: float
+    delay: float
+
+
+class _Mapper:
+    """One design on its way to a library, in one folder."""
+
+    def __init__(self, design: Design, library: Library, options: Options, folder: Path):
+        self.design, self.library, self.options, self.folder = design, library, options, folder
+        # ABC takes no target below a picosecond; where registers alone take longer than the period, it does what it
+        # can.
+        self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
+        self.scripts = ABC_STRUCTURED if options.hierarchical else ((ABC_FLAT, 1.0),)
+        (folder / "abc.constr").write_text(
+            f"set_driving_cell {smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
+        )
+        self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
+        self._prepare()
+        self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), 0)
+
+    def hierarchical(self) -> list[str]:
+        """Yosys commands that read the design, its modules chosen so that the whole meets timing if they can."""
+        chosen = dict.fromkeys(self.candidates, 0)
+        best: tuple[float, dict[str, int]] = (-np.inf, chosen)
+        for _ in range(_ROUNDS):
+            modules = self._strengthened(chosen)
+            slack, delays = self._timing(modules)
+            best = max(best, (slack, chosen), key=lambda item: item[0])
+            faster = self._faster(chosen, slack, delays) if slack < 0 else None
+            if faster is None:
+                break
+            chosen = chosen | faster
+        if best[1] is not chosen:
+            self._strengthened(best[1])
+        return ["read_json modules.json", f"hierarchy -check -top {self.design.name}"]
+
+    def assembled(self, chosen: dict[str, int]) -> list[str]:
+        """Yosys commands that read the design with modules as ``chosen`` among their candidates."""
+        low, high = _ties(self.library)
+        read = []
+        for number in sorted(set(chosen.values())):
+            read += [f"read_rtlil mapped_{number}.il", f"design -stash mapped_{number}"]
+        read += [f"design -copy-from mapped_{number} -as {name} {name}" for name, number in chosen.items()]
+        return [
+            *read,
+            f"hierarchy -top {self.design.name}",
+            *([f"hilomap -singleton -hicell {high} -locell {low}"] if high else []),
+            "opt_clean -purge",
+            f"read_liberty -lib -ignore_miss_func {self.library.liberty_path}",
+            # Cells that drive registers and ports by the name of what they drive, the rest by numbers.
+            "rename -wire -suffix cell",
+            "rename -enumerate -pattern g% c:*",
+            "rename -enumerate -pattern n% w:*",
+            "opt_clean -purge",
+        ]
+
+    def _prepare(self) -> None:
+        """Everything in front of ABC: ``unmapped.il``."""
+        kept = _flip_flop(self.library)
+        others = [cell.name for cell in self.library.usable_cells if cell.flip_flop and cell is not kept]
+        script = [
+            "read_rtlil rtl.il",
+            f"hierarchy -check -top {self.design.name}",
+            "proc",
+            *([] if self.options.hierarchical else ["flatten"]),
+            f"synth -noabc -run begin:fine -top {self.design.name}",
+            "synth -noabc -run fine:check",
+            # Left to choose, dfflibmap takes a flip-flop with a true output over one of half the size.
+            f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.library.liberty_path}",
+            "opt",
+            "write_rtlil unmapped.il",
+        ]
+        yosys.run(script, self.folder, "prepare")
+
+    def _map(self, modules: list[str], number: int) -> None:
+        """Map modules in one way: ``mapped_NUMBER.il``, which holds what was mapped in it before as well."""
+        commands, share = self.scripts[number]
+        target = f"-D {share * self.target_ps:.0f}"
+        joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
+        how = f"abc -liberty {self.library.liberty_path} -constr abc.constr {target} -script +{joined}"
+        file = f"mapped_{number}.il"
+        fresh = not any(len(found) > number for found in self.candidates.values())
+        script = [f"read_rtlil {'unmapped.il' if fresh else file}", *(f"{how} {name}" for name in modules)]
+        log = yosys.run([*script, f"write_rtlil {file}"], self.folder, f"map_{number}")
+        for name, text in re.findall(r"gate netlist of module `\\(\S+)'(.*?)(?=gate netlist of|\Z)", log, re.S):
+            # A module without logic has neither.
+            areas, delays = (re.findall(rf"{what} *= *([\d.]+)", text) for what in ("Area", "Delay"))
+            self.candidates[name].append(_Candidate(float((areas or [0])[-1]), float((delays or [0])[-1])))
+
+    def _strengthened(self, chosen: dict[str, int]) -> dict:
+        """``modules.json`` with modules as chosen and drivers between them as strong as they need."""
+        path = self.folder / "modules.json"
+        yosys.run([*self.assembled(chosen), f"write_json {path.name}"], self.folder, "modules")
+        mapped = json.loads(path.read_text())
+        strengthen(mapped["modules"], self.design.name, self.library, self.options.wire_load)
+        path.write_text(json.dumps(mapped))
+        return mapped["modules"]
+
+    def _timing(self, modules: dict) -> tuple[float, dict[str, float]]:
+        """Slack (ns), and how long the critical path is in every module (ns)."""
+        netlist = elaborate.build(modules, self.design.name, self.library)
+        timing = sta.analyse(netlist, self.options.clock_period_ns, netlist.loads(self.options.wire_load))
+        delays: dict[str, float] = defaultdict(float)
+        before = 0.0
+        for step in timing.path:
+            delays[_module_of(modules, self.design.name, step.instance)] += step.arrival_ns - before
+            before = step.arrival_ns
+        return timing.slack_ns, delays
+
+    def _faster(self, chosen: dict[str, int], slack: float, delays: dict[str, float]) -> dict[str, int] | None:
+        """The module with most of the critical path in it, in the smallest way that makes up for the slack."""
+        for name in sorted(delays, key=lambda n: (-delays[n], n)):
+            if len(self.candidates[name]) == 1:
+                for number in range(1, len(self.scripts)):
+                    self._map([name], number)
+            tried, now = self.candidates[name], self.candidates[name][chosen[name]]
+            quicker = [k for k, found in enumerate(tried) if found.delay < now.delay]
+            enough = [k for k in quicker if now.delay - tried[k].delay >= -1000 * slack]
+            if enough:
+                return {name: min(enough, key=lambda k: (tried[k].area, k))}
+            if quicker:
+                return {name: min(quicker, key=lambda k: (tried[k].delay, k))}
+        return None
+
+
+def _module_of(modules: dict, top: str, path: str) -> str:
+    """Module that an instance stands in; Yosys' own names hold no dots."""
+    *scopes, _ = path.split(".")
+    for scope in scopes:
+        top = modules[top]["cells"][scope]["type"]
+    return top
+
+
+def _sequential_overhead(library: Library, design: Design) -> float:
+    """ns of the period that registers take: clock to output into the default load, and setup."""
+    if not design.component().latency:
+        return 0.0
+    flop = _flip_flop(library)
+    launch = max(
+        (float(t.lookup(library.clock_slew_ns, library.output_load_fF)) for arc in flop.timing
+         if arc.kind.endswith("_edge") for t in arc.delay.values()), default=0.0,
+    )  # fmt: skip
+    setup = max(
+        (float(t.lookup(library.clock_slew_ns, library.input_slew_ns)) for arc in flop.constraints
+         if arc.kind.startswith("setup") for t in arc.constraint.values()), default=0.0,
+    )  # fmt: skip
+    return launch + setup
+
+
+def _flip_flop(library: Library) -> Cell:
+    """The flip-flop to map to: on the rising edge, of the fewest asynchronous controls, then the smallest."""
+
+    def key(cell: Cell) -> tuple[bool, int, int, float, str]:
+        flop = cell.flip_flop
+        assert flop is not None
+        controls = (flop.clear is not None) + (flop.preset is not None)
+        return flop.clocked_on.op != "pin", controls, len(flop.next_state.pins), cell.area, cell.name
+
+    return min((cell for cell in library.usable_cells if cell.flip_flop), key=key)
+
+
+def smallest_buffer(library: Library) -> Cell:
+    """The usable buffer of the least area."""
+    return min((c for c in library.usable_cells if c.computes(0b10, 1)), key=lambda c: (c.area, c.name))
+
+
+def _ties(library: Library) -> tuple[str, str]:
+    """Cell and output pin of the tie-low and the tie-high cell, for hilomap; empty where there is none."""
+    names: dict[str, str] = {}
+    for cell in library.cells.values():
+        if not cell.inputs and not cell.dont_use and not cell.flip_flop:
+            for pin in cell.outputs:
+                function = cell.pins[pin].function
+                if function is not None and function.op in "01":
+                    names.setdefault(function.op, f"{cell.name} {pin}")
+    return (names["0"], names["1"]) if len(names) == 2 else ("", "")
