@@ -6,17 +6,19 @@ Each row is the sum of a block of 16 products, mapped as :mod:`hwsim.mapping` ma
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Module, Value
+from amaranth.hdl import Elaboratable, Module, Signal, Value
+from amaranth.sim import Simulator
 
 from hwsim import cli, mapping, tech, yosys
 from hwsim.files import replace_all
 from hwsim.library import Library
-from rtl.arith import Columns, columns, compress
+from rtl.arith import Columns, columns, compress, sized
 from rtl.block_sum import BlockSum
-from rtl.products import PRODUCT_WIDTH, Product, e2m1_product, mixed_product
+from rtl.products import E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
 
 LANES, LARGEST = 16, 144
 TECHNOLOGIES = {"asap7": 870.0, "sky130hd": 4500.0}
@@ -25,7 +27,9 @@ _TEXT = """\
 # Encodings of products, measured
 
 Sum of a block of {lanes} signed products (`rtl.block_sum.BlockSum`), in NAND2 equivalents, with the delay that ABC
-estimates (ps) under the target in brackets. {generator}.
+estimates (ps) under the target in brackets, and the bits of both operands without their signs: each bit more stands in
+a register at the tile's edge, which 8 dot units share. Each row was simulated with every pair of its operands first.
+{generator}.
 
 {rows}
 
@@ -33,34 +37,98 @@ estimates (ps) under the target in brackets. {generator}.
 NVFP4 and MixFP4 use the smallest row of those that hold their operands.
 """
 
+_BINARY: Code = tuple(frozenset(n for n in range(16) if n >> i & 1) for i in range(MAGNITUDE_WIDTH))
+_MIXED = (*range(9), 12)
 
-def whole_array(m: Module, a: Value, b: Value, name: str) -> Columns:
-    """Any two integers of four bits."""
+
+def _whole_array(m: Module, a: Value, b: Value, name: str) -> Columns:
     bits = columns(PRODUCT_WIDTH)
     for i in range(len(a)):
         for j in range(len(b)):
             bits[i + j].append(a[i] & b[j])
-    [product] = compress(m, bits, name, rows=1)
-    return [[bit] for bit in product]
+    return bits
 
 
-def one_row(product: Product) -> Product:
-    """``product``, its places added to one row."""
+def _e2m1_array(m: Module, a: Value, b: Value, name: str) -> Columns:
+    """At most two ones, side by side, an operand: no column holds more than two ones, and needs two places."""
+    bits = _mixed_array(m, a, b, name)
+    bits[2] = [(a[0] & b[2]) | (a[2] & b[0]), a[1] & b[1]]
+    return bits
+
+
+def _mixed_array(m: Module, a: Value, b: Value, name: str) -> Columns:
+    """Bit 3 is never set together with bits 0 and 1."""
+    return [
+        [a[0] & b[0]],
+        [a[0] & b[1], a[1] & b[0]],
+        [a[0] & b[2], a[1] & b[1], a[2] & b[0]],
+        [(a[0] & b[3]) | (a[2] & b[1]), (a[1] & b[2]) | (a[3] & b[0])],
+        [(a[1] & b[3]) | (a[3] & b[1]), a[2] & b[2]],
+        [a[2] & b[3], a[3] & b[2]],
+        [a[3] & b[3]],
+    ]
+
+
+def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) -> Product:
+    """A product of binary magnitudes from its partial products, added to one row if ``rows`` is 1."""
 
     def made(m: Module, a: Value, b: Value, name: str) -> Columns:
-        bits = product(m, a, b, name)
-        [row] = compress(m, bits + columns(PRODUCT_WIDTH - len(bits)), f"{name}_row", rows=1)
+        named = columns(PRODUCT_WIDTH)
+        for position, column in enumerate(bits(m, a, b, name)):
+            named[position] = [sized(m, bit, 1, f"{name}_{position}_{i}") for i, bit in enumerate(column)]
+        if not rows:
+            return named
+        [row] = compress(m, named, f"{name}_row", rows=1)
         return [[bit] for bit in row]
 
-    return made
+    return Product({"a": _BINARY, "b": _BINARY}, made)
 
 
-CHOICES: dict[str, Product] = {
-    "integers 0 to 15, whole array, in one row": whole_array,
-    "E2M1, exclusive bits share places, in one row (NVFP4, MXFP4, M2XFP)": e2m1_product,
-    "E2M1 and 5, 7, exclusive bits share places, as an array (MixFP4)": mixed_product,
-    "E2M1 and 5, 7, exclusive bits share places, in one row": one_row(mixed_product),
+#: Products and the magnitudes that they must multiply.
+CHOICES: dict[str, tuple[Product, Sequence[int]]] = {
+    "integers 0 to 15, whole array, in one row": (_array(_whole_array, 1), range(16)),
+    "E2M1, exclusive bits share places, in one row": (_array(_e2m1_array, 1), MAGNITUDES),
+    "E2M1 and 5, 7, exclusive bits share places, as an array": (_array(_mixed_array), _MIXED),
+    "E2M1 and 5, 7, exclusive bits share places, in one row": (_array(_mixed_array, 1), _MIXED),
+    "E2M1, code and gates searched (NVFP4, MXFP4, M2XFP)": (E2M1, MAGNITUDES),
+    "E2M1 and 5, 7, code and gates searched (MixFP4)": (MIXED, _MIXED),
 }
+
+
+class _One(Elaboratable):
+    """A product alone, its columns added."""
+
+    def __init__(self, product: Product):
+        self.a, self.b = (Signal(len(product.codes[side]), name=side) for side in "ab")
+        self.product, self.value = product, Signal(PRODUCT_WIDTH)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = self.product.columns(m, self.a, self.b, "product")
+        m.d.comb += self.value.eq(sum(bit << i for i, column in enumerate(bits) for bit in column))
+        return m
+
+
+def wrong_products(product: Product, magnitudes: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of magnitudes whose product is wrong, by simulation of all."""
+    wrong, one = [], _One(product)
+
+    def code(side: str, magnitude: int) -> int:
+        return sum((magnitude in bit) << i for i, bit in enumerate(product.codes[side]))
+
+    async def bench(context) -> None:
+        for left in magnitudes:
+            for right in magnitudes:
+                context.set(one.a, code("a", left))
+                context.set(one.b, code("b", right))
+                await context.delay(1e-9)
+                if context.get(one.value) != left * right:
+                    wrong.append((left, right))
+
+    simulator = Simulator(one)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return wrong
 
 
 def measure(product: Product, library: Library, target_ps: float, folder: Path) -> tuple[float, float]:
@@ -91,10 +159,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--build", metavar="DIR", type=Path, default=cli.BUILD, help="folder for scripts and logs")
     args = parser.parse_args(argv)
     build = cli.build_directory(args)
-    rows = [["products", *(f"{name} ({target:.0f})" for name, target in TECHNOLOGIES.items())]]
+    rows = [["products", "bits", *(f"{name} ({target:.0f})" for name, target in TECHNOLOGIES.items())]]
     rows.append(["---"] * len(rows[0]))
-    for number, (title, product) in enumerate(CHOICES.items()):
-        row = [title]
+    for number, (title, (product, magnitudes)) in enumerate(CHOICES.items()):
+        if wrong := wrong_products(product, magnitudes):
+            raise AssertionError(f"{title}: wrong products {wrong}")
+        row = [title, " + ".join(str(len(product.codes[side])) for side in "ab")]
         for name, target in TECHNOLOGIES.items():
             area, delay = measure(product, tech.load(name, None, build), target, build / "choices" / f"{name}-{number}")
             row.append(f"{area:.0f}, {delay:.0f} ps")

@@ -11,7 +11,6 @@ from rtl.hierarchy import Cuts, instantiate
 from rtl.m2xfp import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
 from rtl.mma import BACK, DotUnit, Tile, accumulator, tile_size
 from rtl.operands import M2XFP, MIXFP4, MXFP4, NVFP4, BlockScheme, OperandDecoder
-from rtl.products import OPERAND_WIDTH
 from rtl.scale import ScaledTerm
 
 #: Places of pipeline registers, in the order of the data; ``group`` is M2XFP's, behind the sums of subgroups.
@@ -93,11 +92,11 @@ class BlockDot(DotUnit):
             return total, total.any()
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         parts = -(-self.block_size // LANES)
-        width = self.block_size // parts * OPERAND_WIDTH
+        count = self.shape.terms * parts
         sums = []
         for part in range(i * parts, (i + 1) * parts):
             found = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
-            a, b = a_operands.word_select(part, width), b_operands.word_select(part, width)
+            a, b = (x.word_select(part, len(x) // count) for x in (a_operands, b_operands))
             instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=found)
             sums.append(self.cuts.register(m, "block", found, f"total_{part}"))
         if parts == 1:
@@ -111,15 +110,14 @@ class BlockDot(DotUnit):
         """M2XFP: sum of block ``i``."""
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         total = Signal(self.total_width, name=f"block_total_{i}")
-        width = self.block_size * OPERAND_WIDTH
-        a, b = a_operands.word_select(i, width), b_operands.word_select(i, width)
         refinements, multipliers = getattr(self, "a_refinements"), getattr(self, "b_multipliers")  # noqa: B009
         parts = []
         for group in range(SUBGROUPS):
             part = Signal(SUBGROUP_WIDTH, name=f"subgroup_total_{i}_{group}")
             instantiate(
                 m, self, "mma_subgroup", f"subgroup_{i}_{group}",
-                a=a.word_select(group, ELEMENTS * OPERAND_WIDTH), b=b.word_select(group, ELEMENTS * OPERAND_WIDTH),
+                a=a_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("a")),
+                b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("b")),
                 refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
             )  # fmt: skip
             parts.append(self.cuts.register(m, "group", part, f"subgroup_{i}_{group}"))
@@ -166,9 +164,7 @@ class BlockMMA(Tile):
         step = accumulator(fraction_bits, result_bits, rounding)
         places = PLACES if scheme.refined else tuple(p for p in PLACES if p != "group")
         cuts = Cuts(places, pipeline)
-        operands = {
-            side: OperandDecoder(scheme, k, block_size, cuts, scheme.refined and side == "a", polarity) for side in "ab"
-        }
+        operands = {side: OperandDecoder(scheme, k, block_size, cuts, side, polarity) for side in "ab"}
         super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, cuts, step))
 
 

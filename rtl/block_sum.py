@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.align import add_ones_complement
 from rtl.arith import Columns, add_bits, add_constant, columns, compress, sized
 from rtl.m2xfp import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, SUBGROUPS
-from rtl.products import MAGNITUDE_WIDTH, OPERAND_WIDTH, Product, e2m1_product
+from rtl.products import E2M1, MAGNITUDE_WIDTH, Product, e2m1_magnitude
 
 #: Largest sum of a subgroup in sixteenths: activations up to 56 eighths, the others up to 48, weights 12 halves.
 LARGEST_SUBGROUP = (56 + (ELEMENTS - 1) * 48) * 12
@@ -26,22 +26,22 @@ class BlockSum(wiring.Component):
     ----------
     lanes : int
         Elements of a block.
-    product : function of :mod:`rtl.products`
+    product : Product
     largest : int
         Largest magnitude of a product.
 
     Ports
     -----
-    a, b : in, 5 bits a lane
-        Operands, lane 0 in the lowest bits.
+    a, b : in
+        Codes of ``product`` with signs, lane 0 in the lowest bits.
     total : out
         Two's complement.
     """
 
     def __init__(self, lanes: int, product: Product, largest: int):
         super().__init__({
-            "a": In(lanes * OPERAND_WIDTH),
-            "b": In(lanes * OPERAND_WIDTH),
+            "a": In(lanes * product.width("a")),
+            "b": In(lanes * product.width("b")),
             "total": Out(total_width(lanes, largest)),
         })  # fmt: skip
         self.lanes, self.product = lanes, product
@@ -65,12 +65,12 @@ def add_products(m: Module, to: Columns, a: Value, b: Value, lanes: int, product
     signs = columns(lanes.bit_length())
     weight = 0
     for lane in range(lanes):
-        left, right = a.word_select(lane, OPERAND_WIDTH), b.word_select(lane, OPERAND_WIDTH)
+        left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
         negative = Signal(name=f"negative_{lane}")
         m.d.comb += negative.eq(left[-1] ^ right[-1])
         signs[0].append(negative)
         weight = 0
-        for position, column in enumerate(product(m, left[:-1], right[:-1], f"product_{lane}")):
+        for position, column in enumerate(product.columns(m, left[:-1], right[:-1], f"product_{lane}")):
             for i, bit in enumerate(column):
                 signed = Signal(name=f"signed_{lane}_{position}_{i}")
                 m.d.comb += signed.eq(bit ^ negative)
@@ -104,8 +104,8 @@ class SubgroupSum(wiring.Component):
 
     Ports
     -----
-    a, b : in, 5 bits a lane
-        Activations and weights in half units.
+    a, b : in
+        Activations and weights, in codes of :data:`rtl.products.E2M1` with signs.
     refinement : in
         See :func:`rtl.m2xfp.refinement`.
     total : out
@@ -114,8 +114,8 @@ class SubgroupSum(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "a": In(ELEMENTS * OPERAND_WIDTH),
-            "b": In(ELEMENTS * OPERAND_WIDTH),
+            "a": In(ELEMENTS * E2M1.width("a")),
+            "b": In(ELEMENTS * E2M1.width("b")),
             "refinement": In(REFINEMENT_WIDTH),
             "total": Out(SUBGROUP_WIDTH),
         })  # fmt: skip
@@ -124,11 +124,13 @@ class SubgroupSum(wiring.Component):
         m = Module()
         bits = columns(len(self.total))
         # Halves times halves are quarters.
-        add_products(m, bits, self.a, self.b, ELEMENTS, e2m1_product, shift=2)
-        weight: Value = Const(0, OPERAND_WIDTH)
+        add_products(m, bits, self.a, self.b, ELEMENTS, E2M1, shift=2)
+        width = MAGNITUDE_WIDTH + 1
+        weight: Value = Const(0, width)
         for i in range(ELEMENTS):
-            chosen = self.b.word_select(i, OPERAND_WIDTH) & self.refinement[i].replicate(OPERAND_WIDTH)
-            weight = sized(m, weight | chosen, OPERAND_WIDTH, f"weight_{i}")
+            code = self.b.word_select(i, E2M1.width("b"))
+            chosen = Cat(e2m1_magnitude(code[:-1]), code[-1]) & self.refinement[i].replicate(width)
+            weight = sized(m, weight | chosen, width, f"weight_{i}")
         distance, smaller = self.refinement[ELEMENTS : ELEMENTS + 2], self.refinement[-1]
         negative = sized(m, weight[-1] ^ smaller, 1, "refinement_negative")
         added = sized(m, weight[:-1] << distance, MAGNITUDE_WIDTH + 3, "refinement_magnitude")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,7 @@ from golden.formats import E8M0, UE4M3, MiniFloat
 from golden.terms import BLOCK_TERMS, BlockTerm
 from rtl.hierarchy import Cuts, clocked, registered
 from rtl.m2xfp import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
-from rtl.products import OPERAND_WIDTH, Product, e2m1_product, mixed_product
+from rtl.products import E2M1, MAGNITUDES, MIXED, Code, Product
 from rtl.scale import exponent_field, significand
 
 CODE_WIDTH = 4
@@ -28,7 +28,8 @@ class BlockScheme:
     name : str
     term : BlockTerm
         The format's descriptor.
-    product : function of :mod:`rtl.products`
+    product : Product
+        How its elements are encoded and multiplied.
     largest : int
         Largest product of two decoded magnitudes.
     typed : bool
@@ -40,7 +41,7 @@ class BlockScheme:
 
     name: str
     term: BlockTerm
-    product: Product = e2m1_product
+    product: Product = E2M1
     largest: int = 12 * 12
     typed: bool = False
     refined: bool = False
@@ -52,7 +53,7 @@ class BlockScheme:
 
 
 NVFP4 = BlockScheme("nvfp4", BLOCK_TERMS["nvfp4"])
-MIXFP4 = BlockScheme("mixfp4", BLOCK_TERMS["mixfp4"], product=mixed_product, typed=True)
+MIXFP4 = BlockScheme("mixfp4", BLOCK_TERMS["mixfp4"], product=MIXED, typed=True)
 MXFP4 = BlockScheme("mxfp4", BLOCK_TERMS["mxfp4"])
 M2XFP = BlockScheme("m2xfp", BLOCK_TERMS["m2xfp"], refined=True)
 assert NVFP4.scale is UE4M3 and MXFP4.scale is E8M0
@@ -69,8 +70,8 @@ class OperandDecoder(wiring.Component):
     scheme : BlockScheme
     k, block_size : int
     cuts : Cuts
-    refined : bool
-        Whether this is an M2XFP operand A, whose metadata refine elements.
+    side : str
+        ``a`` or ``b``. Metadata of an M2XFP operand A refine elements.
     polarity : int
         Type bit of E2M1 blocks.
 
@@ -80,8 +81,8 @@ class OperandDecoder(wiring.Component):
     codes : in, 4 bits an element
     scales : in, 8 bits a block
     block_metadata : in, 8 bits a block; only M2XFP
-    operands : out, 5 bits an element
-        Sign and magnitude in half units (E1M2: in units).
+    operands : out
+        Code of the magnitude in half units (E1M2: in units) and sign, an element after the other.
     exponents : out
         Of the scales.
     significands : out; only scales with fraction bits
@@ -95,15 +96,14 @@ class OperandDecoder(wiring.Component):
         Whether a scale is NaN.
     """
 
-    def __init__(
-        self, scheme: BlockScheme, k: int, block_size: int, cuts: Cuts, refined: bool = False, polarity: int = 0
-    ):
+    def __init__(self, scheme: BlockScheme, k: int, block_size: int, cuts: Cuts, side: str, polarity: int = 0):
         blocks, scale = k // block_size, scheme.scale
+        refined = scheme.refined and side == "a"
         ports = {
             "clk": In(1),
             "codes": In(k * CODE_WIDTH),
             "scales": In(blocks * SCALE_CODE_WIDTH),
-            "operands": Out(k * OPERAND_WIDTH),
+            "operands": Out(k * scheme.product.width(side)),
             "exponents": Out(blocks * scale.exponent_width),
             "nan": Out(1),
         }
@@ -119,7 +119,7 @@ class OperandDecoder(wiring.Component):
                 ports["multipliers"] = Out(blocks * SCALE_CODE_WIDTH)
         super().__init__(ports)
         self.scheme, self.k, self.blocks, self.cuts = scheme, k, blocks, cuts
-        self.refined, self.polarity = refined, polarity
+        self.refined, self.polarity, self.encoding = refined, polarity, scheme.product.codes[side]
 
     def elaborate(self, platform) -> Module:
         m = Module()
@@ -130,7 +130,7 @@ class OperandDecoder(wiring.Component):
         operands = []
         for i in range(self.k):
             code = self.codes.word_select(i, CODE_WIDTH)
-            operands.append(Cat(magnitude(code, types[i // block]), code[-1]))
+            operands.append(Cat(encoded(code[:-1], types[i // block], self.encoding), code[-1]))
         m.d.comb += self.operands.eq(registered(m, Cat(*operands), "operands_q"))
         if self.refined:
             m.d.comb += self.refinements.eq(registered(m, self._refinements(m), "refinements_q"))
@@ -169,15 +169,10 @@ class OperandDecoder(wiring.Component):
             m.d.comb += ignored.eq(Cat(*(s[-1] for s in scales)))
 
 
-def magnitude(code: Value, is_integer: Value | None = None) -> Value:
-    """Magnitude of a 4-bit code in half units: 0, 1, 2, 3, 4, 6, 8, 12; where ``is_integer``, the code itself."""
-    c0, c1, c2 = code[0], code[1], code[2]
-    if is_integer is None:
-        return Cat(c0 & ~c2, (c1 & ~c2) | (c2 & ~c1 & c0), c2 & (~c1 | c0), c2 & c1)
-    low = ~c2 | is_integer
-    return Cat(
-        c0 & low,
-        (c1 & low) | (c2 & ~c1 & c0 & ~is_integer),
-        c2 & (~c1 | c0 | is_integer),
-        c2 & c1 & ~is_integer,
-    )
+def encoded(code: Value, is_integer: Value | None, bits: Code) -> Value:
+    """Code of the magnitude of three bits of E2M1; where ``is_integer``, of that of E1M2, which is the bits' number."""
+    integers = range(len(MAGNITUDES))
+    magnitudes = MAGNITUDES if is_integer is None else (*MAGNITUDES, *integers)
+    index = code if is_integer is None else Cat(code, is_integer)
+    tables = (sum((magnitude in bit) << i for i, magnitude in enumerate(magnitudes)) for bit in bits)
+    return Cat(*(Const(table, len(magnitudes)).bit_select(index, 1) for table in tables))
