@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +14,9 @@ from hwsim.bits import to_bits
 from hwsim.library import Library
 from hwsim.mapping import Mapped, Options, map_design
 from hwsim.netlist import Netlist, NetlistError
-from hwsim.units import Design
+from hwsim.units import Design, Ports
 
-__all__ = ["Mapped", "Options", "Result", "analyse", "map_design", "percent", "simulate"]
+__all__ = ["Mapped", "Options", "Result", "analyse", "analyse_each", "map_design", "percent", "simulate"]
 
 #: Streams of the activity simulation; each is a sequence of consecutive blocks of the tensor.
 STREAMS = 512
@@ -33,6 +34,7 @@ class Result:
     power: power.Power
     testbench_vectors: int
     warnings: list[str]
+    stimulus: str
 
     @property
     def design(self) -> Design:
@@ -70,7 +72,6 @@ class Result:
         else:
             wires = "zero: the library has no wire-load model"
         clock = "ideal" if self.netlist.flip_flops else "virtual (the unit has no registers)"
-        stimulus = f"tensor {o.tensor_name}, repeated to length" if o.tensor is not None else _DEFAULT_STIMULUS
         return {
             "technology": self.library.name,
             "corner": self.library.corner,
@@ -82,8 +83,8 @@ class Result:
             "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
             "wire_load": wires,
             "mapping": "hierarchical" if o.hierarchical else "flat",
-            "activity": f"{stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left out; "
-            "glitches not counted",
+            "activity": f"{self.stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left "
+            "out; glitches not counted",
             "annotated": f"{annotated} of {self.netlist.count} nets",
             "seed": str(o.seed),
             "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
@@ -103,13 +104,19 @@ def analyse(mapped: Mapped, library: Library, options: Options) -> Result:
         If the netlist is not sound, or differs from the golden model.
     """
     design = mapped.design
+    name = f"tensor {options.tensor_name}, repeated to length" if options.tensor is not None else _DEFAULT_STIMULUS
+    inputs = design.unit.stimulus(design.parameters, options.vectors, options.seed, options.tensor)
+    [result] = analyse_each(mapped, library, options, {name: inputs})
+    return result
+
+
+def analyse_each(mapped: Mapped, library: Library, options: Options, stimuli: Mapping[str, Ports]) -> list[Result]:
+    """The same with stimuli of the caller's, by what they are: a result for each."""
+    design = mapped.design
     netlist = elaborate.read(mapped.netlist_json, design.name, library)
     loads = netlist.loads(options.wire_load)
     timing = sta.analyse(netlist, options.clock_period_ns, loads)
-    inputs = design.unit.stimulus(design.parameters, options.vectors, options.seed, options.tensor)
-    counted = simulate(design, netlist, inputs)
     bench = simulate(design, netlist, _independent(design.unit.testbench(design.parameters, options.seed)))
-    result = power.analyse(netlist, timing, loads, counted.toggle_rate(), counted.probability())
     warnings = []
     if timing.slack_ns < 0:
         warnings.append(
@@ -122,7 +129,12 @@ def analyse(mapped: Mapped, library: Library, options: Options) -> Result:
         warnings.append(f"{through} outputs of {design.name} are inputs passed through: their load is not in the power")
     if timing.unconstrained:
         warnings.append(f"{timing.unconstrained} endpoint edges of {design.name} are constant and not timed")
-    return Result(mapped, options, netlist, loads, timing, counted, result, bench.cycles, warnings)
+    results = []
+    for name, inputs in stimuli.items():
+        counted = simulate(design, netlist, inputs)
+        found = power.analyse(netlist, timing, loads, counted.toggle_rate(), counted.probability())
+        results.append(Result(mapped, options, netlist, loads, timing, counted, found, bench.cycles, warnings, name))
+    return results
 
 
 def _independent(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

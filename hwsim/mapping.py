@@ -143,7 +143,7 @@ class _Mapper:
         )
         self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
         self._prepare()
-        self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), 0)
+        self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), range(1))
 
     def hierarchical(self) -> list[str]:
         """Yosys commands that read the design, its modules chosen so that the whole meets timing if they can."""
@@ -199,16 +199,18 @@ class _Mapper:
         ]
         yosys.run(script, self.folder, "prepare")
 
-    def _map(self, modules: list[str], number: int) -> None:
-        """Map modules in one way: ``mapped_NUMBER.il``, which holds what was mapped in it before as well."""
-        commands, share = self.scripts[number]
-        target = f"-D {share * self.target_ps:.0f}"
-        joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
-        how = f"abc -liberty {self.library.liberty_path} -constr abc.constr {target} -script +{joined}"
-        file = f"mapped_{number}.il"
-        fresh = not any(len(found) > number for found in self.candidates.values())
-        script = [f"read_rtlil {'unmapped.il' if fresh else file}", *(f"{how} {name}" for name in modules)]
-        log = yosys.run([*script, f"write_rtlil {file}"], self.folder, f"map_{number}")
+    def _map(self, modules: list[str], ways: range) -> None:
+        """Map modules in several ways: ``mapped_WAY.il``, which holds what was mapped in it before as well."""
+        script = []
+        for way in ways:
+            commands, share = self.scripts[way]
+            target = f"-D {share * self.target_ps:.0f}"
+            joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
+            how = f"abc -liberty {self.library.liberty_path} -constr abc.constr {target} -script +{joined}"
+            fresh = not any(len(found) > way for found in self.candidates.values())
+            script += ["design -reset", f"read_rtlil {'unmapped.il' if fresh else f'mapped_{way}.il'}"]
+            script += [*(f"{how} {name}" for name in modules), f"write_rtlil mapped_{way}.il"]
+        log = yosys.run(script, self.folder, "map")
         for name, text in re.findall(r"gate netlist of module `\\(\S+)'(.*?)(?=gate netlist of|\Z)", log, re.S):
             # A module without logic has neither.
             areas, delays = (re.findall(rf"{what} *= *([\d.]+)", text) for what in ("Area", "Delay"))
@@ -238,8 +240,7 @@ class _Mapper:
         """The module with most of the critical path in it, in the smallest way that makes up for the slack."""
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
             if len(self.candidates[name]) == 1:
-                for number in range(1, len(self.scripts)):
-                    self._map([name], number)
+                self._map([name], range(1, len(self.scripts)))
             tried, now = self.candidates[name], self.candidates[name][chosen[name]]
             quicker = [k for k, found in enumerate(tried) if found.delay < now.delay]
             enough = [k for k in quicker if now.delay - tried[k].delay >= -1000 * slack]
