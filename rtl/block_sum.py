@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -94,7 +94,7 @@ def add_multiple(to: Columns, value: Value, factor: int) -> None:
             if digit > 0:
                 add_bits(to, value, position)
             else:
-                add_bits(to, ~value, position)
+                add_bits(to, Cat(*(~bit for bit in value)), position)
                 add_constant(to, -ones << position)
         factor >>= 1
         position += 1
