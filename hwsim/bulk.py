@@ -17,7 +17,7 @@ import numpy as np
 from hwsim import activity, cli, elaborate, flow
 from hwsim.errors import InputError
 from hwsim.library import Library
-from hwsim.mma_units import MMAUnit
+from hwsim.mma_units import MMAUnit, bins, summary
 from hwsim.units import Design
 
 #: Streams of the engine, and vectors that are packed at a time.
@@ -102,33 +102,6 @@ def check(model, design: Design, vectors: int, seed: int, parameters=None) -> Fo
     return found
 
 
-def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter:
-    """Coverage: classes of C and D, distance of C's exponent to that of the terms' sum, leading zeros by cancellation.
-
-    Parameters
-    ----------
-    c, d, terms : uint32 [vectors, results]
-        FP32 bits of C, of the result, and of the result with C = 0.
-    """
-    counted: Counter = Counter()
-    for name, bits in (("C", c), ("D", d)):
-        field, fraction = bits >> 23 & 0xFF, bits & 0x7FFFFF
-        classes = {
-            "zero": (field == 0) & (fraction == 0), "subnormal": (field == 0) & (fraction != 0),
-            "normal": (field > 0) & (field < 255), "infinite": (field == 255) & (fraction == 0),
-            "NaN": (field == 255) & (fraction != 0),
-        }  # fmt: skip
-        counted.update({f"{name} {kind}": int(found.sum()) for kind, found in classes.items()})
-    c_field, d_field, t_field = ((x >> 23 & 0xFF).astype(np.int64) for x in (c, d, terms))
-    both = (c_field > 0) & (c_field < 255) & (t_field > 0) & (t_field < 255)
-    distance = np.clip(c_field - t_field, -45, 45)[both]
-    counted.update({f"alignment {k:+d}": int(n) for k, n in zip(*np.unique(distance, return_counts=True), strict=True)})
-    cancelled = both & (d_field < 255) & (d != 0)
-    zeros = np.clip(np.maximum(c_field, t_field) - d_field, -2, 40)[cancelled]
-    counted.update({f"leading zeros {k}": int(n) for k, n in zip(*np.unique(zeros, return_counts=True), strict=True)})
-    return counted
-
-
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = cli.parser(
@@ -160,10 +133,7 @@ def report(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"{design.slug}: {found.vectors} dot products, seed {args.seed}, {found.mismatches} mismatches, "
           f"{time.perf_counter() - start:.0f} s")  # fmt: skip
-    for name in ("alignment", "leading zeros"):
-        hit = {k: v for k, v in found.bins.items() if k.startswith(name)}
-        print(f"  {name}: {len(hit)} bins hit, the rarest {min(hit.values(), default=0)} times")
-    print("  " + ", ".join(f"{k} {v}" for k, v in found.bins.items() if k.split()[0] in "CD"))
+    print(summary(found.bins))
     if found.mismatches:
         print(f"MISMATCH {found.first}")
     return 1 if found.mismatches else 0

@@ -15,6 +15,7 @@ from cocotb_tools.runner import get_runner
 
 from hwsim import cli, simulators
 from hwsim.errors import InputError, ToolError
+from hwsim.mma_units import MMAUnit, summary
 from hwsim.units import Design
 from hwsim.verilog import to_verilog
 
@@ -130,6 +131,8 @@ def report(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     print(f"{design.slug}: {outcome.vectors} vectors, seed {args.seed}, {simulators.version(args.simulator)}, "
           f"{seconds:.1f} s")  # fmt: skip
+    if isinstance(adaptors := getattr(design.unit.golden, "__self__", None), MMAUnit):
+        print(summary(adaptors.coverage(design.unit.testbench(design.parameters, args.seed), design.parameters)))
     print(f"MISMATCH at {outcome.wrong}" if outcome.wrong else "RTL equals golden in every bit of every vector")
     return 1 if outcome.wrong else 0
 

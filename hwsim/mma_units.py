@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -174,6 +175,29 @@ class MMAUnit:
             "accumulate": chained.astype(np.uint8)[:, None],
         } | ports
 
+    def coverage(self, ports, parameters) -> Counter:
+        """What a stream exercises: :func:`bins` of the results that come out, and the stream's own events."""
+        expected = self.golden(ports, parameters)
+        valid, out = ports["valid"][:, 0].astype(bool), expected["out_valid"][:, 0].astype(bool)
+        chained = ports["accumulate"][:, 0].astype(bool) & valid
+        source = in_place(out, self.builder(**parameters).chain_interval)
+        start = np.where(chained[:, None], expected["d"][source], ports["c"])[out].astype(np.uint32)
+        terms = self.step({k: v[out] for k, v in ports.items()}, parameters, np.zeros_like(start))
+        counted = bins(start, expected["d"][out], terms)
+        counted["bubble"] = int((~valid).sum())
+        counted["back to back"] = int((valid[1:] & valid[:-1]).sum())
+        counted["chained"] = int((chained & out).sum())
+        counted["chained on a chained one"] = int((chained & out & chained[source]).sum())
+        if "rst" in ports:
+            counted["reset"] = int(ports["rst"].sum())
+            counted["cleared in flight"] = int((valid & ~out).sum())
+        for side in "ab":
+            scales = ports.get(f"{side}_scales")
+            if scales is not None:
+                nan = scales & 0x7F == 0x7F if self.name in ("nvfp4", "mixfp4") else scales == 0xFF
+                counted[f"{side} scale NaN"] = int(nan.any(axis=1).sum())
+        return counted
+
     def corners(self, parameters, count, rng):
         """Operands and C that verify: independent instructions, as ports."""
         m, n, k, block = self.shape(parameters)
@@ -220,6 +244,43 @@ class MMAUnit:
     def element(self, parameters) -> MiniFloat:
         """Format of the stored elements."""
         return ELEMENT_TERMS.get(self.format(parameters), E2M1)
+
+
+def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter:
+    """Coverage: classes of C and D, distance of C's exponent to that of the terms' sum, leading zeros by cancellation.
+
+    Parameters
+    ----------
+    c, d, terms : uint32 [vectors, results]
+        FP32 bits of C, of the result, and of the result with C = 0.
+    """
+    counted: Counter = Counter()
+    for name, bits in (("C", c), ("D", d)):
+        field, fraction = bits >> 23 & 0xFF, bits & 0x7FFFFF
+        classes = {
+            "zero": (field == 0) & (fraction == 0), "subnormal": (field == 0) & (fraction != 0),
+            "normal": (field > 0) & (field < 255), "infinite": (field == 255) & (fraction == 0),
+            "NaN": (field == 255) & (fraction != 0),
+        }  # fmt: skip
+        counted.update({f"{name} {kind}": int(found.sum()) for kind, found in classes.items()})
+    c_field, d_field, t_field = ((x >> 23 & 0xFF).astype(np.int64) for x in (c, d, terms))
+    both = (c_field > 0) & (c_field < 255) & (t_field > 0) & (t_field < 255)
+    distance = np.clip(c_field - t_field, -45, 45)[both]
+    counted.update({f"alignment {k:+d}": int(n) for k, n in zip(*np.unique(distance, return_counts=True), strict=True)})
+    cancelled = both & (d_field < 255) & (d != 0)
+    zeros = np.clip(np.maximum(c_field, t_field) - d_field, -2, 40)[cancelled]
+    counted.update({f"leading zeros {k}": int(n) for k, n in zip(*np.unique(zeros, return_counts=True), strict=True)})
+    return counted
+
+
+def summary(counted: Counter) -> str:
+    """Coverage in a few lines."""
+    lines, families = [], ("alignment", "leading zeros")
+    for name in families:
+        hit = {k: v for k, v in counted.items() if k.startswith(name)}
+        lines.append(f"  {name}: {len(hit)} bins hit, the rarest {min(hit.values(), default=0)} times")
+    lines.append("  " + ", ".join(f"{k} {v}" for k, v in counted.items() if not k.startswith(families)))
+    return "\n".join(lines)
 
 
 def in_place(valid: np.ndarray, interval: int) -> np.ndarray:

@@ -26,6 +26,43 @@ from rtl.hierarchy import all_parts
 _IDENTIFIER = re.compile(r"\\\S+ |[A-Za-z_][A-Za-z0-9_$]*")
 _DECLARATION = re.compile(r"  (input|output|wire|reg)( signed)?( \[[^]]+\])? (\\\S+ |\S+?)( \[[^]]+\])?( = [^;]*)?;$")
 
+_LONGER, _BOTH_SIGNED = "(A_WIDTH > B_WIDTH ? A_WIDTH : B_WIDTH)", "A_SIGNED && B_SIGNED"
+_LONGEST = f"{_LONGER} > Y_WIDTH ? {_LONGER} : Y_WIDTH"
+#: Verilog extends short operands by itself, and linters warn of it: Yosys replaces such cells by ones whose operands
+#: are as wide as the result; of comparisons, as the longer operand. Distances of shifts stay as they are.
+_EQUAL_WIDTHS = "".join(
+    f"""\
+(* techmap_celltype = "${cell}" *)
+module {cell}_of_equal_widths (A, B, Y);
+  parameter A_SIGNED = 0, B_SIGNED = 0, A_WIDTH = 1, B_WIDTH = 1, Y_WIDTH = 1;
+  localparam A_WIDER = {a_width};
+  localparam B_WIDER = {b_width};
+  input [A_WIDTH-1:0] A;
+  input [B_WIDTH-1:0] B;
+  output [Y_WIDTH-1:0] Y;
+  wire _TECHMAP_FAIL_ = A_WIDTH >= A_WIDER && B_WIDTH >= B_WIDER;
+  wire [A_WIDER-1:0] a;
+  wire [B_WIDER-1:0] b;
+  if ({signed}) begin
+    assign a = $signed(A);
+    assign b = $signed(B);
+  end else begin
+    assign a = A;
+    assign b = B;
+  end
+  \\${cell} #(
+    .A_SIGNED(A_SIGNED), .B_SIGNED(B_SIGNED), .A_WIDTH(A_WIDER), .B_WIDTH(B_WIDER), .Y_WIDTH(Y_WIDTH)
+  ) _TECHMAP_REPLACE_ (.A(a), .B(b), .Y(Y));
+endmodule
+"""
+    for cells, a_width, b_width, signed in (
+        ("add sub mul", _LONGEST, _LONGEST, _BOTH_SIGNED),
+        ("lt le ge gt eq ne", _LONGER, _LONGER, _BOTH_SIGNED),
+        ("shl", "A_WIDTH > Y_WIDTH ? A_WIDTH : Y_WIDTH", "B_WIDTH", "A_SIGNED"),
+    )
+    for cell in cells.split()
+)
+
 
 def ports(component: wiring.Component) -> dict[str, tuple[str, int]]:
     """Direction (``"input"`` or ``"output"``) and width of every port, in declared order, clock and reset first."""
@@ -77,8 +114,25 @@ def to_verilog(design: Design, build: Path) -> str:
     """
     build.mkdir(parents=True, exist_ok=True)
     (build / "rtl.il").write_text(to_rtlil(design))
+    (build / "widths.v").write_text(_EQUAL_WIDTHS)
     yosys.run(
-        ["read_rtlil rtl.il", "proc", "opt_expr -keepdc", "opt_clean", "memory_map", "write_verilog -noattr rtl.raw.v"],
+        [
+            "read_rtlil rtl.il",
+            "proc",
+            "opt_expr -keepdc",
+            # Amaranth writes an expression once for every bit that is taken from it.
+            "opt_merge",
+            "opt_clean",
+            "memory_map",
+            # Amaranth's results have room for every carry, also where nothing reads it.
+            "wreduce -keepdc",
+            # Inputs that mean nothing end in a signal that says so by its name; all others that lead nowhere go.
+            "setattr -set keep 1 w:unused*",
+            "opt_clean -purge",
+            "techmap -map widths.v",
+            "opt_clean -purge",
+            "write_verilog -noattr rtl.raw.v",
+        ],
         build,
         "verilog",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -72,6 +72,10 @@ class TermShape:
             terms += (1 << self.base_width) - 1
         return max(terms, 255 + self.c_offset).bit_length()
 
+    def may_underflow(self, fraction_bits: int) -> bool:
+        """Whether a sum of terms may be subnormal; else only C may be, alone."""
+        return self.least_exponent - fraction_bits < 1 - FP32_BIAS
+
     def frame_width(self, fraction_bits: int) -> int:
         """Bits of a term with all that a shift may bring in."""
         return self.magnitude_width + max(0, fraction_bits - self.fraction_width + self.raise_width)
@@ -117,13 +121,13 @@ class ExponentMaximum(wiring.Component):
         Added to the exponent of every term.
     candidates : in; only with ``groups``
         Largest exponents of groups of terms, found in the cycle before.
-    c : in, 32 bits
-        FP32.
+    c : in, 31 bits
+        FP32 without its sign.
     largest : out
         Largest exponent, with the common bias of ``shape``.
     distances, c_distance : out
         Right shifts from the frame of :class:`AlignedSum`; all ones shifts everything out.
-    floats : out, 1 bit
+    floats : out, 1 bit; only where terms cannot underflow
         Whether the sum is to be normalised: there are terms, or C is normal. A subnormal C alone stays where it is.
     """
 
@@ -131,12 +135,13 @@ class ExponentMaximum(wiring.Component):
         ports = {
             "exponents": In(shape.terms * shape.exponent_width),
             "nonzero": In(shape.terms),
-            "c": In(FP32_WIDTH),
+            "c": In(FP32_WIDTH - 1),
             "largest": Out(shape.common_width),
             "distances": Out(shape.terms * shape.distance_width(fraction_bits)),
             "c_distance": Out(c_distance_width(fraction_bits)),
-            "floats": Out(1),
         }
+        if not shape.may_underflow(fraction_bits):
+            ports["floats"] = Out(1)
         if shape.raise_width:
             ports["raises"] = In(2 * shape.terms)
         if shape.base_width:
@@ -156,19 +161,26 @@ class ExponentMaximum(wiring.Component):
             present = [present_exponent(e, self.nonzero[i]) for i, e in enumerate(own)]
         most = maximum(m, present, "most")
         any_term = sized(m, self.nonzero.any(), 1, "any_term")
-        offset = sized(m, shape.term_offset + (self.base if shape.base_width else 0), width, "offset")
-        terms = sized(m, Mux(any_term, most + offset, 0), width, "terms_largest")
-        field = self.c[FP32_FRACTION : FP32_WIDTH - 1]
+        offset: Value = Const(shape.term_offset, width)
+        if shape.base_width:
+            base = self.base + shape.term_offset if shape.term_offset else self.base
+            offset = sized(m, base, width, "offset")
+        # Where there is nothing to add there is no adder: Verilog would show its operand without bits.
+        shifted = bool(shape.base_width or shape.term_offset)
+        terms = sized(m, Mux(any_term, most + offset if shifted else most, 0), width, "terms_largest")
+        field = self.c[FP32_FRACTION:]
         subnormal = ~field.any()
-        m.d.comb += self.floats.eq(any_term | ~subnormal)
+        if not shape.may_underflow(self.fraction_bits):
+            m.d.comb += self.floats.eq(any_term | ~subnormal)
         # The exponent of a subnormal is that of the smallest normal number.
-        stored = sized(m, Cat(field[0] | subnormal, field[1:]) + shape.c_offset, width, "c_exponent")
+        stored: Value = Cat(field[0] | subnormal, field[1:])
+        stored = (stored + shape.c_offset)[:width] if shape.c_offset else stored
         c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
         c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
         c_leads = sized(m, c_exponent > terms, 1, "c_leads")
         m.d.comb += self.largest.eq(Mux(c_leads, c_exponent, terms))
         # Both possible distances side by side: the comparison of C comes last, and only chooses.
-        c_own = sized(m, c_exponent - offset, width, "c_own")
+        c_own = sized(m, c_exponent - offset if shifted else c_exponent, width, "c_own")
         count = shape.distance_width(self.fraction_bits)
         for i, exponent in enumerate(own):
             from_terms = sized(m, most - exponent + self._raised(i), shape.exponent_width + 1, f"from_terms_{i}")
@@ -262,10 +274,13 @@ class AlignedSum(wiring.Component):
 def _aligned(m: Module, q: Value, distance: Value, up: int, width: int, name: str) -> tuple[Value, Value]:
     """Inverted magnitude in units of the sum, and sign."""
     sign = q[-1]
-    frame = Cat(sign.replicate(max(up, 0)), q[:-1])
-    shifted = shift_right(m, frame, distance, sign, name)
-    # Bits below the unit are cut; above the sum's width there are only copies of the sign.
-    return shifted[max(-up, 0) :][:width], sign
+    cut = max(-up, 0)
+    if cut:
+        # Below the unit of the sum even where nothing is shifted.
+        m.d.comb += Signal(cut, name=f"unused_{name}").eq(q[:cut])
+    frame = Cat(sign.replicate(max(up, 0)), q[cut:-1])
+    # Above the sum's width there are only copies of the sign.
+    return shift_right(m, frame, distance, sign, name)[:width], sign
 
 
 def add_ones_complement(to: list[list[Value]], value: Value, sign: Value) -> None:

@@ -34,7 +34,7 @@ def add_constant(to: Columns, constant: int) -> None:
             to[i].append(Const(1, 1))
 
 
-def compress(m: Module, bits: Columns, name: str, rows: int = 2) -> list[Signal]:
+def compress(m: Module, bits: Columns, name: str, rows: int = 2) -> list[Value]:
     """Reduce columns to ``rows`` (1 or 2) numbers of equal sum modulo the width, by full adders.
 
     In every column the three bits that arrive first are added first, so that the tree is as shallow as its inputs
@@ -65,12 +65,7 @@ def compress(m: Module, bits: Columns, name: str, rows: int = 2) -> list[Signal]
                 m.d.comb += carry.eq(_majority(terms))
                 heapq.heappush(heaps[position + 1], (arrival + 2, created, carry))
                 created += 1
-    results = []
-    for row in range(rows):
-        result = Signal(width, name=f"{name}_row{row}" if rows > 1 else name)
-        m.d.comb += result.eq(Cat(heap[row][2] if row < len(heap) else Const(0, 1) for heap in heaps))
-        results.append(result)
-    return results
+    return [Cat(heap[row][2] if row < len(heap) else Const(0, 1) for heap in heaps) for row in range(rows)]
 
 
 def _xor(bits: Sequence[Value]) -> Value:
@@ -129,10 +124,9 @@ def leading_zeros(m: Module, value: Value, name: str) -> Signal:
         merged: list[tuple[Value, list[Value]]] = []
         for low, high in zip(segments[::2], segments[1::2], strict=True):
             some = Signal(name=f"{name}_some{level}_{len(merged)}")
-            count = Signal(level + 1, name=f"{name}_count{level}_{len(merged)}")
             below = [Mux(high[0], h, lo) for h, lo in zip(high[1], low[1], strict=True)]
-            m.d.comb += [some.eq(low[0] | high[0]), count.eq(Cat(*below, ~high[0]))]
-            merged.append((some, list(count)))
+            m.d.comb += some.eq(low[0] | high[0])
+            merged.append((some, [*below, ~high[0]]))
         segments = merged
     result = Signal(levels, name=name)
     m.d.comb += result.eq(Cat(*segments[0][1]))

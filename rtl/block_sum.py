@@ -91,7 +91,7 @@ def add_multiple(to: Columns, value: Value, factor: int) -> None:
             if digit > 0:
                 add_bits(to, value, position)
             else:
-                add_bits(to, ~value, position)
+                add_bits(to, Cat(*(~bit for bit in value)), position)
                 add_constant(to, -ones << position)
         factor >>= 1
         position += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,19 +24,18 @@ FINE_WIDTH = 7
 
 def top1(m: Module, magnitudes: Sequence[Value], name: str) -> tuple[Value, Value]:
     """The largest code and, one bit an element, where it stands: the lowest place of equals. A tree of comparisons."""
-    level = [(code, Cat(1)) for code in magnitudes]
+    level: list[tuple[Value, list[Value]]] = [(code, [Const(1, 1)]) for code in magnitudes]
     depth = 0
     while len(level) > 1:
-        following = []
+        following: list[tuple[Value, list[Value]]] = []
         for i in range(0, len(level), 2):
             (low, low_places), (high, high_places) = level[i], level[i + 1]
             higher = sized(m, high > low, 1, f"{name}_higher_{depth}_{i // 2}")
             code = sized(m, Mux(higher, high, low), len(low), f"{name}_code_{depth}_{i // 2}")
-            chosen = higher.replicate(len(low_places))
-            places = Cat(low_places & ~chosen, high_places & chosen)
-            following.append((code, sized(m, places, len(places), f"{name}_places_{depth}_{i // 2}")))
+            following.append((code, [p & ~higher for p in low_places] + [p & higher for p in high_places]))
         level, depth = following, depth + 1
-    return level[0]
+    [(code, places)] = level
+    return code, sized(m, Cat(*places), len(places), f"{name}_places")
 
 
 def refinement(m: Module, codes: Sequence[Value], metadata: Value, name: str) -> Value:

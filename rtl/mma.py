@@ -87,22 +87,20 @@ class DotUnit(wiring.Component):
             nan = nan | (special & made_infinite & (made_sign ^ c[-1]))
         hidden = c[FP32_FRACTION:-1].any()
         c_q = Cat(Cat(c[:FP32_FRACTION], hidden) ^ c[-1].replicate(FP32_FRACTION + 1), c[-1])
-        flags = Cat(nan, infinite, sign, found["floats"])
+        flags = {"nan": nan, "infinite": infinite, "infinity_sign": sign}
+        if "floats" in found:
+            flags["floats"] = found["floats"]
         held = {"q": made["q"], "c": c_q, "distances": found["distances"], "c_distance": found["c_distance"]}
         held = {name: cuts.register(m, "term", value, f"{name}_held") for name, value in held.items()}
         total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
         instantiate(m, self, "mma_sum", "sum", total=total, **held)
         total_late = cuts.register(m, "sum", total, "total")
-        flags = cuts.delay(m, flags, "flags", "term", "align", "sum")
+        flags = {name: cuts.delay(m, value, name, "term", "align", "sum") for name, value in flags.items()}
         largest = cuts.delay(m, found["largest"], "largest", "term", "align")
         prepared = self.normalise.prepare(m, largest)
         late = {name: cuts.register(m, "sum", value, name) for name, value in prepared.items()}
         d = Signal(FP32_WIDTH)
-        nan, infinite, sign, floats = flags
-        instantiate(
-            m, self, "mma_normalise", "normalise", total=total_late, floats=floats,
-            nan=nan, infinite=infinite, infinity_sign=sign, d=d, **late,
-        )  # fmt: skip
+        instantiate(m, self, "mma_normalise", "normalise", total=total_late, d=d, **flags, **late)
         result = Signal(FP32_WIDTH, reset_less=True)
         with m.If(self.enable):
             m.d.sync += result.eq(d)
@@ -120,7 +118,7 @@ class DotUnit(wiring.Component):
             for name, member in self.exponents.signature.members.items()
             if member.flow is wiring.In and name != "c"
         }
-        instantiate(m, self, "mma_exponents", "exponents", c=c, **inputs, **outputs)
+        instantiate(m, self, "mma_exponents", "exponent_maximum", c=c[:-1], **inputs, **outputs)
         return outputs
 
 

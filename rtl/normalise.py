@@ -40,7 +40,7 @@ class Normalise(wiring.Component):
         The largest shift that leaves a normal number; only if results of terms may be subnormal.
     lower : in
         How far even the top of the sum lies below the normal numbers; only with ``limit``.
-    floats : in, 1 bit
+    floats : in, 1 bit; only without ``limit``
         Whether the sum is to be normalised; else it is a subnormal C, in its place already.
     nan, infinite, infinity_sign : in, 1 bit
         The result is NaN; or else infinite.
@@ -49,15 +49,14 @@ class Normalise(wiring.Component):
     """
 
     def __init__(self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False):
-        # Below this the result of terms may be subnormal, and the shift must stop at the smallest exponent.
-        self.may_underflow = shape.least_exponent - fraction_bits < 1 - FP32_BIAS
+        # Where the result of terms may be subnormal, the shift must stop at the smallest exponent.
+        self.may_underflow = shape.may_underflow(fraction_bits)
         width = sum_width(shape.terms, fraction_bits) - 1
         self.shift_width = width.bit_length()
         super().__init__(({"clk": In(1)} if registered else {}) | {
             "total": In(width + 1),
             "exponent": In(shape.common_width + 2),
-            **({"limit": In(self.shift_width), "lower": In(LOWER_WIDTH)} if self.may_underflow else {}),
-            "floats": In(1),
+            **({"limit": In(self.shift_width), "lower": In(LOWER_WIDTH)} if self.may_underflow else {"floats": In(1)}),
             "nan": In(1),
             "infinite": In(1),
             "infinity_sign": In(1),
@@ -109,7 +108,7 @@ class Normalise(wiring.Component):
             zeros,
             sign,
             below,
-            self.floats,
+            Const(1, 1) if self.may_underflow else self.floats,
             self.nan,
             self.infinite,
             self.infinity_sign,

@@ -6,9 +6,48 @@ import subprocess
 import pytest
 
 from hwsim import flow, opensta, simulators, verilog
-from hwsim.units import Design
+from hwsim.units import UNITS, Design
 
 DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
+ONE, FOUR = {"m": 1, "n": 1}, {"m": 2, "n": 2}
+LINTED = [(unit, settings) for unit in DECODERS for settings in ({}, {"registered": 0}, {"lanes": 1})]
+LINTED += [
+    ("m2xfp_decode", {}),
+    ("m2xfp_decode", {"registered": 0}),
+    ("nvfp4_mma", ONE | {"k": 16}),
+    ("mixfp4_mma", ONE | {"k": 16}),
+    ("mxfp4_mma", ONE | {"k": 32}),
+    ("m2xfp_mma", ONE | {"k": 32}),
+    ("mxfp6_mma", ONE),
+    ("mxfp8_mma", ONE),
+    ("fp16_mma", ONE | {"k": 4}),
+    # Bits below the unit of the sum; no registers; subnormal sums.
+    ("fp16_mma", ONE | {"element": "e5m2", "k": 4, "fraction_bits": 13, "result_bits": 13}),
+    ("fp16_mma", ONE | {"k": 1, "pipeline": ""}),
+    ("fp16_mma", ONE | {"element": "bf16", "k": 2, "rounding": "rne"}),
+]
+#: Every unit in its default K, and the other formats and settings.
+LINTED_WHOLE = [(unit, FOUR) for unit in UNITS if unit.endswith("_mma")]
+LINTED_WHOLE += [
+    (unit, FOUR | settings)
+    for unit, settings in (
+        ("nvfp4_mma", {"block_size": 32, "rounding": "rne"}),
+        ("nvfp4_mma", {"k": 128, "fraction_bits": 30, "pipeline": ""}),
+        ("mixfp4_mma", {"polarity": 1}),
+        ("mxfp4_mma", {"block_size": 16}),
+        ("mxfp4_mma", {"fraction_bits": 13, "result_bits": 13}),
+        ("m2xfp_mma", {"pipeline": ""}),
+        ("mxfp6_mma", {"element": "e3m2", "rounding": "rne"}),
+        ("mxfp8_mma", {"element": "e5m2"}),
+        ("mxfp8_mma", {"fraction_bits": 13, "result_bits": 13, "pipeline": ""}),
+        ("fp16_mma", {"element": "bf16"}),
+        ("fp16_mma", {"element": "e4m3", "k": 32}),
+    )
+]
+
+
+def title(case):
+    return Design.of(*case).slug
 
 
 @pytest.mark.parametrize("unit", DECODERS)
@@ -30,18 +69,31 @@ def test_no_attributes_initial_values_or_strays(unit, settings, build):
     assert "initial" not in text
 
 
-@pytest.mark.parametrize("settings", [{}, {"registered": 0}, {"lanes": 1}])
-@pytest.mark.parametrize("unit", DECODERS)
-def test_lint_clean_and_accepted_by_icarus(unit, settings, build):
+def lint(unit, settings, build):
     source = build / f"lint_{unit}.v"
     source.write_text(verilog.to_verilog(Design.of(unit, settings), build / "lint"))
     env = simulators.environment()
-    lint = ["verilator", "--lint-only", "-Wall", "-Wno-DECLFILENAME", source]
+    lint = ["verilator", "--lint-only", "-Wall", "-Wno-DECLFILENAME", "--top-module", unit, source]
     result = subprocess.run(lint, env=env, capture_output=True, text=True)
     assert result.returncode == 0 and "%Warning" not in result.stderr, result.stderr
     if simulators.available("icarus"):
         result = subprocess.run(["iverilog", "-Wall", "-o", "/dev/null", source], capture_output=True, text=True)
         assert result.returncode == 0 and not result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("case", LINTED, ids=title)
+def test_lint_clean_and_accepted_by_icarus(case, build):
+    lint(*case, build)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", LINTED_WHOLE, ids=title)
+def test_whole_tiles_are_lint_clean(case, build):
+    lint(*case, build)
+
+
+def test_lint_table_names_every_unit():
+    assert {unit for unit, _ in LINTED} == set(UNITS)
 
 
 def test_lint_notices_a_width_error(build):

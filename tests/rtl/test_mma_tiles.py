@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim import activity, cosim, elaborate, report_silicon, tech
+from hwsim import activity, cosim, elaborate, report_silicon, simulators, tech
 from hwsim.bulk import NetlistModel, check
 from hwsim.errors import InputError
 from hwsim.mma_units import in_place
@@ -77,15 +77,80 @@ def test_ten_million_dot_products_equal_golden(case, tmp_path):
     assert found.mismatches == 0, found.first
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith("_mma")])
-def test_stream_with_bubbles_chains_and_resets(name, tmp_path):
-    small = {"k": 32} if "k" in UNITS[name].defaults else {}
-    design = Design.of(name, small | {"m": 1, "n": 2})
+def simulated(design, tmp_path, simulator="verilator", **wrong):
+    """Outcome of the testbench; ``wrong`` are parameters that golden is given instead of the RTL's."""
     source = tmp_path / "unit.v"
     source.write_text(to_verilog(design, tmp_path))
-    outcome = cosim.simulate(design, source, tmp_path / "cosim")
-    assert outcome.wrong is None
+    judged = Design.of(design.name, design.parameters | wrong)
+    return cosim.simulate(judged, source, tmp_path / f"cosim-{simulator}", simulator)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith("_mma")])
+def test_stream_with_bubbles_chains_and_resets(name, simulator, tmp_path):
+    assert simulated(Design.of(name, {"m": 2, "n": 2}), tmp_path, simulator).wrong is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith("_mma")])
+def test_stream_notices_one_fraction_bit(name, simulator, tmp_path):
+    design = Design.of(name, ONE)
+    wrong = {"fraction_bits": design.parameters["fraction_bits"] - 1}
+    assert "d is" in simulated(design, tmp_path, simulator, **wrong).wrong
+
+
+def test_short_stream_and_its_twins(tmp_path, monkeypatch):
+    # Icarus compiles in no time; Verilator longer than the quick suite has.
+    simulator = "icarus" if simulators.available("icarus") else "verilator"
+    monkeypatch.setenv("HWSIM_VECTORS", "400")
+    design = Design.of("fp16_mma", ONE | {"element": "bf16", "k": 2})
+    assert simulated(design, tmp_path, simulator).wrong is None
+    assert "d is" in simulated(design, tmp_path, simulator, fraction_bits=24).wrong
+    # A result that comes a cycle too late, and one that a reset should have cleared.
+    assert "out_valid is" in simulated(design, tmp_path, simulator, pipeline="exponent+term+align").wrong
+    source = tmp_path / "unit.v"
+    text = source.read_text()
+    assert text.count("rst ? 1'h0 : ") == design.component().latency
+    source.write_text(text.replace("rst ? 1'h0 : ", ""))
+    assert "out_valid is" in cosim.simulate(design, source, tmp_path / "mutated", simulator).wrong
+
+
+#: What every stream must have met, in units with scales and without.
+MET = {
+    *(f"{side} {kind}" for side in "CD" for kind in ("zero", "subnormal", "normal", "infinite", "NaN")),
+    "bubble", "back to back", "chained", "chained on a chained one", "reset", "cleared in flight",
+    "alignment -45", "alignment -1", "alignment +0", "alignment +1", "alignment +24", "alignment +45",
+    "leading zeros -1", "leading zeros 0", "leading zeros 1", "deep cancellation",
+}  # fmt: skip
+SCALED = {"a scale NaN", "b scale NaN"}
+
+
+def coverage_of(name, **settings):
+    design = Design.of(name, {"m": 2, "n": 2} | settings)
+    adaptors = design.unit.golden.__self__
+    return with_deep(adaptors.coverage(design.unit.testbench(design.parameters, 1), design.parameters))
+
+
+def with_deep(counted):
+    """The bins with those of ten leading zeros and more together."""
+    counted["deep cancellation"] = sum(counted[f"leading zeros {k}"] for k in range(10, 41))
+    return counted
+
+
+@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith("_mma")])
+def test_stream_meets_every_case(name):
+    counted = coverage_of(name)
+    wanted = MET | (SCALED if name != "fp16_mma" else set())
+    assert sorted(case for case in wanted if not counted[case]) == []
+
+
+def test_coverage_notices_a_stream_without_chains_and_cancellation():
+    design = Design.of("nvfp4_mma", ONE)
+    adaptors, ports = design.unit.golden.__self__, design.unit.testbench(design.parameters, 1)
+    poor = {"accumulate": ports["accumulate"] * 0, "c": ports["c"] * 0}
+    counted = with_deep(adaptors.coverage(ports | poor, design.parameters))
+    missing = {case for case in MET if not counted[case]}
+    assert {"chained", "C NaN", "C normal", "deep cancellation"} <= missing
 
 
 def hopper_rtl(build):
