@@ -116,15 +116,28 @@ class MMAUnit:
 
     def stimulus(self, parameters, vectors, seed, tensor):
         """Tiles of two quantised tensors, K slice after K slice, an instruction a cycle, none chained."""
+        return self.instructions(parameters, vectors, seed, tensor, None)
+
+    def instructions(self, parameters, vectors, seed, a, b):
+        """The same of given tensors [rows, columns]; None: realistic random ones."""
         m, n, k, _ = self.shape(parameters)
         rng = np.random.default_rng(seed)
         ports: dict[str, np.ndarray] = {}
-        for side, rows in (("a", m), ("b", n)):
-            source = tensor if side == "a" else None
+        for side, rows, source in (("a", m, a), ("b", n, b)):
             ports |= self._operand(parameters, side, rows, vectors, seed + (side == "b"), source)
         c = rng.standard_normal((vectors, m * n)).astype(np.float32) * np.float32(k**0.5)
         ones = np.ones((vectors, 1), np.uint8)
         return {"valid": ones, "accumulate": 0 * ones} | ports | {"c": c.view(np.uint32)}
+
+    def random(self, parameters, ports, rng):
+        """Ports with uniformly random codes of finite numbers and random metadata, and scales as they are."""
+        made = {}
+        for name, values in ports.items():
+            if name.endswith("_codes"):
+                made[name] = _codes(self.format(parameters), np.zeros(len(values), int), 1, values.shape[1], rng)
+            elif name.endswith("_metadata"):
+                made[name] = rng.integers(0, 256, values.shape, np.uint8)
+        return ports | made
 
     def _operand(self, parameters, side, rows, vectors, seed, tensor):
         """Ports of one operand: the tensor's rows taken ``rows`` at a time, along K."""

@@ -12,6 +12,7 @@ from hwsim.errors import InputError
 #: Name of every report, the module whose function ``write_NAME(folder, build)`` makes it, and what it shows.
 REPORTS = {
     "decode": ("hwsim.report_decode", "block decoders on all technologies, proofs, mutants, OpenSTA cross-check"),
+    "overhead": ("hwsim.report_overhead", "MMA tiles of all formats on all technologies, beside published overheads"),
     "conformance": ("hwsim.report_golden", "golden models against vectors of public implementations"),
     "silicon": ("hwsim.report_silicon", "accumulators against results recorded on an H200"),
     "golden_speed": ("hwsim.report_golden", "speed of the golden models against memory and peers"),

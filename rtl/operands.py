@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from golden.formats import E8M0, UE4M3, MiniFloat
 from golden.terms import BLOCK_TERMS, BlockTerm
+from rtl.arith import select
 from rtl.hierarchy import Cuts, clocked, registered
 from rtl.m2xfp import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
 from rtl.products import E2M1, MAGNITUDES, MIXED, Code, Product
@@ -171,8 +172,8 @@ class OperandDecoder(wiring.Component):
 
 def encoded(code: Value, is_integer: Value | None, bits: Code) -> Value:
     """Code of the magnitude of three bits of E2M1; where ``is_integer``, of that of E1M2, which is the bits' number."""
-    integers = range(len(MAGNITUDES))
-    magnitudes = MAGNITUDES if is_integer is None else (*MAGNITUDES, *integers)
-    index = code if is_integer is None else Cat(code, is_integer)
-    tables = (sum((magnitude in bit) << i for i, magnitude in enumerate(magnitudes)) for bit in bits)
-    return Cat(*(Const(table, len(magnitudes)).bit_select(index, 1) for table in tables))
+    if is_integer is None:
+        magnitudes, index = list(MAGNITUDES), code
+    else:
+        magnitudes, index = [*MAGNITUDES, *range(len(MAGNITUDES))], Cat(code, is_integer)
+    return Cat(*(select([Const(magnitude in bit, 1) for magnitude in magnitudes], index) for bit in bits))
