@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import re
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -134,7 +135,8 @@ def stages(netlist: Netlist) -> dict[str, float]:
 def write_overhead(folder: Path, build: Path) -> list[Path]:
     """Measure all tiles on all technologies; write ``overhead.md``, ``overhead.json`` and ``overhead.png``."""
     jobs = [(label, technology) for technology in TECHNOLOGIES for label, *_ in TILES]
-    with ProcessPoolExecutor(2) as pool:
+    # New processes: OpenMP does not survive a fork.
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         waiting = [pool.submit(measure, label, technology, build) for label, technology in jobs]
         tiles = []
         for (label, technology), job in zip(jobs, waiting, strict=True):

@@ -17,9 +17,12 @@ import numpy as np
 
 from golden import accumulate
 from golden.mma import instruction, instruction_k
+from hwsim import tech
+from hwsim.bulk import NetlistModel
 from hwsim.errors import InputError
 from hwsim.files import replace_all
 from hwsim.report import markdown
+from hwsim.units import Design
 
 SLICE = Path(__file__).parent.parent / "tests" / "data" / "silicon"
 
@@ -42,8 +45,9 @@ _TEXT = """\
 # Accumulator models against silicon
 
 Results of warp-group MMA instructions recorded on an NVIDIA H200, compared bit for bit with models that have
-the parameters HOPPER_FP16, HOPPER_BF16 and HOPPER_FP8. What the recordings hold is in
-`tests/data/silicon/README.md`, beside the slice of them that is compared unless HWSIM_SILICON names a folder.
+the parameters HOPPER_FP16, HOPPER_BF16 and HOPPER_FP8. *golden* is `golden/mma.py`; *RTL* is `fp16_mma`, one generic
+data path for all four formats, as mapped to ASAP7. What the recordings hold is in `tests/data/silicon/README.md`,
+beside the slice of them that is compared unless HWSIM_SILICON names a folder.
 
 {headlines}
 
@@ -129,6 +133,28 @@ def golden_instruction(a: np.ndarray, b: np.ndarray, c: np.ndarray, format: str)
     return instruction(a, None, b, None, c, format, PRESETS[format])
 
 
+def rtl_instruction(build: Path) -> Instruction:
+    """The RTL of ``fp16_mma`` with the parameters of Hopper, one dot unit, as mapped to ASAP7 and simulated."""
+    mapped: dict[str, NetlistModel] = {}
+
+    def run(a: np.ndarray, b: np.ndarray, c: np.ndarray, format: str) -> np.ndarray:
+        if format not in mapped:
+            preset = PRESETS[format]
+            settings = {
+                "element": format, "k": instruction_k(format), "m": 1, "n": 1,
+                "fraction_bits": preset.fraction_bits, "result_bits": preset.result_bits,
+            }  # fmt: skip
+            design, library = Design.of("fp16_mma", settings), tech.load("asap7", build_dir=build)
+            mapped[format] = NetlistModel(design, library, build)
+        v, m, t = a.shape
+        n = b.shape[1]
+        left = np.broadcast_to(a[:, :, None], (v, m, n, t)).reshape(-1, t)
+        right = np.broadcast_to(b[:, None], (v, m, n, t)).reshape(-1, t)
+        return mapped[format]({"a_codes": left, "b_codes": right, "c": c.reshape(-1, 1)}).reshape(c.shape)
+
+    return run
+
+
 def compare(folder: Path, models: Mapping[str, Instruction]) -> list[Row]:
     """Replay every recording in ``folder`` on every model, by name, and count results that differ."""
     return [
@@ -175,12 +201,12 @@ def write_silicon(
     out : Path
         Folder of the reports.
     build : Path
-        Not used: there are no intermediate files.
+        Folder for the netlist of the RTL.
     folder : Path, optional
         Of the recordings; by default what the environment variable HWSIM_SILICON names, else the slice in
         ``tests/data/silicon``.
     models : mapping, optional
-        Models by name, each a column; the golden model by default.
+        Models by name, each a column; by default the golden model and the RTL.
 
     Returns
     -------
@@ -188,7 +214,7 @@ def write_silicon(
         The files written.
     """
     folder = folder or Path(os.environ.get("HWSIM_SILICON", SLICE))
-    rows = compare(folder, models or {"golden": golden_instruction})
+    rows = compare(folder, models or {"golden": golden_instruction, "RTL": rtl_instruction(build)})
     sensitivity = compare(folder, other_models())
     found = {
         "recordings": sorted(path.name for path in folder.glob("*.npz")),

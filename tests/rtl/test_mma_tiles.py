@@ -37,13 +37,6 @@ WHOLE = [
     ("fp16_mma", {"element": "fp16"}),
     ("fp16_mma", {"element": "bf16"}),
 ]
-HOPPER = {
-    "fp16": {"k": 16},
-    "bf16": {"k": 16},
-    "e4m3": {"k": 32, "fraction_bits": 13, "result_bits": 13},
-    "e5m2": {"k": 32, "fraction_bits": 13, "result_bits": 13},
-}
-
 
 def title(case):
     name, settings = case
@@ -153,26 +146,10 @@ def test_coverage_notices_a_stream_without_chains_and_cancellation():
     assert {"chained", "C NaN", "C normal", "deep cancellation"} <= missing
 
 
-def hopper_rtl(build):
-    models = {}
-
-    def run(a, b, c, format):
-        if format not in models:
-            models[format] = model_of("fp16_mma", {"element": format} | HOPPER[format], build)[0]
-        v, m, t = a.shape
-        n = b.shape[1]
-        left = np.broadcast_to(a[:, :, None], (v, m, n, t)).reshape(-1, t)
-        right = np.broadcast_to(b[:, None], (v, m, n, t)).reshape(-1, t)
-        d = models[format]({"a_codes": left, "b_codes": right, "c": c.reshape(-1, 1)})
-        return d.reshape(c.shape)
-
-    return run
-
-
 @pytest.mark.slow
 def test_rtl_reproduces_every_recorded_h200_result(tmp_path):
     folder = Path(os.environ.get("HWSIM_SILICON", report_silicon.SLICE))
-    rows = report_silicon.compare(folder, {"RTL": hopper_rtl(tmp_path)})
+    rows = report_silicon.compare(folder, {"RTL": report_silicon.rtl_instruction(tmp_path)})
     assert len(rows) >= 4 and all(row.results for row in rows)
     assert [row for row in rows if row.mismatches["RTL"]] == []
 
