@@ -117,6 +117,12 @@ class Aig:
                 waiting += (literal >> 1 for literal in self.ands[node])
         return sorted(found)
 
+    def copied(self, source: Aig, outputs: Mapping[str, int]) -> dict[str, int]:
+        """Copy a graph without latches, inputs joined by name; literals here of ``outputs``, literals there."""
+        of = {literal >> 1: self.input(name) for name, literal in source.inputs.items()}
+        done = self.copy(source, outputs.values(), of)
+        return {name: done[o >> 1] ^ (o & 1) for name, o in outputs.items()}
+
     def with_inputs(self, values: Mapping[str, int]) -> Aig:
         """A copy in which some inputs are constant."""
         result = Aig()
@@ -130,7 +136,7 @@ class Aig:
 
     def with_fault(self, seed: int) -> Aig:
         """A copy with one random fault: an operand of an and-node, or an output where there is none, inverted."""
-        nodes = self.cone(self.outputs.values())
+        nodes = self.cone([*self.outputs.values(), *(after for _, after in self.latches.values())])
         rng = np.random.default_rng(seed)
         if not nodes:
             name = list(self.outputs)[rng.integers(len(self.outputs))]

@@ -21,11 +21,12 @@ from hwsim import yosys
 from hwsim.aig import Aig, unrolled
 from hwsim.errors import ToolError
 
+SPECS = Path(__file__).parent / "specs"
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
 #: Words of 64 random patterns that are tried before the solver is asked.
 _WORDS = 64
 #: What one comparison may take: conflicts, seconds.
-_CONFLICTS, _SECONDS = 10_000_000, 600
+_CONFLICTS, _SECONDS = 10_000_000, 60
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> di
     script = [
         *read,
         "simplemap",
+        f"techmap -map {SPECS / 'ripple_add.v'}",
         "techmap -map +/techmap.v",
         "dfflegalize -cell $_DFF_P_ x",
         "aigmap",

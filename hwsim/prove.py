@@ -21,14 +21,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hwsim import cli, equivalence, flow, yosys
-from hwsim.equivalence import Proof
+from hwsim.equivalence import SPECS, Proof
 from hwsim.errors import InputError
 from hwsim.library import Library
 from hwsim.units import Design
 from hwsim.verilog import ports, to_rtlil
 from rtl.hierarchy import all_parts
-
-SPECS = Path(__file__).parent / "specs"
 
 
 def rtl(design: Design, build: Path) -> list[str]:
@@ -40,7 +38,7 @@ def rtl_modules(design: Design, build: Path) -> list[str]:
     """Yosys commands that read the RTL of a design with its hierarchy."""
     build.mkdir(parents=True, exist_ok=True)
     (build / "rtl.il").write_text(to_rtlil(design))
-    return [f"read_rtlil {build.resolve() / 'rtl.il'}", f"hierarchy -top {design.name}", "proc"]
+    return [f"read_rtlil {build / 'rtl.il'}", f"hierarchy -top {design.name}", "proc"]
 
 
 def specification(design: Design) -> list[str]:
@@ -77,8 +75,8 @@ def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
 def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]:
     """Yosys commands that read a mapped netlist with its hierarchy; the modules of cells are their functions."""
     return [
-        f"read_liberty -ignore_miss_func {library.liberty_path.resolve()}",
-        f"read_verilog {mapped.resolve()}",
+        f"read_liberty -ignore_miss_func {library.liberty_path}",
+        f"read_verilog {mapped}",
         f"hierarchy -check -top {design.name}",
         "proc",
     ]
