@@ -11,7 +11,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +111,20 @@ def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int 
         gate.write(files[1], inputs, outputs)
         found = _by_abc(files, inputs, build / f"{name}.log")
     return Proof(claim, not found, found, time.perf_counter() - start, "ABC cec")
+
+
+def constant(aig: Aig, build: Path, name: str) -> list[str]:
+    """The outputs of a graph without registers that are false for all inputs."""
+    rng = np.random.default_rng(1)
+    values = {i: rng.integers(0, 1 << 64, _WORDS, np.uint64) for i in aig.inputs}
+    quiet = [o for o, value in aig.simulate(values, np.zeros(_WORDS, np.uint64)).items() if not value.any()]
+    false = Aig(outputs={"o": 0})
+
+    def holds(output: str) -> bool:
+        alone = replace(aig, outputs={"o": aig.outputs[output]})
+        return equal("false", false, alone, build, name).holds
+
+    return [output for output in quiet if holds(output)]
 
 
 def _by_simulation(gold: Aig, gate: Aig, inputs: list[str]) -> str:

@@ -162,7 +162,7 @@ def specification(lemma: Lemma, build: Path) -> Aig:
 def prove(lemma: Lemma, part: Aig, build: Path, inject: int | None = None) -> Proof:
     """Decide one lemma; with ``inject``, of a module with a random fault."""
     start = time.perf_counter()
-    spec = specification(lemma, build)
+    spec, part = specification(lemma, build), part.with_inputs({})
     if inject is not None:
         part = part.with_fault(inject)
     proof = (_sum if lemma.sum_of else _property)(lemma, spec, part, build)
@@ -228,7 +228,14 @@ def _sum(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
         if not proof.holds:
             return proof
         bits = [(after, _index(n)) for n, (_, after) in part.latches.items()]
-    form = linear.linear_form(part, bits, width)
+
+    def never(literals: list[int]) -> set[int]:
+        graph = Aig()
+        found = dict(zip(map(str, literals), _literals(graph, part, (o >> 1 for o in literals)), strict=True))
+        graph.outputs = {n: literal ^ (int(n) & 1) for n, literal in found.items()}
+        return {int(n) for n in equivalence.constant(graph, build, f"{name}_carries")}
+
+    form = linear.linear_form(part, bits, width, never)
     gold, gate = Aig(), Aig()
     wanted, care = gold.copied(spec, spec.outputs), gate.copied(spec, spec.outputs)
     found = dict(zip(form, _literals(gate, part, form), strict=True))

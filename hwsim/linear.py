@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from hwsim.aig import FALSE, Aig
 
@@ -18,21 +18,31 @@ from hwsim.aig import FALSE, Aig
 _VARIABLES = (0xAA, 0xCC, 0xF0)
 _XOR3, _XOR2 = 0x96, 0x66
 #: Cuts kept of every node.
-_CUTS = 12
+_CUTS = 24
 
 Cut = tuple[int, ...]
 
 
-def linear_form(aig: Aig, word: Iterable[tuple[int, int]], width: int) -> dict[int, int]:
+def linear_form(
+    aig: Aig, word: Iterable[tuple[int, int]], width: int, never: Callable[[list[int]], set[int]]
+) -> dict[int, int]:
     """Coefficients, by node, of bits whose sum is that of a word's, modulo ``2**width``; node 0 stands for 1.
 
     Parameters
     ----------
     word : iterable of (literal, position)
         Bits of the word, or of several that are added.
+    never : callable
+        Which of some literals, added to the graph, are false for all inputs: adders whose carry cannot happen have
+        none, and look like any other exclusive or.
     """
     word = list(word)
-    sums = _adders(aig, [literal for literal, _ in word])
+    roots = [literal for literal, _ in word]
+    sums = _adders(aig, roots)
+    different = {node: pair for node in aig.cone(roots) if node not in sums and (pair := _different(aig, node))}
+    together = {node: aig.conjunction(*pair) for node, pair in different.items()}
+    impossible = never(list(together.values()))
+    sums |= {node: (list(different[node]), FALSE, 0) for node in different if together[node] in impossible}
     form: dict[int, int] = {}
 
     def add(literal: int, weight: int) -> None:
@@ -45,11 +55,12 @@ def linear_form(aig: Aig, word: Iterable[tuple[int, int]], width: int) -> dict[i
 
     for literal, position in word:
         add(literal, 1 << position)
-    for node in sorted(sums, reverse=True):
+    for node in sorted(sums.keys() | different.keys(), reverse=True):
         weight = form.get(node, 0)
-        if weight:
+        # In the highest column carries are lost, and none is made.
+        if weight and (node in sums or 2 * weight % (1 << width) == 0):
             del form[node]
-            inputs, carry, inverted = sums[node]
+            inputs, carry, inverted = sums.get(node) or (list(different[node]), FALSE, 0)
             # node = inverted ^ (x + y + z - 2 carry)
             if inverted:
                 add(FALSE ^ 1, weight)
@@ -76,9 +87,10 @@ def _adders(aig: Aig, roots: list[int]) -> dict[int, tuple[list[int], int, int]]
             odd = {3: _XOR3, 2: _XOR2}.get(len(leaves))
             if odd is None or table not in (odd, odd ^ 0xFF):
                 continue
-            # Both halves of an exclusive or are conjunctions of its inputs too, but nobody else uses them.
+            # Both halves of an exclusive or are conjunctions of its inputs too: the last choice, and none without users.
             inner = {literal >> 1 for literal in aig.ands[node]}
             able = [c for c in carries.get(leaves, ()) if c[0] not in inner or users[c[0]] > 1]
+            able.sort(key=lambda c: c[0] in inner)
             if able:
                 carry, carry_table = able[0]
                 phases, flipped = _carries(len(leaves))[carry_table]
@@ -107,17 +119,32 @@ def _cuts(aig: Aig, nodes: list[int]) -> dict[int, dict[Cut, int]]:
     cuts: dict[int, dict[Cut, int]] = {0: {(): 0}}
     for node in nodes:
         a, b = aig.ands[node]
+        different = _different(aig, node)
+        if different:
+            a, b = different
         merged: dict[Cut, int] = {}
         for left, left_table in cuts.get(a >> 1, {(a >> 1,): _VARIABLES[0]}).items():
             for right, right_table in cuts.get(b >> 1, {(b >> 1,): _VARIABLES[0]}).items():
                 leaves = tuple(sorted({*left, *right}))
                 if len(leaves) <= 3 and leaves not in merged:
-                    x = _placed(left_table, tuple(leaves.index(leaf) for leaf in left))
-                    y = _placed(right_table, tuple(leaves.index(leaf) for leaf in right))
-                    merged[leaves] = (x ^ (0xFF if a & 1 else 0)) & (y ^ (0xFF if b & 1 else 0))
-        kept = sorted(merged, key=len)[:_CUTS]
+                    x = _placed(left_table, tuple(leaves.index(leaf) for leaf in left)) ^ (0xFF if a & 1 else 0)
+                    y = _placed(right_table, tuple(leaves.index(leaf) for leaf in right)) ^ (0xFF if b & 1 else 0)
+                    merged[leaves] = x ^ y if different else x & y
+        kept: list[Cut] = []
+        for leaves in sorted(merged, key=len):
+            # A cut that contains another says nothing more.
+            if len(kept) < _CUTS and not any(set(other) <= set(leaves) for other in kept):
+                kept.append(leaves)
         cuts[node] = {leaves: merged[leaves] for leaves in kept} | {(node,): _VARIABLES[0]}
     return cuts
+
+
+def _different(aig: Aig, node: int) -> tuple[int, int] | None:
+    """The literals whose exclusive or a node is, if it is one: what stands between them and it is no place to cut."""
+    both, neither = (aig.ands.get(literal >> 1) if literal & 1 else None for literal in aig.ands[node])
+    if both and neither and {literal ^ 1 for literal in both} == set(neither):
+        return both
+    return None
 
 
 @functools.cache

@@ -82,6 +82,7 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
   always @* begin
     magnitude = total[W-1] ? -total : total;
     field = exponent;
+    lost = 0;
     // The leading one to bit X - 1; in front of 26 bits more, so that nothing is lost to the right.
     moved = {magnitude, 26'b0};
     // A sum of one more bit is the least one, -2**(W-1).
@@ -92,7 +93,6 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
         field = field - 1;
       end
     if (LIMIT || floats) begin
-      lost = 0;
       for (i = 0; i < 26; i = i + 1)
         if (field < 1) begin
           lost = lost | moved[0];

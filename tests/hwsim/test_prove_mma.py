@@ -77,7 +77,7 @@ def test_a_counter_of_ones_is_undone():
     word.append((aig.conjunction(carry, aig.conjunction(low, u ^ 1)), 2))
     ones = {literal >> 1: 1 for literal in (x, y, z)}
     # The complement of u is 1 - u.
-    assert linear.linear_form(aig, word, 4) == ones | {u >> 1: 15, 0: 1}
+    assert linear.linear_form(aig, word, 4, lambda literals: set()) == ones | {u >> 1: 15, 0: 1}
 
 
 @pytest.fixture(scope="module")
