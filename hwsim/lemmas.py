@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from golden.formats import Nan
 from hwsim import equivalence, linear
 from hwsim.aig import TRUE, Aig, unrolled
@@ -27,6 +29,9 @@ from rtl.align import FP32_FRACTION
 from rtl.block_mma import BlockDot
 from rtl.element_mma import ElementDot
 from rtl.hierarchy import all_parts
+
+#: What a property says of ports that not every format has.
+_OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Lemma:
     parameters : dict
     sum_of : str
         Output whose terms the specification gives; empty: a property.
+    signed : str
+        Input that a property is split by: a case for each number of bits that are equal to the sign.
     """
 
     module: str
@@ -51,6 +58,7 @@ class Lemma:
     top: str
     parameters: dict[str, int]
     sum_of: str = ""
+    signed: str = ""
 
 
 def lemmas(design: Design) -> Iterator[Lemma]:
@@ -92,10 +100,11 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
             {"LANES": block.lanes, "TYPED": typed, "W": width}, "total",
         )  # fmt: skip
     scale = parts["mma_scale"]
-    yield Lemma(
-        "mma_scale", "q is the sum times both scales", "mma_block.v", "mma_scale_spec",
-        {"S": len(scale.total), "W": len(scale.q), "FRACTION": fraction}, "q",
-    )  # fmt: skip
+    settings = {"S": len(scale.total), "W": len(scale.q)}
+    if fraction:
+        yield Lemma("mma_scale", "q is the sum times both scales", "mma_block.v", "mma_scale_spec", settings, "q")
+    else:
+        yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
 
 
 def _element_lemmas(parts: dict[str, Any], dot: ElementDot) -> Iterator[Lemma]:
@@ -137,12 +146,13 @@ def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot) -> Iterator[
                 "LIMIT": normalise.shift_width if normalise.may_underflow else 0,
                 "RNE": int(normalise.rounding == "rne"),
             },
+            signed="total",
         )  # fmt: skip
 
 
 def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:
     """Prove every lemma of an MMA unit's RTL; with ``inject``, of modules with a random fault."""
-    from hwsim.prove import rtl_modules
+    from hwsim.prove import rtl_modules  # which needs this module for its command line
 
     build = build / "lemmas"
     names = [*all_parts(design.component()), design.name]
@@ -156,7 +166,7 @@ def specification(lemma: Lemma, build: Path) -> Aig:
     settings = " ".join(f"-set {name} {value}" for name, value in lemma.parameters.items())
     read = [f'read_verilog -sv -I"{SPECS}" "{SPECS / lemma.file}"']
     read += [f"chparam {settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
-    return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top]
+    return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})
 
 
 def prove(lemma: Lemma, part: Aig, build: Path, inject: int | None = None) -> Proof:
@@ -181,10 +191,27 @@ def _property(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
         name: literal for name, literal in spec.outputs.items()
         if {read.split("[")[0] for read in _reads(spec, [literal])} <= ports
     }  # fmt: skip
+    unsaid = {name.split("[")[0] for name in spec.outputs.keys() - named.keys()} - _OPTIONAL
+    if unsaid:
+        raise ToolError(f"{lemma.module}: {', '.join(sorted(unsaid))} of {lemma.file} reads ports that do not exist")
     done = ok.copy(spec, named.values(), {i >> 1: known.get(name, TRUE) for name, i in spec.inputs.items()})
     ok.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in named.items()}
     always = Aig(outputs=dict.fromkeys(ok.outputs, TRUE))
-    return equivalence.equal(lemma.claim, always, ok, build, f"{lemma.module}_property")
+    cases = list(_cases(lemma.signed, lemma.parameters["W"])) if lemma.signed else [{}]
+    for case in cases:
+        proof = equivalence.equal(lemma.claim, always, ok.with_inputs(case), build, f"{lemma.module}_property")
+        if not proof.holds:
+            return replace(proof, counterexample=f"{proof.counterexample} {case}".rstrip(" {}"))
+    return replace(proof, method=f"ABC cec of {len(cases)} cases") if lemma.signed else proof
+
+
+def _cases(name: str, width: int) -> Iterator[dict[str, int]]:
+    """Values of the highest bits of a number of two's complement, one case of which every number is."""
+    for sign in (0, 1):
+        for last in range(width - 1):
+            equal = {f"{name}[{i}]": sign for i in range(last + 1, width)}
+            yield equal | {f"{name}[{last}]": 1 - sign}
+        yield {f"{name}[{i}]": sign for i in range(width)}
 
 
 def _reads(aig: Aig, literals: list[int]) -> set[str]:
@@ -243,8 +270,19 @@ def _sum(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
     groups: list[list[tuple[int, int]]] = [[] for _ in range(count)]
     for node, weight in form.items():
         reads = _reads(part, [2 * node])
-        term = next((t for t, inputs in enumerate(needs) if reads <= inputs), 0)
-        groups[term].append((found[node] if node else TRUE, weight))
+        if node:
+            term = next((t for t, inputs in enumerate(needs) if reads <= inputs), 0)
+            groups[term].append((found[node], weight))
+    # The form's constant is that of all terms together: their own are what they lack where all inputs are 0.
+    left = form.get(0, 0)
+    at_zero = _at_zero(spec, spec.outputs) | _at_zero(part, {str(node): 2 * node for node in form})
+    ones = {found[node]: at_zero[str(node)] for node in form}
+    for term, group in enumerate(groups):
+        own = sum(at_zero[n] << i for i, n in enumerate(_word("terms", term, width, count)))
+        own -= sum(weight * ones[literal] for literal, weight in group)
+        group.append((TRUE, own % (1 << width)))
+        left -= own
+    groups[0].append((TRUE, left % (1 << width)))
     for term, group in enumerate(groups):
         [cares] = _word("care", term, 1, count)
         for n, bit in zip(_word("terms", term, width, count), linear.word_of(gate, group, width), strict=True):
@@ -261,6 +299,15 @@ def _literals(to: Aig, source: Aig, nodes: Iterable[int]) -> list[int]:
     of |= {state >> 1: to.input(name) for name, (state, _) in source.latches.items()}
     done = to.copy(source, (2 * node for node in nodes), of)
     return [done[node] for node in nodes]
+
+
+def _at_zero(aig: Aig, outputs: dict[str, int]) -> dict[str, int]:
+    """Values of literals where all inputs are 0."""
+    zero = np.zeros(1, np.uint64)
+    inputs = aig.inputs | {name: state for name, (state, _) in aig.latches.items()}
+    plain = replace(aig, inputs=inputs, outputs=outputs)
+    values = plain.simulate(dict.fromkeys(inputs, zero), zero)
+    return {name: int(value[0] & np.uint64(1)) for name, value in values.items()}
 
 
 def _index(name: str) -> int:

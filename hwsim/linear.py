@@ -87,7 +87,7 @@ def _adders(aig: Aig, roots: list[int]) -> dict[int, tuple[list[int], int, int]]
             odd = {3: _XOR3, 2: _XOR2}.get(len(leaves))
             if odd is None or table not in (odd, odd ^ 0xFF):
                 continue
-            # Both halves of an exclusive or are conjunctions of its inputs too: the last choice, and none without users.
+            # Both halves of an exclusive or are conjunctions of its inputs too: last choice, and none without users.
             inner = {literal >> 1 for literal in aig.ands[node]}
             able = [c for c in carries.get(leaves, ()) if c[0] not in inner or users[c[0]] > 1]
             able.sort(key=lambda c: c[0] in inner)

@@ -15,12 +15,13 @@ them) and a free initial state therefore covers all of time.
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hwsim import cli, equivalence, flow, yosys
+from hwsim import cli, equivalence, flow, lemmas, yosys
 from hwsim.equivalence import SPECS, Proof
 from hwsim.errors import InputError
 from hwsim.library import Library
@@ -199,13 +200,17 @@ def report(args: argparse.Namespace) -> int:
     build = cli.build_directory(args) / design.slug
     options = flow.Options(cli.clock_period(args, library), hierarchical=parts)
     mapped = flow.map_design(design, library, options, cli.build_directory(args))
+    proofs: Iterable[Proof]
     if parts:
-        proofs = by_module(design, hierarchical(mapped), library, build, args.inject)
+        proofs = itertools.chain(
+            lemmas.proofs(design, build, args.inject),
+            by_module(design, hierarchical(mapped), library, build, args.inject),
+        )
     else:
-        proofs = iter((
+        proofs = (
             rtl_equals_specification(design, build, args.inject),
             netlist_equals_rtl(design, mapped.netlist, library, build, args.inject),
-        ))  # fmt: skip
+        )
     refuted = 0
     for proof in proofs:
         refuted += not proof.holds

@@ -146,3 +146,9 @@ module mma_scale_spec #(parameter S = 13, W = 20, FRACTION = 3) (
   end
   assign care = {S{1'b1}};
 endmodule
+
+// A sum that no scale's significand multiplies, less one if negative.
+module mma_unscaled_spec #(parameter S = 13, W = 14) (input [S-1:0] total, input [W-1:0] q, output ok_q);
+  wire signed [W-1:0] extended = $signed(total);
+  assign ok_q = q == extended - total[S-1];
+endmodule

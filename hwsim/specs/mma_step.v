@@ -74,7 +74,7 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
 );
   localparam TOP = W - 2, X = W + 26;
   integer i;
-  reg assumed, up;
+  reg assumed, up, under;
   reg [31:0] number, expected;
   reg [W-1:0] magnitude;
   reg [X-1:0] moved, lost;
@@ -92,6 +92,8 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
         moved = moved << 1;
         field = field - 1;
       end
+    // Without limit the exponent is never so small that a result of terms would be subnormal.
+    under = !LIMIT && floats && field < 1 && magnitude != 0;
     if (LIMIT || floats) begin
       for (i = 0; i < 26; i = i + 1)
         if (field < 1) begin
@@ -117,6 +119,9 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
     // A subnormal C alone lies below its hidden bit. Where results of terms may be subnormal, limit and lower say again
     // what the exponent says.
     assumed = LIMIT || floats || (magnitude >> KEPT == 0 && (KEPT < 23 || (magnitude & ((1 << (KEPT - 23)) - 1)) == 0));
+    if (under) assumed = 0;
+    // A subnormal C has the least exponent.
+    if (!LIMIT && !floats && exponent != TOP - KEPT + 1) assumed = 0;
     most = exponent - 1;
     if (LIMIT && limit != (most < 0 ? 0 : most > (1 << LIMIT) - 1 ? (1 << LIMIT) - 1 : most)) assumed = 0;
     if (LIMIT && lower != (most >= 0 ? 0 : most < -31 ? 31 : -most)) assumed = 0;

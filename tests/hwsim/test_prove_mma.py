@@ -6,6 +6,7 @@ from hwsim import equivalence, flow, lemmas, linear, prove, tech
 from hwsim.aig import FALSE, TRUE, Aig, unrolled
 from hwsim.errors import ToolError
 from hwsim.units import Design
+from rtl.hierarchy import all_parts
 
 UNITS = ["nvfp4_mma", "mixfp4_mma", "mxfp4_mma", "m2xfp_mma", "mxfp6_mma", "mxfp8_mma", "fp16_mma"]
 SMALL = Design.of("fp16_mma", {"m": 1, "n": 1, "k": 1, "element": "e5m2"})
@@ -108,3 +109,23 @@ def test_netlists_of_all_units_equal_their_rtl(unit, tmp_path):
     for inject in (None, 1):
         for proof in prove.by_module(design, prove.hierarchical(mapped), library, tmp_path, inject):
             assert proof.holds == (inject is None), proof
+
+
+def proven(design, build, modules, inject=None):
+    names = [*all_parts(design.component()), design.name]
+    found = equivalence.modules(prove.rtl_modules(design, build), names, build, "rtl")
+    chosen = [lemma for lemma in lemmas.lemmas(design) if lemma.module in modules]
+    return [lemmas.prove(lemma, found[lemma.module], build, inject).holds for lemma in chosen]
+
+
+@pytest.mark.parametrize(("inject", "holds"), [(None, True), (3, False)])
+def test_modules_do_what_the_contract_says(tmp_path, inject, holds):
+    found = proven(SMALL, tmp_path, {"mma_decode_a", "mma_product", "mma_exponents"}, inject)
+    assert found == [holds] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("inject", "holds"), [(None, True), (1, False)])
+def test_a_sum_of_sixteen_products_is_the_sum_of_its_products(tmp_path, inject, holds):
+    design = Design.of("mixfp4_mma", {"m": 1, "n": 1})
+    assert proven(design, tmp_path, {"mma_block", "mma_scale"}, inject) == [holds] * 2
