@@ -203,8 +203,8 @@ def report(args: argparse.Namespace) -> int:
     proofs: Iterable[Proof]
     if parts:
         proofs = itertools.chain(
-            lemmas.proofs(design, build, args.inject),
             by_module(design, hierarchical(mapped), library, build, args.inject),
+            lemmas.proofs(design, build, args.inject),
         )
     else:
         proofs = (
