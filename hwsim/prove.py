@@ -4,43 +4,42 @@ Two proofs make a chain from the contract to the gates: the RTL equals a bit-lev
 (``hwsim/specs``, written from the format's definition and from nothing else here), and the mapped netlist equals the
 RTL. Both are decided by the SAT solver inside Yosys.
 
-Units are feed-forward pipelines: what they put out depends on the inputs of the last ``latency + 1`` cycles and on
-nothing older. Comparing the outputs of cycle ``latency + 1`` with free inputs in every cycle (``rst`` among them) and
-a free initial state therefore covers all of time.
+MMA units, which are hierarchies of modules, are too large for that solver: see :func:`by_module` and
+:mod:`hwsim.lemmas`.
+
+The other units are feed-forward pipelines: what they put out depends on the inputs of the last ``latency + 1`` cycles
+and on nothing older. Comparing the outputs of cycle ``latency + 1`` with free inputs in every cycle (``rst`` among
+them) and a free initial state therefore covers all of time.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hwsim import cli, yosys
+from hwsim import cli, equivalence, flow, lemmas, yosys
+from hwsim.equivalence import SPECS, Proof
 from hwsim.errors import InputError
 from hwsim.library import Library
 from hwsim.units import Design
 from hwsim.verilog import ports, to_rtlil
-
-SPECS = Path(__file__).parent / "specs"
-
-
-@dataclass(frozen=True)
-class Proof:
-    """Outcome of one proof: what was claimed, whether it holds, else an input that refutes it."""
-
-    claim: str
-    holds: bool
-    counterexample: str
-    seconds: float
+from rtl.hierarchy import all_parts
 
 
 def rtl(design: Design, build: Path) -> list[str]:
     """Yosys commands that read the RTL of a design as module ``design.name``."""
+    return [*rtl_modules(design, build), "flatten", "opt_clean", "memory_map"]
+
+
+def rtl_modules(design: Design, build: Path) -> list[str]:
+    """Yosys commands that read the RTL of a design with its hierarchy."""
     build.mkdir(parents=True, exist_ok=True)
     (build / "rtl.il").write_text(to_rtlil(design))
-    return [f"read_rtlil {build / 'rtl.il'}", "proc", "flatten", "opt_clean", "memory_map"]
+    return [f"read_rtlil {build / 'rtl.il'}", f"hierarchy -top {design.name}", "proc"]
 
 
 def specification(design: Design) -> list[str]:
@@ -71,13 +70,16 @@ def specification(design: Design) -> list[str]:
 
 def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
     """Yosys commands that read a mapped netlist, cells replaced by their functions in the library."""
+    return [*netlist_modules(design, mapped, library), "flatten", "opt_clean"]
+
+
+def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]:
+    """Yosys commands that read a mapped netlist with its hierarchy; the modules of cells are their functions."""
     return [
         f"read_liberty -ignore_miss_func {library.liberty_path}",
         f"read_verilog {mapped}",
         f"hierarchy -check -top {design.name}",
-        "flatten",
         "proc",
-        "opt_clean",
     ]
 
 
@@ -115,7 +117,7 @@ def prove(claim: str, design: Design, gold: list[str], gate: list[str], build: P
     holds = "SAT proof finished - no model found: SUCCESS!" in log
     if not holds and "SAT proof finished - model found: FAIL!" not in log:
         raise yosys.YosysError(f"the solver came to no answer; see {build / name}.log")
-    return Proof(claim, holds, "" if holds else _model(log), seconds)
+    return Proof(claim, holds, "" if holds else _model(log), seconds, "Yosys sat")
 
 
 def _model(log: str) -> str:
@@ -155,6 +157,25 @@ def netlist_equals_rtl(design: Design, mapped: Path, library: Library, build: Pa
     )
 
 
+def by_module(
+    design: Design, mapped: Path, library: Library, build: Path, inject: int | None = None
+) -> Iterator[Proof]:
+    """Every module of the mapped netlist equals the RTL module of its name; with ``inject``, a faulty one does.
+
+    Parameters
+    ----------
+    mapped : Path
+        The netlist with its hierarchy.
+    """
+    names = [*all_parts(design.component()), design.name]
+    build = build / "modules"
+    gold = equivalence.modules(rtl_modules(design, build), names, build, "rtl")
+    gate = equivalence.modules(netlist_modules(design, mapped, library), names, build, "netlist")
+    for name in names:
+        claim = f"{name}: netlist on {library.name} equals RTL"
+        yield equivalence.equal(claim, gold[name], gate[name], build, name, inject)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = cli.parser(
@@ -172,23 +193,37 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Run both proofs as the options say and print them; 1 if one is refuted."""
-    from hwsim import flow
-
     design, library = cli.design(args), cli.library(args)
-    specification(design)  # a unit without one is refused before the work
+    parts = bool(all_parts(design.component()))
+    if not parts:
+        specification(design)  # a unit without one is refused before the work
     build = cli.build_directory(args) / design.slug
-    options = flow.Options(cli.clock_period(args, library))
+    options = flow.Options(cli.clock_period(args, library), hierarchical=parts)
     mapped = flow.map_design(design, library, options, cli.build_directory(args))
-    proofs = [
-        rtl_equals_specification(design, build, args.inject),
-        netlist_equals_rtl(design, mapped.netlist, library, build, args.inject),
-    ]
+    proofs: Iterable[Proof]
+    if parts:
+        proofs = itertools.chain(
+            by_module(design, hierarchical(mapped), library, build, args.inject),
+            lemmas.proofs(design, build, args.inject),
+        )
+    else:
+        proofs = (
+            rtl_equals_specification(design, build, args.inject),
+            netlist_equals_rtl(design, mapped.netlist, library, build, args.inject),
+        )
+    refuted = 0
     for proof in proofs:
+        refuted += not proof.holds
         print(f"{design.slug}: {'proven ' if proof.holds else 'REFUTED'}  {proof.claim}  "
-              f"({proof.seconds:.1f} s, Yosys {yosys.version()} sat)")  # fmt: skip
+              f"({proof.seconds:.1f} s, {proof.method}, Yosys {yosys.version()})", flush=True)  # fmt: skip
         if not proof.holds:
             print(proof.counterexample)
-    return 0 if all(proof.holds for proof in proofs) else 1
+    return 1 if refuted else 0
+
+
+def hierarchical(mapped: flow.Mapped) -> Path:
+    """The mapped netlist with its hierarchy."""
+    return mapped.netlist.with_name("hierarchical.v")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,168 @@
+"""Equivalence of modules as graphs, decided by ABC.
+
+A module's instances of other modules are cut: what goes into them becomes outputs, what comes out of them inputs.
+Equal modules with equal instances of equal modules are equal, so that a design is compared module by module. Registers
+are unrolled (:func:`hwsim.aig.unrolled`): their number, place and polarity may differ.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyosys
+
+from hwsim import yosys
+from hwsim.aig import Aig, unrolled
+from hwsim.errors import ToolError
+
+SPECS = Path(__file__).parent / "specs"
+ABC = Path(pyosys.__file__).parent / "yosys-abc"
+#: Words of 64 random patterns that are tried before the solver is asked.
+_WORDS = 64
+#: What one comparison may take: conflicts, seconds.
+_CONFLICTS, _SECONDS = 10_000_000, 60
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Outcome of one proof: what was claimed, whether it holds, else an input that refutes it."""
+
+    claim: str
+    holds: bool
+    counterexample: str
+    seconds: float
+    method: str = ""
+
+
+def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> dict[str, Aig]:
+    """Modules of a design as graphs, instances of each other cut.
+
+    Parameters
+    ----------
+    read : list of str
+        Yosys commands that read the design, its processes and memories replaced by cells.
+    names : iterable of str
+        The modules, top module included; all others are flattened into them.
+    build : Path
+        Folder for scripts, logs and graphs, called after ``side``.
+    side : str
+    """
+    names = list(names)
+    script = [
+        *read,
+        "simplemap",
+        f"techmap -map {SPECS / 'ripple_add.v'}",
+        "techmap -map +/techmap.v",
+        "dfflegalize -cell $_DFF_P_ x",
+        "aigmap",
+        f"setattr -mod -set keep_hierarchy 1 {' '.join(names)}",
+        "flatten",
+        # From the top down: instances of a module that is cut already would have the cuts as ports.
+        *("expose -evert " + " ".join(f"{name}/t:{part}" for part in names) for name in reversed(names)),
+        "opt_clean",
+        # Graphs have no clocks: there must be one, the port.
+        "select -assert-none t:$_DFF_P_ i:clk %co1:+[C] %d",
+    ]
+    for name in names:
+        script += ["setattr -mod -unset top *", f"setattr -mod -set top 1 {name}"]
+        script.append(f"write_aiger -symbols {side}_{name}.aig")
+    yosys.run(script, build, side)
+    return {name: Aig.read(build / f"{side}_{name}.aig") for name in names}
+
+
+def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int | None = None) -> Proof:
+    """Decide whether two modules have equal outputs for all inputs, a missing input being one that does not matter.
+
+    Parameters
+    ----------
+    claim : str
+        What is being claimed, in words.
+    gold, gate : Aig
+    build : Path
+        Folder for graphs and log, called after ``name``.
+    name : str
+    inject : int, optional
+        Seed of a fault that is put into ``gate``.
+
+    Raises
+    ------
+    ToolError
+        If their outputs have different names, or ABC comes to no answer.
+    """
+    start = time.perf_counter()
+    gold, gate = unrolled(gold), unrolled(gate)
+    if inject is not None:
+        gate = gate.with_fault(inject)
+    if gold.outputs.keys() != gate.outputs.keys():
+        different = ", ".join(sorted(gold.outputs.keys() ^ gate.outputs.keys())[:4])
+        raise ToolError(f"{claim}: the two have different outputs: {different}")
+    inputs, outputs = sorted(gold.inputs.keys() | gate.inputs.keys()), sorted(gold.outputs)
+    build.mkdir(parents=True, exist_ok=True)
+    found = _by_simulation(gold, gate, inputs)
+    if not found:
+        files = [build / f"{name}_{side}.aig" for side in ("gold", "gate")]
+        gold.write(files[0], inputs, outputs)
+        gate.write(files[1], inputs, outputs)
+        found = _by_abc(files, inputs, build / f"{name}.log")
+    return Proof(claim, not found, found, time.perf_counter() - start, "ABC cec")
+
+
+def constant(aig: Aig, build: Path, name: str) -> list[str]:
+    """The outputs of a graph without registers that are false for all inputs."""
+    rng = np.random.default_rng(1)
+    values = {i: rng.integers(0, 1 << 64, _WORDS, np.uint64) for i in aig.inputs}
+    quiet = [o for o, value in aig.simulate(values, np.zeros(_WORDS, np.uint64)).items() if not value.any()]
+    false = Aig(outputs={"o": 0})
+
+    def holds(output: str) -> bool:
+        alone = replace(aig, outputs={"o": aig.outputs[output]})
+        return equal("false", false, alone, build, name).holds
+
+    return [output for output in quiet if holds(output)]
+
+
+def _by_simulation(gold: Aig, gate: Aig, inputs: list[str]) -> str:
+    """An input on which the two differ, or nothing if random ones do not find any."""
+    rng = np.random.default_rng(1)
+    values = {name: rng.integers(0, 1 << 64, _WORDS, np.uint64) for name in inputs}
+    zero = np.zeros(_WORDS, np.uint64)
+    found = gate.simulate(values, zero)
+    for name, expected in gold.simulate(values, zero).items():
+        differs = expected ^ found[name]
+        if differs.any():
+            word = int(np.flatnonzero(differs)[0])
+            bit = int(differs[word]).bit_length() - 1
+            return f"{name} differs at " + _words({i: int(v[word]) >> bit & 1 for i, v in values.items()})
+    return ""
+
+
+def _by_abc(files: list[Path], inputs: list[str], log: Path) -> str:
+    """An input on which the two differ, or nothing if there is none."""
+    command = f"cec -n -T {_SECONDS} -C {_CONFLICTS} {files[0].name} {files[1].name}"
+    with log.open("w") as out:
+        subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT)
+    text = log.read_text(errors="replace")
+    if "Networks are equivalent" in text:
+        return ""
+    if "NOT EQUIVALENT" not in text:
+        raise ToolError(f"ABC came to no answer; see {log}")
+    pattern = re.search(r"^INPUT: (.*)\.  OUTPUT:", text, re.M)
+    bits = re.findall(r"pi(\d+) = 1'h([01])", pattern[1]) if pattern else []
+    return "differs at " + _words({inputs[int(index)]: int(bit) for index, bit in bits})
+
+
+def _words(bits: Mapping[str, int]) -> str:
+    """Bits ``NAME[INDEX]@AGE`` as hexadecimal words."""
+    words: dict[str, int] = {}
+    for name, bit in bits.items():
+        place = re.fullmatch(r"(.*?)(?:\[(\d+)\])?(@\d+)?", name)
+        assert place, "every part of the pattern may be missing"
+        key = place[1] + (place[3] or "")
+        words[key] = words.get(key, 0) | bit << int(place[2] or 0)
+    return ", ".join(f"{name}={value:#x}" for name, value in sorted(words.items()))

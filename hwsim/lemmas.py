@@ -1,0 +1,320 @@
+"""What the modules of MMA units must do, proven of their RTL for all inputs.
+
+A *property* is a module of ``hwsim/specs`` that takes a module's inputs and outputs and says whether they are right;
+it must say so always. A *sum* says of which terms an output must be the sum, and is proven in three steps: undone adder
+by adder the output is a linear form (:mod:`hwsim.linear`); its bits fall into groups, each of them a function of
+the inputs of one term; and every group's word equals its term, which the solver decides.
+
+What holds of the modules carries over to the gates, which equal the RTL (:func:`hwsim.prove.by_module`). What stands
+between the modules in ``mma_dot`` and in the tile, wires, registers, flags of special values, is left to simulation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from golden.formats import Nan
+from hwsim import equivalence, linear
+from hwsim.aig import TRUE, Aig, unrolled
+from hwsim.equivalence import SPECS, Proof
+from hwsim.errors import ToolError
+from hwsim.units import Design
+from rtl.align import FP32_FRACTION
+from rtl.block_mma import BlockDot
+from rtl.element_mma import ElementDot
+from rtl.hierarchy import all_parts
+
+#: What a property says of ports that not every format has.
+_OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base"}
+
+
+@dataclass(frozen=True)
+class Lemma:
+    """What a module must do.
+
+    Attributes
+    ----------
+    module : str
+        Name of the RTL module.
+    claim : str
+    file, top : str
+        The specification's, in ``hwsim/specs``.
+    parameters : dict
+    sum_of : str
+        Output whose terms the specification gives; empty: a property.
+    signed : str
+        Input that a property is split by: a case for each number of bits that are equal to the sign.
+    """
+
+    module: str
+    claim: str
+    file: str
+    top: str
+    parameters: dict[str, int]
+    sum_of: str = ""
+    signed: str = ""
+
+
+def lemmas(design: Design) -> Iterator[Lemma]:
+    """The lemmas of an MMA unit's modules."""
+    parts: dict[str, Any] = dict(all_parts(design.component()))
+    dot = parts["mma_dot"]
+    if isinstance(dot, BlockDot):
+        yield from _block_lemmas(parts, dot, design.parameters.get("polarity", 0))
+    else:
+        yield from _element_lemmas(parts, dot)
+    yield from _step_lemmas(parts, dot)
+
+
+def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:
+    scheme, typed = dot.scheme, int(dot.scheme.typed)
+    fraction = scheme.scale.fraction_width
+    for side in "ab":
+        part = parts[f"mma_decode_{side}"]
+        settings = {
+            "K": part.k, "BLOCK": part.k // part.blocks, "FRACTION": fraction, "TYPED": typed, "POLARITY": polarity,
+            "REFINED": int(part.refined),
+        }  # fmt: skip
+        yield Lemma(f"mma_decode_{side}", "operands and scales", "mma_block.v", "mma_decode_spec", settings)
+    block = parts["mma_block"]
+    width = len(block.total)
+    if scheme.refined:
+        group = parts["mma_subgroup"].total
+        yield Lemma(
+            "mma_subgroup", "total is the sum of products and refinement", "mma_block.v", "mma_subgroup_spec",
+            {"W": len(group)}, "total",
+        )  # fmt: skip
+        yield Lemma(
+            "mma_block", "total is the sum of multiplied subgroups", "mma_block.v", "mma_multiplied_spec",
+            {"S": len(group), "W": width}, "total",
+        )  # fmt: skip
+    else:
+        yield Lemma(
+            "mma_block", "total is the sum of products", "mma_block.v", "mma_block_spec",
+            {"LANES": block.lanes, "TYPED": typed, "W": width}, "total",
+        )  # fmt: skip
+    scale = parts["mma_scale"]
+    settings = {"S": len(scale.total), "W": len(scale.q)}
+    if fraction:
+        yield Lemma("mma_scale", "q is the sum times both scales", "mma_block.v", "mma_scale_spec", settings, "q")
+    else:
+        yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
+
+
+def _element_lemmas(parts: dict[str, Any], dot: ElementDot) -> Iterator[Lemma]:
+    element = dot.element
+    settings = {
+        "K": dot.k, "EXPONENT": element.exponent_width, "FRACTION": element.fraction_width, "SCALED": int(dot.scaled),
+        "IEEE": int(element.has_infinity), "ALL_ONES": int(element.nan is Nan.ALL_ONES),
+    }  # fmt: skip
+    for side in "ab":
+        yield Lemma(f"mma_decode_{side}", "elements and scale", "mma_element.v", "mma_decode_spec", settings)
+    settings = {"S": element.significand_width}
+    yield Lemma("mma_product", "q is the signed product", "mma_element.v", "mma_product_spec", settings)
+
+
+def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot) -> Iterator[Lemma]:
+    shape, kept = dot.shape, dot.fraction_bits
+    part, summed, normalise = parts["mma_exponents"], parts["mma_sum"], parts["mma_normalise"]
+    distances = {"D": shape.distance_width(kept), "CD": len(part.c_distance)}
+    yield Lemma(
+        "mma_exponents", "largest exponent and distances", "mma_step.v", "mma_exponents_spec",
+        distances | {
+            "T": shape.terms, "E": shape.exponent_width, "BASE": shape.base_width, "TERM_OFFSET": shape.term_offset,
+            "C_OFFSET": shape.c_offset, "CW": shape.common_width, "RAISE": shape.raise_width, "GROUPS": part.groups,
+        },
+    )  # fmt: skip
+    yield Lemma(
+        "mma_sum", "total is the sum of terms moved and cut", "mma_step.v", "mma_sum_spec",
+        distances | {
+            "T": shape.terms, "M": shape.magnitude_width, "KEPT": kept,
+            "UP": kept - shape.fraction_width + shape.raise_width, "W": len(summed.total),
+        },
+        "total",
+    )  # fmt: skip
+    if normalise.result_bits == FP32_FRACTION:
+        yield Lemma(
+            "mma_normalise", f"d is the sum in FP32, rounded {normalise.rounding}", "mma_step.v", "mma_normalise_spec",
+            {
+                "W": len(normalise.total), "E": len(normalise.exponent), "KEPT": kept,
+                "LIMIT": normalise.shift_width if normalise.may_underflow else 0,
+                "RNE": int(normalise.rounding == "rne"),
+            },
+            signed="total",
+        )  # fmt: skip
+
+
+def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:
+    """Prove every lemma of an MMA unit's RTL; with ``inject``, of modules with a random fault."""
+    from hwsim.prove import rtl_modules  # which needs this module for its command line
+
+    build = build / "lemmas"
+    names = [*all_parts(design.component()), design.name]
+    found = equivalence.modules(rtl_modules(design, build), names, build, "rtl")
+    for lemma in lemmas(design):
+        yield prove(lemma, found[lemma.module], build, inject)
+
+
+def specification(lemma: Lemma, build: Path) -> Aig:
+    """A lemma's specification as a graph."""
+    settings = " ".join(f"-set {name} {value}" for name, value in lemma.parameters.items())
+    read = [f'read_verilog -sv -I"{SPECS}" "{SPECS / lemma.file}"']
+    read += [f"chparam {settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
+    return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})
+
+
+def prove(lemma: Lemma, part: Aig, build: Path, inject: int | None = None) -> Proof:
+    """Decide one lemma; with ``inject``, of a module with a random fault."""
+    start = time.perf_counter()
+    spec, part = specification(lemma, build), part.with_inputs({})
+    if inject is not None:
+        part = part.with_fault(inject)
+    proof = (_sum if lemma.sum_of else _property)(lemma, spec, part, build)
+    claim = f"{lemma.module}: {lemma.claim} (hwsim/specs/{lemma.file})"
+    return replace(proof, claim=claim, seconds=time.perf_counter() - start)
+
+
+def _property(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
+    """Whether the specification says that the module's outputs are right, always."""
+    part = _combinational(part)
+    ok = Aig()
+    known = ok.copied(part, part.outputs) | {name: ok.input(name) for name in part.inputs}
+    ports = {name.split("[")[0] for name in known}
+    # Modules of formats without types, metadata and the like have no such ports, and nothing to be right there.
+    named = {
+        name: literal for name, literal in spec.outputs.items()
+        if {read.split("[")[0] for read in _reads(spec, [literal])} <= ports
+    }  # fmt: skip
+    unsaid = {name.split("[")[0] for name in spec.outputs.keys() - named.keys()} - _OPTIONAL
+    if unsaid:
+        raise ToolError(f"{lemma.module}: {', '.join(sorted(unsaid))} of {lemma.file} reads ports that do not exist")
+    done = ok.copy(spec, named.values(), {i >> 1: known.get(name, TRUE) for name, i in spec.inputs.items()})
+    ok.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in named.items()}
+    always = Aig(outputs=dict.fromkeys(ok.outputs, TRUE))
+    cases = list(_cases(lemma.signed, lemma.parameters["W"])) if lemma.signed else [{}]
+    for case in cases:
+        proof = equivalence.equal(lemma.claim, always, ok.with_inputs(case), build, f"{lemma.module}_property")
+        if not proof.holds:
+            return replace(proof, counterexample=f"{proof.counterexample} {case}".rstrip(" {}"))
+    return replace(proof, method=f"ABC cec of {len(cases)} cases") if lemma.signed else proof
+
+
+def _cases(name: str, width: int) -> Iterator[dict[str, int]]:
+    """Values of the highest bits of a number of two's complement, one case of which every number is."""
+    for sign in (0, 1):
+        for last in range(width - 1):
+            equal = {f"{name}[{i}]": sign for i in range(last + 1, width)}
+            yield equal | {f"{name}[{last}]": 1 - sign}
+        yield {f"{name}[{i}]": sign for i in range(width)}
+
+
+def _reads(aig: Aig, literals: list[int]) -> set[str]:
+    """Inputs that literals depend on."""
+    leaves = {leaf >> 1 for node in aig.cone(literals) for leaf in aig.ands[node]} | {leaf >> 1 for leaf in literals}
+    return {name for name, literal in aig.inputs.items() if literal >> 1 in leaves}
+
+
+def _combinational(aig: Aig) -> Aig:
+    """A pipeline's outputs as functions of its inputs, every output after a delay of its own."""
+    aig = unrolled(aig)
+    ages: dict[str, set[str]] = {}
+    for name, output in aig.outputs.items():
+        for read in _reads(aig, [output]):
+            ages.setdefault(name, set()).add(read.split("@")[-1])
+    for name, found in ages.items():
+        if len(found) > 1:
+            raise ToolError(f"{name} depends on inputs of several cycles")
+    result = Aig()
+    of = {literal >> 1: result.input(name.split("@")[0]) for name, literal in aig.inputs.items()}
+    done = result.copy(aig, aig.outputs.values(), of)
+    result.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in aig.outputs.items()}
+    return result
+
+
+def _sum(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
+    """Whether an output is the sum of the specification's terms."""
+    width, count = lemma.parameters["W"], sum(name.startswith("care") for name in spec.outputs)
+    name = f"{lemma.module}_sum"
+    outputs = [(part.outputs[f"{lemma.sum_of}[{i}]"], i) for i in range(width)]
+    bits = outputs
+    if part.latches:
+        # Registers stand in front of the last adder: the output is the sum of the words that they hold.
+        total, rows = Aig(), Aig()
+        of = {state >> 1: total.input(n) for n, (state, _) in part.latches.items()}
+        done = total.copy(part, (o for o, _ in outputs), of | {i >> 1: total.input(n) for n, i in part.inputs.items()})
+        total.outputs = {f"{i}": done[o >> 1] ^ (o & 1) for o, i in outputs}
+        held = [(rows.input(n), 1 << _index(n)) for n in part.latches]
+        rows.outputs = {f"{i}": o for i, o in enumerate(linear.word_of(rows, held, width))}
+        proof = equivalence.equal(lemma.claim, rows, total, build, f"{name}_rows")
+        if not proof.holds:
+            return proof
+        bits = [(after, _index(n)) for n, (_, after) in part.latches.items()]
+
+    def never(literals: list[int]) -> set[int]:
+        graph = Aig()
+        found = dict(zip(map(str, literals), _literals(graph, part, (o >> 1 for o in literals)), strict=True))
+        graph.outputs = {n: literal ^ (int(n) & 1) for n, literal in found.items()}
+        return {int(n) for n in equivalence.constant(graph, build, f"{name}_carries")}
+
+    form = linear.linear_form(part, bits, width, never)
+    gold, gate = Aig(), Aig()
+    wanted, care = gold.copied(spec, spec.outputs), gate.copied(spec, spec.outputs)
+    found = dict(zip(form, _literals(gate, part, form), strict=True))
+    needs = [_reads(spec, [spec.outputs[n] for n in _word("terms", t, width, count)]) for t in range(count)]
+    groups: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    for node, weight in form.items():
+        reads = _reads(part, [2 * node])
+        if node:
+            term = next((t for t, inputs in enumerate(needs) if reads <= inputs), 0)
+            groups[term].append((found[node], weight))
+    # The form's constant is that of all terms together: their own are what they lack where all inputs are 0.
+    left = form.get(0, 0)
+    at_zero = _at_zero(spec, spec.outputs) | _at_zero(part, {str(node): 2 * node for node in form})
+    ones = {found[node]: at_zero[str(node)] for node in form}
+    for term, group in enumerate(groups):
+        own = sum(at_zero[n] << i for i, n in enumerate(_word("terms", term, width, count)))
+        own -= sum(weight * ones[literal] for literal, weight in group)
+        group.append((TRUE, own % (1 << width)))
+        left -= own
+    groups[0].append((TRUE, left % (1 << width)))
+    for term, group in enumerate(groups):
+        [cares] = _word("care", term, 1, count)
+        for n, bit in zip(_word("terms", term, width, count), linear.word_of(gate, group, width), strict=True):
+            gold.outputs[n] = gold.conjunction(wanted[n], wanted[cares])
+            gate.outputs[n] = gate.conjunction(bit, care[cares])
+    proof = equivalence.equal(lemma.claim, gold, gate, build, name)
+    return replace(proof, method=f"adders undone to {len(form)} bits, then ABC cec of {count} terms")
+
+
+def _literals(to: Aig, source: Aig, nodes: Iterable[int]) -> list[int]:
+    """Nodes of a graph, copied into another."""
+    nodes = list(nodes)
+    of = {literal >> 1: to.input(name) for name, literal in source.inputs.items()}
+    of |= {state >> 1: to.input(name) for name, (state, _) in source.latches.items()}
+    done = to.copy(source, (2 * node for node in nodes), of)
+    return [done[node] for node in nodes]
+
+
+def _at_zero(aig: Aig, outputs: dict[str, int]) -> dict[str, int]:
+    """Values of literals where all inputs are 0."""
+    zero = np.zeros(1, np.uint64)
+    inputs = aig.inputs | {name: state for name, (state, _) in aig.latches.items()}
+    plain = replace(aig, inputs=inputs, outputs=outputs)
+    values = plain.simulate(dict.fromkeys(inputs, zero), zero)
+    return {name: int(value[0] & np.uint64(1)) for name, value in values.items()}
+
+
+def _index(name: str) -> int:
+    """Position of a bit called ``NAME[POSITION]``."""
+    return int(name.rpartition("[")[2].rstrip("]")) if "[" in name else 0
+
+
+def _word(name: str, index: int, width: int, count: int) -> list[str]:
+    """Names of the bits of word ``index`` among ``count`` in an output."""
+    return [f"{name}[{i}]" if width * count > 1 else name for i in range(index * width, (index + 1) * width)]

@@ -1,0 +1,131 @@
+"""Proofs of MMA units: graphs, undone adders, module by module, each with its injected bug."""
+
+import pytest
+
+from hwsim import equivalence, flow, lemmas, linear, prove, tech
+from hwsim.aig import FALSE, TRUE, Aig, unrolled
+from hwsim.errors import ToolError
+from hwsim.units import Design
+from rtl.hierarchy import all_parts
+
+UNITS = ["nvfp4_mma", "mixfp4_mma", "mxfp4_mma", "m2xfp_mma", "mxfp6_mma", "mxfp8_mma", "fp16_mma"]
+SMALL = Design.of("fp16_mma", {"m": 1, "n": 1, "k": 1, "element": "e5m2"})
+
+
+def exclusive_or(aig, a, b):
+    return aig.conjunction(aig.conjunction(a, b) ^ 1, aig.conjunction(a ^ 1, b ^ 1) ^ 1)
+
+
+def chain(depth, inverted=False):
+    """An input behind registers, which may hold the inverse."""
+    aig = Aig()
+    value = aig.input("a")
+    for i in range(depth):
+        state = aig.input(f"state{i}")
+        del aig.inputs[f"state{i}"]
+        aig.latches[f"r{i}"] = (state, value ^ inverted)
+        value = state ^ inverted
+    aig.outputs["y"] = value
+    return aig
+
+
+def test_conjunctions_are_simplified_and_shared():
+    aig = Aig()
+    a, b = aig.input("a"), aig.input("b")
+    assert [aig.conjunction(a, x) for x in (FALSE, TRUE, a, a ^ 1)] == [FALSE, a, a, FALSE]
+    assert aig.conjunction(a, b) == aig.conjunction(b, a)
+
+
+def test_unrolled_registers_become_ages():
+    assert list(unrolled(chain(3)).inputs) == ["a@3"]
+
+
+def test_registers_may_hold_the_inverse_but_not_be_one_more(tmp_path):
+    assert equivalence.equal("inverse", chain(2), chain(2, inverted=True), tmp_path, "same").holds
+    proof = equivalence.equal("late", chain(2), chain(3), tmp_path, "late")
+    assert not proof.holds and "a@2=" in proof.counterexample and "a@3=" in proof.counterexample
+
+
+def test_a_register_that_holds_itself_is_known_by_its_output():
+    aig = chain(1)
+    [(name, (state, after))] = aig.latches.items()
+    enable = aig.input("enable")
+    kept, taken = aig.conjunction(state, enable ^ 1), aig.conjunction(after, enable)
+    aig.latches[name] = (state, aig.conjunction(kept ^ 1, taken ^ 1) ^ 1)
+    assert list(unrolled(aig).outputs) == ["y", "next y"]
+    aig.outputs["y"] = aig.conjunction(state, enable)
+    with pytest.raises(ToolError, match="1 registers depend on themselves"):
+        unrolled(aig)
+
+
+def test_abc_gives_a_counterexample_that_simulation_does_not_find(tmp_path):
+    gold, gate = Aig(outputs={"y": FALSE}), Aig()
+    value = TRUE
+    for i in range(40):
+        value = gate.conjunction(value, gate.input(f"a[{i}]"))
+    gate.outputs["y"] = value
+    proof = equivalence.equal("never", gold, gate, tmp_path, "never")
+    assert not proof.holds and f"a@0={(1 << 40) - 1:#x}" in proof.counterexample
+
+
+def test_a_counter_of_ones_is_undone():
+    aig = Aig()
+    x, y, z, u = (aig.input(name) for name in "xyzu")
+    half = exclusive_or(aig, x, y)
+    low = exclusive_or(aig, half, z)
+    carry = aig.conjunction(aig.conjunction(x, y) ^ 1, aig.conjunction(half, z) ^ 1) ^ 1
+    word = [(exclusive_or(aig, low, u ^ 1), 0), (exclusive_or(aig, carry, aig.conjunction(low, u ^ 1)), 1)]
+    word.append((aig.conjunction(carry, aig.conjunction(low, u ^ 1)), 2))
+    ones = {literal >> 1: 1 for literal in (x, y, z)}
+    # The complement of u is 1 - u.
+    assert linear.linear_form(aig, word, 4, lambda literals: set()) == ones | {u >> 1: 15, 0: 1}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    build = tmp_path_factory.mktemp("prove")
+    library = tech.load(build_dir=build)
+    options = flow.Options(library.clock_period_ns, hierarchical=True)
+    return build, library, flow.map_design(SMALL, library, options, build)
+
+
+def test_netlist_equals_rtl_module_by_module(small):
+    build, library, mapped = small
+    proofs = list(prove.by_module(SMALL, prove.hierarchical(mapped), library, build))
+    assert len(proofs) == 8 and all(proof.holds for proof in proofs)
+
+
+def test_a_fault_in_any_module_of_the_netlist_is_found(small):
+    build, library, mapped = small
+    proofs = list(prove.by_module(SMALL, prove.hierarchical(mapped), library, build, inject=1))
+    assert not any(proof.holds for proof in proofs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", UNITS)
+def test_netlists_of_all_units_equal_their_rtl(unit, tmp_path):
+    design, library = Design.of(unit, {"m": 1, "n": 1}), tech.load(build_dir=tmp_path)
+    mapped = flow.map_design(design, library, flow.Options(library.clock_period_ns, hierarchical=True), tmp_path)
+    for inject in (None, 1):
+        for proof in prove.by_module(design, prove.hierarchical(mapped), library, tmp_path, inject):
+            assert proof.holds == (inject is None), proof
+
+
+def proven(design, build, modules, inject=None):
+    names = [*all_parts(design.component()), design.name]
+    found = equivalence.modules(prove.rtl_modules(design, build), names, build, "rtl")
+    chosen = [lemma for lemma in lemmas.lemmas(design) if lemma.module in modules]
+    return [lemmas.prove(lemma, found[lemma.module], build, inject).holds for lemma in chosen]
+
+
+@pytest.mark.parametrize(("inject", "holds"), [(None, True), (3, False)])
+def test_modules_do_what_the_contract_says(tmp_path, inject, holds):
+    found = proven(SMALL, tmp_path, {"mma_decode_a", "mma_product", "mma_exponents"}, inject)
+    assert found == [holds] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("inject", "holds"), [(None, True), (1, False)])
+def test_a_sum_of_sixteen_products_is_the_sum_of_its_products(tmp_path, inject, holds):
+    design = Design.of("mixfp4_mma", {"m": 1, "n": 1})
+    assert proven(design, tmp_path, {"mma_block", "mma_scale"}, inject) == [holds] * 2
