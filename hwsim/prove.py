@@ -203,7 +203,7 @@ def report(args: argparse.Namespace) -> int:
     proofs: Iterable[Proof]
     if parts:
         proofs = itertools.chain(
-            by_module(design, hierarchical(mapped), library, build, args.inject),
+            by_module(design, mapped.netlist, library, build, args.inject),
             lemmas.proofs(design, build, args.inject),
         )
     else:
@@ -219,11 +219,6 @@ def report(args: argparse.Namespace) -> int:
         if not proof.holds:
             print(proof.counterexample)
     return 1 if refuted else 0
-
-
-def hierarchical(mapped: flow.Mapped) -> Path:
-    """The mapped netlist with its hierarchy."""
-    return mapped.netlist.with_name("hierarchical.v")
 
 
 if __name__ == "__main__":

@@ -43,12 +43,13 @@ def write_verification(folder: Path, build: Path) -> list[Path]:
     Takes more than an hour on two cores. What was found of a unit is kept in ``build`` and taken from there as long as
     its RTL stays as it is.
     """
-    jobs = [(_verify, name, {}) for name in UNITS] + [(_variant, name, settings) for name, settings in VARIANTS]
+    jobs: list[tuple[Any, str, dict[str, Any]]] = [(_verify, name, {}) for name in UNITS]
+    jobs += [(_variant, name, settings) for name, settings in VARIANTS]
     # New processes: OpenMP does not survive a fork.
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         waiting = [pool.submit(job, name, settings, build) for job, name, settings in jobs]
         found = []
-        for (_, name, _), job in zip(jobs, waiting, strict=True):
+        for job in waiting:
             found.append(job.result())
             print(f"{found[-1]['unit']}: verified", flush=True)
     document = {
@@ -153,8 +154,8 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
 - *stream*: cocotb testbench on the generated Verilog against the golden model, raw bits: bubbles, instructions back to
   back, resets in flight, chains that accumulate in place, C of every class, cancellation, NaN scales, extreme
   exponents. MMA units as tiles of 2 x 2 with all of their K.
-- *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; directed corners
-  mixed with random.
+- *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; directed
+  corners mixed with random.
 - *proofs*: for all inputs; *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted.
 - *mutants*: of {mutants} faults in the RTL those that the stream notices; what it does not notice was compared with the
   RTL for all inputs.

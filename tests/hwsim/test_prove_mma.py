@@ -91,13 +91,13 @@ def small(tmp_path_factory):
 
 def test_netlist_equals_rtl_module_by_module(small):
     build, library, mapped = small
-    proofs = list(prove.by_module(SMALL, prove.hierarchical(mapped), library, build))
+    proofs = list(prove.by_module(SMALL, mapped.netlist, library, build))
     assert len(proofs) == 8 and all(proof.holds for proof in proofs)
 
 
 def test_a_fault_in_any_module_of_the_netlist_is_found(small):
     build, library, mapped = small
-    proofs = list(prove.by_module(SMALL, prove.hierarchical(mapped), library, build, inject=1))
+    proofs = list(prove.by_module(SMALL, mapped.netlist, library, build, inject=1))
     assert not any(proof.holds for proof in proofs)
 
 
@@ -107,7 +107,7 @@ def test_netlists_of_all_units_equal_their_rtl(unit, tmp_path):
     design, library = Design.of(unit, {"m": 1, "n": 1}), tech.load(build_dir=tmp_path)
     mapped = flow.map_design(design, library, flow.Options(library.clock_period_ns, hierarchical=True), tmp_path)
     for inject in (None, 1):
-        for proof in prove.by_module(design, prove.hierarchical(mapped), library, tmp_path, inject):
+        for proof in prove.by_module(design, mapped.netlist, library, tmp_path, inject):
             assert proof.holds == (inject is None), proof
 
 
