@@ -228,12 +228,18 @@ class MMAUnit:
         cancel = np.flatnonzero(rng.random(count) < 0.2)
         if k >= 2:
             self._cancel(ports, cancel, parameters, rng)
+        # All of K zero but one element: every term is once the only one.
+        alone = np.flatnonzero(rng.random(count) < 0.2)
+        codes = ports["a_codes"].reshape(count, m, k)
+        codes[alone] = np.where(np.arange(k) == rng.integers(0, k, (len(alone), 1, 1)), codes[alone], 0)
         zero = np.zeros((count, m * n), np.uint32)
         c = _fp32_corners(rng, (count, m * n))
-        # C close to minus the rest, exactly or by some units in the last place, and C of a similar exponent.
+        # C close to minus the rest, exactly or but for a bit at any place, and C of a similar exponent.
         rest = self.step(ports, parameters, zero)
         choice = rng.integers(0, 4, (count, 1))
-        near = (rest ^ np.uint32(0x80000000)) + rng.integers(-2, 3, rest.shape).astype(np.uint32) * (choice == 1)
+        place = np.uint32(1) << rng.integers(0, 24, rest.shape).astype(np.uint32)
+        nudge = np.where(rng.random(rest.shape) < 0.5, place, -place.astype(np.int64)).astype(np.uint32)
+        near = (rest ^ np.uint32(0x80000000)) + nudge * (choice == 1)
         similar = (rest + (rng.integers(-40, 41, rest.shape) << 23).astype(np.uint32)) ^ rng.integers(
             0, 1 << 23, rest.shape
         ).astype(np.uint32)
