@@ -113,13 +113,18 @@ def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
 def add_stimulus(p: argparse.ArgumentParser) -> None:
     """Options that choose what the unit works on while activity is counted."""
     p.add_argument("--tensor", metavar="FILE.npy", type=Path, help="float tensor to quantise (default: random tensors)")
-    p.add_argument("--vectors", metavar="N", type=int, default=1 << 16, help="of the activity (default: 65536)")
+    p.add_argument("--vectors", metavar="N", type=int, help="of the activity (default: 65536; tiles: 8192)")
     p.add_argument("--seed", type=int, default=1, help="of the random tensors (default: 1)")
+
+
+def vectors(args: argparse.Namespace, tile: bool) -> int:
+    """Vectors of the activity: the option, or enough for a block, and fewer for a tile of many dot units."""
+    return args.vectors if args.vectors is not None else 1 << 13 if tile else 1 << 16
 
 
 def tensor(args: argparse.Namespace) -> np.ndarray | None:
     """The user's tensor as float32, or None."""
-    if not MIN_VECTORS <= args.vectors <= MAX_VECTORS:
+    if args.vectors is not None and not MIN_VECTORS <= args.vectors <= MAX_VECTORS:
         raise InputError(f"--vectors must be {MIN_VECTORS} to {MAX_VECTORS}, got {args.vectors}")
     if args.seed < 0:
         raise InputError(f"--seed must not be negative, got {args.seed}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,7 @@ class _Mapper:
         for _ in range(_ROUNDS):
             modules = self._strengthened(chosen)
             slack, delays = self._timing(modules)
+            self._progress(f"slack {slack:+.3f} ns")
             best = max(best, (slack, chosen), key=lambda item: item[0])
             faster = self._faster(chosen, slack, delays) if slack < 0 else None
             if faster is None:
@@ -181,6 +183,11 @@ class _Mapper:
             "opt_clean -purge",
         ]
 
+    def _progress(self, what: str) -> None:
+        """Tell people who wait; not programs."""
+        if sys.stderr.isatty():
+            print(f"{self.design.name} on {self.library.name}: {what}", file=sys.stderr, flush=True)
+
     def _prepare(self) -> None:
         """Everything in front of ABC: ``unmapped.il``."""
         kept = _flip_flop(self.library)
@@ -201,6 +208,7 @@ class _Mapper:
 
     def _map(self, modules: list[str], ways: range) -> None:
         """Map modules in several ways: ``mapped_WAY.il``, which holds what was mapped in it before as well."""
+        self._progress(f"mapping {', '.join(modules)}")
         script = []
         for way in ways:
             commands, share = self.scripts[way]

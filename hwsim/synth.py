@@ -50,12 +50,13 @@ def report(args: argparse.Namespace) -> int:
     design = cli.design(args)
     baseline = _baseline(args, design.unit)
     library = cli.library(args)
+    # A tile of equal parts is mapped in the time of its distinct modules.
+    tile = bool(getattr(design.component(), "parts", None))
     options = flow.Options(
         clock_period_ns=cli.clock_period(args, library),
         wire_load=args.wire_load == "fanout",
-        # A tile of equal parts is mapped in the time of its distinct modules.
-        hierarchical=args.hierarchical or bool(getattr(design.component(), "parts", None)),
-        vectors=args.vectors,
+        hierarchical=args.hierarchical or tile,
+        vectors=cli.vectors(args, tile),
         seed=args.seed,
         tensor=cli.tensor(args),
         tensor_name=str(args.tensor or ""),
