@@ -128,8 +128,9 @@ def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_
                 continue
             family = [c for c in library.usable_cells if _alike(c, leaf)]
             if family:
-                instance["type"] = _strong_enough(family, load, limit, library).name
-                done = "replaced"
+                chosen = _strong_enough(family, load, limit, library)
+                done = "replaced" if chosen is not leaf else done
+                instance["type"] = chosen.name
                 continue
             buffers = [c for c in library.usable_cells if c.computes(0b10, 1)]
             chosen = _strong_enough(buffers, load, limit, library)
