@@ -133,7 +133,7 @@ def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_
                 instance["type"] = chosen.name
                 continue
             buffers = [c for c in library.usable_cells if c.computes(0b10, 1)]
-            chosen = _strong_enough(buffers, load, limit, library)
+            chosen = _strong_enough(buffers, load, limit, library, leaf)
             between = 1 + max(b for entry in module["netnames"].values() for b in entry["bits"] if isinstance(b, int))
             instance["connections"][pin] = [between]
             module["netnames"][f"{name}_driven"] = {"hide_name": 0, "bits": [between], "attributes": {}}
@@ -154,12 +154,14 @@ def _alike(cell: Cell, other: Cell) -> bool:
     )  # fmt: skip
 
 
-def _slew(cell: Cell, load: float, library: Library) -> float:
-    """Slowest edge at a cell's outputs, ns; 0 for a constant."""
+def _slew(cell: Cell, load: float, library: Library, driver: Cell | None = None) -> float:
+    """Slowest edge at a cell's outputs, ns; 0 for a constant. With a driver, at the edges that it gives the cell."""
     at = library.clock_slew_ns if cell.flip_flop else library.input_slew_ns
+    if driver is not None:
+        at = max(at, _slew(driver, cell.pins[cell.inputs[0]].capacitance, library))
     return max((float(t.lookup(at, load)) for arc in cell.timing for t in arc.slew.values()), default=0.0)
 
 
-def _strong_enough(cells: list[Cell], load: float, limit: float, library: Library) -> Cell:
+def _strong_enough(cells: list[Cell], load: float, limit: float, library: Library, driver: Cell | None = None) -> Cell:
     """The smallest cell whose edges are fast enough; if none is, the strongest."""
-    return min(cells, key=lambda c: (max(_slew(c, load, library), limit), c.area, c.name))
+    return min(cells, key=lambda c: (max(_slew(c, load, library, driver), limit), c.area, c.name))
