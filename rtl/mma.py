@@ -28,7 +28,7 @@ class DotUnit(wiring.Component):
     c : in, 32 bits
         FP32, in the cycle of the tile's inputs.
     accumulate : in, 1 bit
-        At the place where C is needed: take ``d`` instead.
+        A cycle before C is needed: take ``d`` instead.
     enable : in, 1 bit
         At the output register.
     a_*, b_* : in
@@ -74,7 +74,9 @@ class DotUnit(wiring.Component):
         cuts = self.cuts
         made = self.terms(m)
         c = cuts.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
-        c = _named(m, Mux(self.accumulate, self.d, c), "c_used")
+        # A register in every dot unit: from the edge of the tile the choice would come late.
+        accumulate = registered(m, self.accumulate, "accumulate_q")
+        c = _named(m, Mux(accumulate, self.d, c), "c_used")
         found = self._exponents(m, made, c)
         special = c[FP32_FRACTION:-1].all()
         c_nan = special & c[:FP32_FRACTION].any()
@@ -183,7 +185,7 @@ class Tile(wiring.Component):
             m.d.sync += valid[-1].eq(valid[-2])
         m.d.comb += self.out_valid.eq(valid[-1])
         accumulate: Value = self.accumulate
-        for stage in range(1 + self.cuts.count(*self.dot.FRONT)):
+        for stage in range(self.cuts.count(*self.dot.FRONT)):
             accumulate = registered(m, accumulate, f"accumulate_{stage}")
         decoded = {side: [self._decode(m, side, i) for i in range(rows)] for side, rows in self.rows.items()}
         for i, a in enumerate(decoded["a"]):
