@@ -187,8 +187,10 @@ class ExponentMaximum(wiring.Component):
             from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
             distance = Mux(c_leads, _saturated(from_c, count), _saturated(from_terms, count))
             m.d.comb += self.distances.word_select(i, count).eq(distance)
-        c_distance = sized(m, self.largest - stored, width, "c_distance_full")
-        m.d.comb += self.c_distance.eq(_saturated(c_distance, len(self.c_distance)))
+        # Beside the comparison, not behind it: where C leads it stays in place.
+        c_distance = sized(m, terms - stored, width, "c_distance_full")
+        stays = c_leads.replicate(len(self.c_distance))
+        m.d.comb += self.c_distance.eq(_saturated(c_distance, len(self.c_distance)) & ~stays)
         return m
 
     def _raised(self, term: int) -> Value:
