@@ -36,5 +36,5 @@ def to_bits(fields: np.ndarray, width: int) -> np.ndarray:
     each = width // count
     if each < fields.dtype.itemsize * 8 and (fields >> np.uint8(each)).any():
         raise ValueError(f"a value does not fit its field of {each} bits: {fields.max():#x}")
-    shifts = np.arange(each, dtype=fields.dtype)
-    return ((fields[:, :, None] >> shifts) & fields.dtype.type(1)).astype(np.uint8).reshape(len(fields), width)
+    stored = np.ascontiguousarray(fields, fields.dtype.newbyteorder("<"))[:, :, None].view(np.uint8)
+    return np.unpackbits(stored, axis=2, bitorder="little")[:, :, :each].reshape(len(fields), width)

@@ -329,29 +329,30 @@ def _system(name: str, side: str, parameters, block: int):
 
 
 def _codes(name, kind, rows, k, rng):
-    """Element codes by kind of vector: random, sparse, small, large."""
+    """Element codes by kind of vector: random, sparse, small, large, positive, of middle exponents, special."""
     shape = (len(kind), rows * k)
     fmt = ELEMENT_TERMS.get(name, E2M1)
     dtype = np.uint16 if fmt.width > 8 else np.uint8
-    codes = rng.integers(0, 1 << fmt.width, shape)
-    magnitude, sign = codes & ((1 << fmt.magnitude_width) - 1), codes & (1 << fmt.magnitude_width)
+    top = (1 << fmt.magnitude_width) - 1
+    codes = rng.integers(0, 1 << fmt.width, shape, dtype)
+    magnitude, sign = codes & dtype(top), codes & dtype(top + 1)
     # NaN and infinity are rare: otherwise nothing else would be seen.
-    magnitude = np.where(magnitude > fmt.max_code, magnitude % (fmt.max_code + 1), magnitude)
+    if fmt.max_code < top:
+        magnitude = np.where(magnitude > fmt.max_code, magnitude % dtype(fmt.max_code + 1), magnitude)
     if fmt.nan is not Nan.NONE:
-        special = rng.random(shape) < 0.3 / (rows * k) * (kind[:, None] == 7)
-        top = (1 << fmt.magnitude_width) - 1
         infinity = fmt.infinity_code if fmt.has_infinity else top
-        magnitude = np.where(special, np.where(rng.random(shape) < 0.7, infinity, top), magnitude)
-    k1 = kind[:, None]
-    magnitude = np.where((k1 == 1) & (rng.random(shape) < 0.9), 0, magnitude)
-    magnitude = np.where(k1 == 2, np.minimum(magnitude, 2), magnitude)
-    magnitude = np.where(k1 == 3, fmt.max_code, magnitude)
-    middle = (fmt.bias << fmt.fraction_width) + rng.integers(0, 2 << fmt.fraction_width, shape)
-    magnitude = np.where(
-        k1 >= 5, np.where(magnitude > fmt.max_code, magnitude, np.minimum(middle, fmt.max_code)), magnitude
-    )
-    sign = np.where(k1 == 4, 0, sign)
-    return (magnitude | sign).astype(dtype)
+        row, column = np.nonzero(rng.random((np.count_nonzero(kind == 7), shape[1])) < 0.3 / shape[1])
+        special = np.where(rng.random(len(row)) < 0.7, infinity, top)
+        magnitude[np.flatnonzero(kind == 7)[row], column] = special
+    sparse, small, middle = kind == 1, kind == 2, kind >= 5
+    magnitude[sparse] *= rng.random((np.count_nonzero(sparse), shape[1])) < 0.1
+    magnitude[small] = np.minimum(magnitude[small], 2)
+    magnitude[kind == 3] = fmt.max_code
+    near = rng.integers(0, 2 << fmt.fraction_width, (np.count_nonzero(middle), shape[1]), dtype)
+    near = np.minimum(near + dtype(fmt.bias << fmt.fraction_width), fmt.max_code).astype(dtype)
+    magnitude[middle] = np.where(magnitude[middle] > fmt.max_code, magnitude[middle], near)
+    sign[kind == 4] = 0
+    return magnitude | sign
 
 
 def _scales(name, kind, fields, rng):

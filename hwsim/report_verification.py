@@ -67,7 +67,7 @@ def write_verification(folder: Path, build: Path) -> list[Path]:
 
 def _kept(design: Design, build: Path, what: str, make) -> Any:
     """What ``make`` gives, from the last time if the RTL is still the same."""
-    text = f"{verilog.to_rtlil(design)} {what} {MUTANTS} {SEED} {BULK} {BULK_OF_VARIANTS}"
+    text = f"{verilog.to_rtlil(design)} {MUTANTS} {SEED} {BULK} {BULK_OF_VARIANTS}"
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = build / "verification" / f"{design.slug}-{what}-{key}.json"
     if not path.exists():
@@ -81,36 +81,46 @@ def _kept(design: Design, build: Path, what: str, make) -> Any:
 def _verify(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
     parts = bool(all_parts(Design.of(name).component()))
     design = Design.of(name, settings | (ONE if parts else {}))
+    tile = Design.of(name, settings | ({"m": 2, "n": 2} if parts else {}))
     found: dict[str, Any] = {"unit": name, "design": design.slug}
-    simulator = next(s for s in simulators.SIMULATORS if simulators.available(s))
-
-    def simulated() -> dict[str, Any]:
-        tile = Design.of(name, settings | ({"m": 2, "n": 2} if parts else {}))
-        root = build / tile.slug
-        root.mkdir(parents=True, exist_ok=True)
-        source = root / f"{name}.v"
-        replace(source, verilog.to_verilog(tile, root))
-        outcome = cosim.simulate(tile, source, root / f"cosim-{simulator}", simulator, SEED)
-        return {"design": tile.slug, "vectors": outcome.vectors, "mismatch": outcome.wrong,
-                "simulator": simulators.version(simulator)}  # fmt: skip
-
-    def proven() -> list[dict[str, Any]]:
-        whole, faulty = _proofs(design, build, None), _proofs(design, build, SEED)
-        return [
-            {"claim": p.claim, "holds": p.holds, "seconds": p.seconds, "method": p.method, "twin_refuted": not f.holds}
-            for p, f in zip(whole, faulty, strict=True)
-        ]
-
-    def scored() -> dict[str, Any]:
-        score = mutants.score(design, MUTANTS, build / design.slug, simulator, SEED)
-        return asdict(score) | {"percent": score.percent}
-
-    found["cosim"] = _kept(design, build, "cosim", simulated)
-    found["proofs"] = _kept(design, build, "proofs", proven)
-    found["mutants"] = _kept(design, build, "mutants", scored)
+    found["cosim"] = _kept(tile, build, "cosim", lambda: _simulated(tile, build))
+    found["mutants"] = _kept(design, build, "mutants", lambda: _scored(design, build))
     if parts:
         found["bulk"] = _kept(design, build, "bulk", lambda: _bulk(design, build, BULK))
+    found["proofs"] = _kept(design, build, "proofs", lambda: _proven(design, build))
     return found
+
+
+def _simulator() -> str:
+    return next(s for s in simulators.SIMULATORS if simulators.available(s))
+
+
+def _simulated(design: Design, build: Path) -> dict[str, Any]:
+    root = build / design.slug
+    root.mkdir(parents=True, exist_ok=True)
+    source = root / f"{design.name}.v"
+    replace(source, verilog.to_verilog(design, root))
+    simulator = _simulator()
+    outcome = cosim.simulate(design, source, root / f"cosim-{simulator}", simulator, SEED)
+    return {
+        "design": design.slug,
+        "vectors": outcome.vectors,
+        "mismatch": outcome.wrong,
+        "simulator": simulators.version(simulator),
+    }
+
+
+def _scored(design: Design, build: Path) -> dict[str, Any]:
+    score = mutants.score(design, MUTANTS, build / design.slug, _simulator(), SEED)
+    return asdict(score) | {"percent": score.percent}
+
+
+def _proven(design: Design, build: Path) -> list[dict[str, Any]]:
+    whole, faulty = _proofs(design, build, None), _proofs(design, build, SEED)
+    return [
+        {"claim": p.claim, "holds": p.holds, "seconds": p.seconds, "method": p.method, "twin_refuted": not f.holds}
+        for p, f in zip(whole, faulty, strict=True)
+    ]
 
 
 def _variant(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
