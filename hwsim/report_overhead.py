@@ -329,6 +329,18 @@ def to_text(document: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
+def headline(document: dict[str, Any]) -> str:
+    """The comparisons as the README shows them."""
+    stimulus = next(iter(document["tiles"][0]["power_mw"]))
+    rows = [["tile", "over", *(f"{what}, {t}" for what in ("area", "power") for t in TECHNOLOGIES), "published"]]
+    for label, over, area, power, _ in COMPARISONS:
+        found = [c for c in document["comparisons"] if (c["tile"], c["over"]) == (label, over)]
+        published = f"{area:+g} %" + (f", {power:+g} %" if power is not None else "")
+        areas = [f"{c['area_percent']:+.1f} %" for c in found]
+        rows.append([label, over, *areas, *(f"{c['power_percent'][stimulus]:+.1f} %" for c in found), published])
+    return markdown(rows, right=range(2, len(rows[0])))
+
+
 def _plot(tiles: list[dict[str, Any]]) -> bytes:
     import matplotlib
 

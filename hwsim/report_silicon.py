@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -227,6 +228,17 @@ def write_silicon(
             out / "silicon.md": _text(rows, sensitivity),
         }
     )
+
+
+def headline(found: Mapping[str, Any]) -> str:
+    """Results and mismatches by format, as the README shows them, from what is in ``silicon.json``."""
+    models = list(found["rows"][0]["mismatches"])
+    table = [["format", "results", *(f"mismatches, {name}" for name in models)]]
+    for format in sorted({row["format"] for row in found["rows"]}):
+        rows = [row for row in found["rows"] if row["format"] == format]
+        wrong = [str(sum(row["mismatches"][name] for row in rows)) for name in models]
+        table.append([format, str(sum(row["results"] for row in rows)), *wrong])
+    return markdown(table, right=range(1, len(table[0])))
 
 
 def _text(rows: list[Row], sensitivity: list[Row]) -> str:

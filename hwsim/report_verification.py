@@ -187,13 +187,10 @@ places that cancellation takes from the larger of C and the sum. Cases counted o
 """
 
 
-def to_text(document: dict[str, Any]) -> str:
-    """The report for people."""
+def headline(document: dict[str, Any]) -> str:
+    """What was done to every unit, as the README shows it."""
     units = [["unit", "stream", "mismatches", "bulk", "mismatches", "proofs", "twins", "mutants", "killed",
               "equivalent", "survive", "score"]]  # fmt: skip
-    bins = [["unit", "dot products", "alignment", "rarest", "leading zeros", "rarest", "C", "D"]]
-    proofs = []
-    classes: set[str] = set()
     for u in document["units"]:
         score, made = u["mutants"], u.get("bulk")
         holds, twins = (sum(p[key] for p in u["proofs"]) for key in ("holds", "twin_refuted"))
@@ -203,6 +200,16 @@ def to_text(document: dict[str, Any]) -> str:
             f"{holds} of {len(u['proofs'])}", f"{twins} of {len(u['proofs'])}", str(score["mutants"]),
             str(score["killed"]), str(score["equivalent"]), str(len(score["survivors"])), f"{score['percent']:.1f} %",
         ])  # fmt: skip
+    return markdown(units, right=range(1, len(units[0])))
+
+
+def to_text(document: dict[str, Any]) -> str:
+    """The report for people."""
+    bins = [["unit", "dot products", "alignment", "rarest", "leading zeros", "rarest", "C", "D"]]
+    proofs = []
+    classes: set[str] = set()
+    for u in document["units"]:
+        made = u.get("bulk")
         if made:
             row = [u["unit"], str(made["vectors"])]
             for family in ("alignment", "leading zeros"):
@@ -222,7 +229,7 @@ def to_text(document: dict[str, Any]) -> str:
         variants.append([v["unit"], v["settings"], str(v["bulk"]["vectors"]), str(v["bulk"]["mismatches"])])
     return _TEXT.format(
         made_by=document["made_by"], machine=document["machine"], seed=document["seed"], mutants=MUTANTS,
-        technology=document["technology"], units=markdown(units, right=range(1, len(units[0]))),
+        technology=document["technology"], units=headline(document),
         bins=markdown(bins, right=range(1, 6)), variants=markdown(variants, right=(2, 3)),
         proofs="\n\n".join(proofs), classes=", ".join(sorted({c[2:] for c in classes})),
     )  # fmt: skip

@@ -1,9 +1,12 @@
 """The README says what is there."""
 
+import json
 import re
 
+import pytest
 from conftest import ROOT
 
+from hwsim import report_overhead, report_silicon, report_verification
 from hwsim.__main__ import TOOLS
 
 README = (ROOT / "README.md").read_text()
@@ -17,6 +20,12 @@ def test_links_lead_somewhere():
 
 def test_no_placeholder_is_left():
     assert re.findall(r"@[A-Z]+@", README) == []
+
+
+@pytest.mark.parametrize("report", [report_overhead, report_silicon, report_verification], ids=lambda r: r.__name__[13:])
+def test_its_tables_are_those_of_the_reports(report):
+    document = json.loads((ROOT / "reports" / f"{report.__name__[13:]}.json").read_text())
+    assert report.headline(document) in README
 
 
 def test_every_tool_that_it_calls_exists():
