@@ -245,18 +245,23 @@ class _Mapper:
         return timing.slack_ns, delays
 
     def _faster(self, chosen: dict[str, int], slack: float, delays: dict[str, float]) -> dict[str, int] | None:
-        """The module with most of the critical path in it, in the smallest way that makes up for the slack."""
+        """The module with most of the critical path in it, in a way that makes up for the slack, or else the fastest."""
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
-            if len(self.candidates[name]) == 1:
-                self._map([name], range(1, len(self.scripts)))
-            tried, now = self.candidates[name], self.candidates[name][chosen[name]]
-            quicker = [k for k, found in enumerate(tried) if found.delay < now.delay]
-            enough = [k for k in quicker if now.delay - tried[k].delay >= -1000 * slack]
-            if enough:
-                return {name: min(enough, key=lambda k: (tried[k].area, k))}
-            if quicker:
-                return {name: min(quicker, key=lambda k: (tried[k].delay, k))}
+            tried = self.candidates[name]
+            now = tried[chosen[name]].delay
+            while (ahead := self._first(tried, now + 1000 * slack)) is None and len(tried) < len(self.scripts):
+                self._map([name], range(len(tried), len(tried) + 1))
+            if ahead is None:
+                ahead = min(range(len(tried)), key=lambda k: (tried[k].delay, k))
+            if tried[ahead].delay < now:
+                return {name: ahead}
         return None
+
+    @staticmethod
+    def _first(tried: list[_Candidate], delay: float) -> int | None:
+        """The smallest way of those tried that is as fast as ``delay``."""
+        able = [k for k, found in enumerate(tried) if found.delay <= delay]
+        return min(able, key=lambda k: (tried[k].area, k), default=None)
 
 
 def _module_of(modules: dict, top: str, path: str) -> str:
