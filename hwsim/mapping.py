@@ -245,7 +245,7 @@ class _Mapper:
         return timing.slack_ns, delays
 
     def _faster(self, chosen: dict[str, int], slack: float, delays: dict[str, float]) -> dict[str, int] | None:
-        """The module with most of the critical path in it, in a way that makes up for the slack, or else the fastest."""
+        """The module with most of the critical path in it, in a way that makes up for the slack, else the fastest."""
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
             tried = self.candidates[name]
             now = tried[chosen[name]].delay
