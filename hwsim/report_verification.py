@@ -97,9 +97,10 @@ def _verify(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
     def proven() -> list[dict[str, Any]]:
         whole, faulty = _proofs(design, build, None), _proofs(design, build, SEED)
         return [
-            {"claim": p.claim, "holds": p.holds, "seconds": p.seconds, "method": p.method, "twin_refuted": not f.holds}
+            {"claim": p.claim, "holds": p.holds, "outcome": p.outcome, "seconds": p.seconds, "method": p.method,
+             "twin_refuted": f.refuted}
             for p, f in zip(whole, faulty, strict=True)
-        ]
+        ]  # fmt: skip
 
     def scored() -> dict[str, Any]:
         score = mutants.score(design, MUTANTS, build / design.slug, simulator, SEED)
@@ -204,7 +205,7 @@ def to_text(document: dict[str, Any]) -> str:
                 row.append(", ".join(f"{k[2:]} {v}" for k, v in of.items()))
             bins.append(row)
         rows = [["claim", "holds", "by", "seconds", "twin"]]
-        rows += [[p["claim"], "yes" if p["holds"] else "**no**", p["method"], f"{p['seconds']:.1f}",
+        rows += [[p["claim"], "yes" if p["holds"] else f"**{p['outcome']}**", p["method"], f"{p['seconds']:.1f}",
                   "refuted" if p["twin_refuted"] else "**not refuted**"] for p in u["proofs"]]  # fmt: skip
         proofs.append(f"### {u['unit']}\n\n{markdown(rows, right=(3,))}")
     variants = [["unit", "parameters", "dot products", "mismatches"]]

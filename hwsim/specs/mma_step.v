@@ -4,7 +4,7 @@
 module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C_OFFSET = 0, CW = 9, D = 6, CD = 6,
                             RAISE = 0, GROUPS = 0) (
   input [T*E-1:0] exponents, input [T-1:0] nonzero, input [2*T-1:0] raises, input [(BASE ? BASE : 1)-1:0] base,
-  input [(GROUPS ? GROUPS : 1)*E-1:0] candidates, input [31:0] c,
+  input [(GROUPS ? GROUPS : 1)*E-1:0] candidates, input [30:0] c,
   input [CW-1:0] largest, input [T*D-1:0] distances, input [CD-1:0] c_distance, input floats,
   output reg [T-1:0] ok_not_larger, ok_distance, output reg ok_c_not_larger, ok_c_distance, ok_attained, output ok_floats
 );
@@ -24,7 +24,7 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
       if (4*i+3 < T && nonzero[4*i+3] && exponents[E*(4*i+3) +: E] == candidates[E*i +: E]) found = 1;
       if (!found) assumed = 0;
     end
-    attained = nonzero == 0 && c[30:0] == 0;
+    attained = nonzero == 0 && c == 0;
     for (i = 0; i < T; i = i + 1) begin
       exponent = exponents[E*i +: E] + TERM_OFFSET + (BASE ? base : 0);
       distance = largest - exponent + (RAISE ? !raises[2*i] + !raises[2*i+1] : 0);
@@ -36,9 +36,9 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
     c_exponent = (c[30:23] == 0 ? 1 : c[30:23]) + C_OFFSET;
     distance = largest - c_exponent;
     if (distance >= (1 << CD)) distance = (1 << CD) - 1;
-    if (c[30:0] != 0 && c_exponent == largest) attained = 1;
-    ok_c_not_larger = !assumed || c[30:0] == 0 || c_exponent <= largest;
-    ok_c_distance = !assumed || c[30:0] == 0 || c_distance == distance;
+    if (c != 0 && c_exponent == largest) attained = 1;
+    ok_c_not_larger = !assumed || c == 0 || c_exponent <= largest;
+    ok_c_distance = !assumed || c == 0 || c_distance == distance;
     ok_attained = !assumed || attained;
   end
   assign ok_floats = floats == (nonzero != 0 || c[30:23] != 0);
