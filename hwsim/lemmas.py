@@ -169,7 +169,7 @@ def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot) -> Iterator[
                 "LIMIT": normalise.shift_width if normalise.may_underflow else 0,
                 "RNE": int(normalise.rounding == "rne"),
             },
-            cases=list(_leading("total", len(normalise.total))),
+            cases=list(_normalised(len(normalise.total), len(normalise.exponent), normalise.may_underflow)),
         )  # fmt: skip
 
 
@@ -210,6 +210,7 @@ def _property(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
     ok = Aig()
     # Inputs that follow from others, by the specification; those of the module are its other outputs.
     given = {name.removeprefix("given_"): o for name, o in spec.outputs.items() if name.startswith("given_")}
+    given = {name: literal for name, literal in given.items() if name in part.inputs}
     of = {part.inputs[name] >> 1: literal for name, literal in ok.copied(spec, given).items()}
     of |= {literal >> 1: ok.input(name) for name, literal in part.inputs.items() if name not in given}
     known = {name: of[literal >> 1] for name, literal in part.inputs.items()}
@@ -243,13 +244,32 @@ def _by_cases(lemma: Lemma, gold: Aig, gate: Aig, build: Path) -> Proof:
     return replace(proof, method=f"ABC cec of {len(cases)} cases") if len(cases) > 1 else proof
 
 
-def _leading(name: str, width: int) -> Iterator[dict[str, int]]:
-    """Values of the highest bits of a number of two's complement, one case of which every number is."""
+def _normalised(width: int, exponent: int, underflows: bool) -> Iterator[dict[str, int]]:
+    """Cases of a sum's normalisation, at least one of which every sum and exponent are.
+
+    By place of the leading one: the exponents for which it becomes the hidden bit. By exponent: the sums that stay
+    below the normal numbers then, which exponents below -32 have in common.
+    """
+    lowest = _word_of("least", exponent, -1 << (exponent - 1))
     for sign in (0, 1):
-        for last in range(width - 1):
-            equal = {f"{name}[{i}]": sign for i in range(last + 1, width)}
-            yield equal | {f"{name}[{last}]": 1 - sign}
-        yield {f"{name}[{i}]": sign for i in range(width)}
+        equal = {f"total[{i}]": sign for i in range(width)}
+        yield equal | lowest
+        for zeros in range(width - 1):
+            last = width - 2 - zeros
+            leading = {f"total[{i}]": sign if i > last else 1 - sign for i in range(last, width)}
+            yield leading | (_word_of("least", exponent, zeros + 1) if underflows else lowest)
+        if underflows:
+            for value in range(-32, width - 1):
+                above = {f"total[{i}]": sign for i in range(width - max(value, 1), width)}
+                yield above | _word_of("any", exponent, value) | lowest
+            for first in range(5, exponent - 1):
+                ones = {f"any[{i}]": int(i > first) for i in range(first, exponent)}
+                yield {f"total[{width - 1}]": sign} | ones | lowest
+
+
+def _word_of(name: str, width: int, value: int) -> dict[str, int]:
+    """Bits of an input that is constant."""
+    return {f"{name}[{i}]": value >> i & 1 for i in range(width)}
 
 
 def _reads(aig: Aig, literals: list[int]) -> set[str]:
