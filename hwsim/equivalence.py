@@ -7,6 +7,7 @@ are unrolled (:func:`hwsim.aig.unrolled`): their number, place and polarity may 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
@@ -197,8 +198,9 @@ def shown(values: Mapping[str, np.ndarray], pattern: int) -> str:
 def _by_abc(files: list[Path], inputs: list[str], log: Path) -> tuple[str, str]:
     """Outcome, and an input on which the two differ."""
     command = f"cec -n -T {_SECONDS} -C {_CONFLICTS} {files[0].name} {files[1].name}"
-    with log.open("w") as out:
-        subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT)
+    # ABC looks at the time between steps only.
+    with log.open("w") as out, contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, timeout=2 * _SECONDS)
     text = log.read_text(errors="replace")
     if "Networks are equivalent" in text:
         return PROVEN, ""

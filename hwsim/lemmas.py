@@ -237,8 +237,7 @@ def _by_cases(lemma: Lemma, gold: Aig, gate: Aig, build: Path) -> Proof:
     if len(cases) > 1 and (found := equivalence.simulated(gold, gate)):
         return Proof(lemma.claim, REFUTED, found, 0, "simulation")
     for case in cases:
-        sides = (side.with_inputs(case) for side in (gold, gate))
-        proof = equivalence.equal(lemma.claim, *sides, build, lemma.module)
+        proof = equivalence.equal(lemma.claim, gold.with_inputs(case), gate.with_inputs(case), build, lemma.module)
         if not proof.holds:
             return replace(proof, counterexample=f"{proof.counterexample} {case}".rstrip(" {}"))
     return replace(proof, method=f"ABC cec of {len(cases)} cases") if len(cases) > 1 else proof
