@@ -7,10 +7,11 @@ are unrolled (:func:`hwsim.aig.unrolled`): their number, place and polarity may 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,20 +25,47 @@ from hwsim.errors import ToolError
 SPECS = Path(__file__).parent / "specs"
 ABC = Path(pyosys.__file__).parent / "yosys-abc"
 #: Words of 64 random patterns that are tried before the solver is asked.
-_WORDS = 64
+WORDS = 64
 #: What one comparison may take: conflicts, seconds.
-_CONFLICTS, _SECONDS = 10_000_000, 60
+_CONFLICTS, _SECONDS = 10_000_000, 180
+#: Random faults that are tried until one is noticed.
+_FAULTS = 5
+
+
+#: Outcomes of a proof.
+PROVEN, REFUTED, UNDECIDED = "proven", "refuted", "undecided"
 
 
 @dataclass(frozen=True)
 class Proof:
-    """Outcome of one proof: what was claimed, whether it holds, else an input that refutes it."""
+    """One proof.
+
+    Attributes
+    ----------
+    claim : str
+    outcome : str
+        ``PROVEN``, ``REFUTED`` or ``UNDECIDED``.
+    counterexample : str
+        An input that refutes the claim; what left it undecided.
+    seconds : float
+    method : str
+    """
 
     claim: str
-    holds: bool
+    outcome: str
     counterexample: str
     seconds: float
     method: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim is proven."""
+        return self.outcome == PROVEN
+
+    @property
+    def refuted(self) -> bool:
+        """Whether the claim is known to be wrong."""
+        return self.outcome == REFUTED
 
 
 def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> dict[str, Aig]:
@@ -93,31 +121,43 @@ def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int 
     Raises
     ------
     ToolError
-        If their outputs have different names, or ABC comes to no answer.
+        If their outputs have different names.
     """
-    start = time.perf_counter()
     gold, gate = unrolled(gold), unrolled(gate)
     if inject is not None:
-        gate = gate.with_fault(inject)
+        return first_refuted(lambda seed: _decided(claim, gold, gate.with_fault(seed), build, name), inject)
+    return _decided(claim, gold, gate, build, name)
+
+
+def _decided(claim: str, gold: Aig, gate: Aig, build: Path, name: str) -> Proof:
+    start = time.perf_counter()
     if gold.outputs.keys() != gate.outputs.keys():
         different = ", ".join(sorted(gold.outputs.keys() ^ gate.outputs.keys())[:4])
         raise ToolError(f"{claim}: the two have different outputs: {different}")
     inputs, outputs = sorted(gold.inputs.keys() | gate.inputs.keys()), sorted(gold.outputs)
     build.mkdir(parents=True, exist_ok=True)
-    found = _by_simulation(gold, gate, inputs)
+    outcome, found = REFUTED, simulated(gold, gate)
     if not found:
         files = [build / f"{name}_{side}.aig" for side in ("gold", "gate")]
         gold.write(files[0], inputs, outputs)
         gate.write(files[1], inputs, outputs)
-        found = _by_abc(files, inputs, build / f"{name}.log")
-    return Proof(claim, not found, found, time.perf_counter() - start, "ABC cec")
+        outcome, found = _by_abc(files, inputs, build / f"{name}.log")
+    return Proof(claim, outcome, found, time.perf_counter() - start, "ABC cec")
+
+
+def first_refuted(proof: Callable[[int], Proof], seed: int) -> Proof:
+    """A proof, by the seed of its fault, of the first fault that is noticed: some change nothing that is claimed."""
+    for fault in range(seed, seed + _FAULTS):
+        found = proof(fault)
+        if found.refuted:
+            break
+    return found
 
 
 def constant(aig: Aig, build: Path, name: str) -> list[str]:
     """The outputs of a graph without registers that are false for all inputs."""
-    rng = np.random.default_rng(1)
-    values = {i: rng.integers(0, 1 << 64, _WORDS, np.uint64) for i in aig.inputs}
-    quiet = [o for o, value in aig.simulate(values, np.zeros(_WORDS, np.uint64)).items() if not value.any()]
+    values = aig.simulate(patterns(aig.inputs), np.zeros(WORDS, np.uint64))
+    quiet = [o for o, value in values.items() if not value.any()]
     false = Aig(outputs={"o": 0})
 
     def holds(output: str) -> bool:
@@ -127,34 +167,48 @@ def constant(aig: Aig, build: Path, name: str) -> list[str]:
     return [output for output in quiet if holds(output)]
 
 
-def _by_simulation(gold: Aig, gate: Aig, inputs: list[str]) -> str:
-    """An input on which the two differ, or nothing if random ones do not find any."""
-    rng = np.random.default_rng(1)
-    values = {name: rng.integers(0, 1 << 64, _WORDS, np.uint64) for name in inputs}
-    zero = np.zeros(_WORDS, np.uint64)
+def patterns(inputs: Iterable[str], seed: int = 1) -> dict[str, np.ndarray]:
+    """Random values of inputs, a bit a pattern."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.integers(0, 1 << 64, WORDS, np.uint64) for name in sorted(inputs)}
+
+
+def simulated(gold: Aig, gate: Aig) -> str:
+    """An input on which two graphs differ, or nothing if random ones do not find any."""
+    values = patterns(gold.inputs.keys() | gate.inputs.keys())
+    zero = np.zeros(WORDS, np.uint64)
     found = gate.simulate(values, zero)
     for name, expected in gold.simulate(values, zero).items():
-        differs = expected ^ found[name]
-        if differs.any():
-            word = int(np.flatnonzero(differs)[0])
-            bit = int(differs[word]).bit_length() - 1
-            return f"{name} differs at " + _words({i: int(v[word]) >> bit & 1 for i, v in values.items()})
+        differs = np.flatnonzero(integers(expected ^ found[name]))
+        if differs.size:
+            return f"{name} differs at {shown(values, int(differs[0]))}"
     return ""
 
 
-def _by_abc(files: list[Path], inputs: list[str], log: Path) -> str:
-    """An input on which the two differ, or nothing if there is none."""
+def integers(words: np.ndarray) -> np.ndarray:
+    """Bits of patterns as integers, uint64."""
+    return np.unpackbits(words.view(np.uint8), bitorder="little").astype(np.uint64)
+
+
+def shown(values: Mapping[str, np.ndarray], pattern: int) -> str:
+    """One of the patterns as words."""
+    return _words({name: int(value[pattern // 64]) >> pattern % 64 & 1 for name, value in values.items()})
+
+
+def _by_abc(files: list[Path], inputs: list[str], log: Path) -> tuple[str, str]:
+    """Outcome, and an input on which the two differ."""
     command = f"cec -n -T {_SECONDS} -C {_CONFLICTS} {files[0].name} {files[1].name}"
-    with log.open("w") as out:
-        subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT)
+    # ABC looks at the time between steps only.
+    with log.open("w") as out, contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, timeout=2 * _SECONDS)
     text = log.read_text(errors="replace")
     if "Networks are equivalent" in text:
-        return ""
+        return PROVEN, ""
     if "NOT EQUIVALENT" not in text:
-        raise ToolError(f"ABC came to no answer; see {log}")
+        return UNDECIDED, f"ABC came to no answer; see {log}"
     pattern = re.search(r"^INPUT: (.*)\.  OUTPUT:", text, re.M)
     bits = re.findall(r"pi(\d+) = 1'h([01])", pattern[1]) if pattern else []
-    return "differs at " + _words({inputs[int(index)]: int(bit) for index, bit in bits})
+    return REFUTED, "differs at " + _words({inputs[int(index)]: int(bit) for index, bit in bits})
 
 
 def _words(bits: Mapping[str, int]) -> str:

@@ -11,9 +11,10 @@ between the modules in ``mma_dot`` and in the tile, wires, registers, flags of s
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ import numpy as np
 from golden.formats import Nan
 from hwsim import equivalence, linear
 from hwsim.aig import TRUE, Aig, unrolled
-from hwsim.equivalence import SPECS, Proof
+from hwsim.equivalence import REFUTED, SPECS, UNDECIDED, Proof
 from hwsim.errors import ToolError
 from hwsim.units import Design
 from rtl.align import FP32_FRACTION
 from rtl.block_mma import BlockDot
 from rtl.element_mma import ElementDot
 from rtl.hierarchy import all_parts
+from rtl.operands import BlockScheme
+from rtl.products import MAGNITUDES
 
 #: What a property says of ports that not every format has.
-_OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base"}
+_OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class Lemma:
     parameters : dict
     sum_of : str
         Output whose terms the specification gives; empty: a property.
-    signed : str
-        Input that a property is split by: a case for each number of bits that are equal to the sign.
+    cases : list of dict
+        Constants for some inputs: the solver is asked case by case. For every input there is a case.
+    codes : str
+        Text of ``mma_codes.vh``: see ``mma_operands.vh``.
     """
 
     module: str
@@ -58,7 +63,8 @@ class Lemma:
     top: str
     parameters: dict[str, int]
     sum_of: str = ""
-    signed: str = ""
+    cases: list[dict[str, int]] = field(default_factory=lambda: [{}])
+    codes: str = ""
 
 
 def lemmas(design: Design) -> Iterator[Lemma]:
@@ -66,7 +72,9 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     parts: dict[str, Any] = dict(all_parts(design.component()))
     dot = parts["mma_dot"]
     if isinstance(dot, BlockDot):
-        yield from _block_lemmas(parts, dot, design.parameters.get("polarity", 0))
+        codes = _codes(dot.scheme)
+        for lemma in _block_lemmas(parts, dot, design.parameters.get("polarity", 0)):
+            yield replace(lemma, codes=codes)
     else:
         yield from _element_lemmas(parts, dot)
     yield from _step_lemmas(parts, dot)
@@ -75,11 +83,13 @@ def lemmas(design: Design) -> Iterator[Lemma]:
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:
     scheme, typed = dot.scheme, int(dot.scheme.typed)
     fraction = scheme.scale.fraction_width
+    operand = scheme.product.width("a")
+    assert operand == scheme.product.width("b"), "specifications have one width for both sides"
     for side in "ab":
         part = parts[f"mma_decode_{side}"]
         settings = {
             "K": part.k, "BLOCK": part.k // part.blocks, "FRACTION": fraction, "TYPED": typed, "POLARITY": polarity,
-            "REFINED": int(part.refined),
+            "REFINED": int(part.refined), "WIDTH": operand, "OF_B": int(side == "b"),
         }  # fmt: skip
         yield Lemma(f"mma_decode_{side}", "operands and scales", "mma_block.v", "mma_decode_spec", settings)
     block = parts["mma_block"]
@@ -88,7 +98,7 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
         group = parts["mma_subgroup"].total
         yield Lemma(
             "mma_subgroup", "total is the sum of products and refinement", "mma_block.v", "mma_subgroup_spec",
-            {"W": len(group)}, "total",
+            {"W": len(group), "WIDTH": operand}, "total",
         )  # fmt: skip
         yield Lemma(
             "mma_block", "total is the sum of multiplied subgroups", "mma_block.v", "mma_multiplied_spec",
@@ -97,7 +107,7 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
     else:
         yield Lemma(
             "mma_block", "total is the sum of products", "mma_block.v", "mma_block_spec",
-            {"LANES": block.lanes, "TYPED": typed, "W": width}, "total",
+            {"LANES": block.lanes, "W": width, "WIDTH": operand}, "total",
         )  # fmt: skip
     scale = parts["mma_scale"]
     settings = {"S": len(scale.total), "W": len(scale.q)}
@@ -105,6 +115,19 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
         yield Lemma("mma_scale", "q is the sum times both scales", "mma_block.v", "mma_scale_spec", settings, "q")
     else:
         yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
+
+
+def _codes(scheme: BlockScheme) -> str:
+    """Functions from codes of operands to magnitudes; 16 for codes that do not occur."""
+    magnitudes = sorted({*MAGNITUDES, *range(len(MAGNITUDES))} if scheme.typed else MAGNITUDES)
+    text = ""
+    for side, code in scheme.product.codes.items():
+        name, width = f"decoded_{side}", len(code)
+        written = {sum((magnitude in bit) << i for i, bit in enumerate(code)): magnitude for magnitude in magnitudes}
+        rows = "".join(f" {width}'d{number}: {name} = {magnitude};" for number, magnitude in written.items())
+        text += f"function [4:0] {name}(input [{width - 1}:0] code);\n"
+        text += f"  case (code){rows} default: {name} = 16; endcase\nendfunction\n"
+    return text
 
 
 def _element_lemmas(parts: dict[str, Any], dot: ElementDot) -> Iterator[Lemma]:
@@ -146,7 +169,7 @@ def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot) -> Iterator[
                 "LIMIT": normalise.shift_width if normalise.may_underflow else 0,
                 "RNE": int(normalise.rounding == "rne"),
             },
-            signed="total",
+            cases=list(_normalised(len(normalise.total), len(normalise.exponent), normalise.may_underflow)),
         )  # fmt: skip
 
 
@@ -164,18 +187,19 @@ def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[P
 def specification(lemma: Lemma, build: Path) -> Aig:
     """A lemma's specification as a graph."""
     settings = " ".join(f"-set {name} {value}" for name, value in lemma.parameters.items())
-    read = [f'read_verilog -sv -I"{SPECS}" "{SPECS / lemma.file}"']
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "mma_codes.vh").write_text(lemma.codes)
+    read = [f'read_verilog -sv -I"{SPECS}" -I"{build.resolve()}" "{SPECS / lemma.file}"']
     read += [f"chparam {settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
     return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})
 
 
 def prove(lemma: Lemma, part: Aig, build: Path, inject: int | None = None) -> Proof:
     """Decide one lemma; with ``inject``, of a module with a random fault."""
-    start = time.perf_counter()
-    spec, part = specification(lemma, build), part.with_inputs({})
     if inject is not None:
-        part = part.with_fault(inject)
-    proof = (_sum if lemma.sum_of else _property)(lemma, spec, part, build)
+        return equivalence.first_refuted(lambda seed: prove(lemma, part.with_fault(seed), build), inject)
+    start = time.perf_counter()
+    proof = (_sum if lemma.sum_of else _property)(lemma, specification(lemma, build), part.with_inputs({}), build)
     claim = f"{lemma.module}: {lemma.claim} (hwsim/specs/{lemma.file})"
     return replace(proof, claim=claim, seconds=time.perf_counter() - start)
 
@@ -184,34 +208,67 @@ def _property(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
     """Whether the specification says that the module's outputs are right, always."""
     part = _combinational(part)
     ok = Aig()
-    known = ok.copied(part, part.outputs) | {name: ok.input(name) for name in part.inputs}
+    # Inputs that follow from others, by the specification; those of the module are its other outputs.
+    given = {name.removeprefix("given_"): o for name, o in spec.outputs.items() if name.startswith("given_")}
+    given = {name: literal for name, literal in given.items() if name in part.inputs}
+    of = {part.inputs[name] >> 1: literal for name, literal in ok.copied(spec, given).items()}
+    of |= {literal >> 1: ok.input(name) for name, literal in part.inputs.items() if name not in given}
+    known = {name: of[literal >> 1] for name, literal in part.inputs.items()}
+    done = ok.copy(part, part.outputs.values(), of)
+    known |= {name: done[o >> 1] ^ (o & 1) for name, o in part.outputs.items()}
     ports = {name.split("[")[0] for name in known}
     # Modules of formats without types, metadata and the like have no such ports, and nothing to be right there.
     named = {
         name: literal for name, literal in spec.outputs.items()
-        if {read.split("[")[0] for read in _reads(spec, [literal])} <= ports
+        if name.startswith("ok_") and {read.split("[")[0] for read in _reads(spec, [literal])} <= ports
     }  # fmt: skip
-    unsaid = {name.split("[")[0] for name in spec.outputs.keys() - named.keys()} - _OPTIONAL
+    unsaid = {n.split("[")[0] for n in spec.outputs.keys() - named.keys() if n.startswith("ok_")} - _OPTIONAL
     if unsaid:
         raise ToolError(f"{lemma.module}: {', '.join(sorted(unsaid))} of {lemma.file} reads ports that do not exist")
     done = ok.copy(spec, named.values(), {i >> 1: known.get(name, TRUE) for name, i in spec.inputs.items()})
     ok.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in named.items()}
     always = Aig(outputs=dict.fromkeys(ok.outputs, TRUE))
-    cases = list(_cases(lemma.signed, lemma.parameters["W"])) if lemma.signed else [{}]
+    return _by_cases(lemma, always, ok, build)
+
+
+def _by_cases(lemma: Lemma, gold: Aig, gate: Aig, build: Path) -> Proof:
+    """Whether two graphs without registers are equal, case by case."""
+    cases = lemma.cases
+    if len(cases) > 1 and (found := equivalence.simulated(gold, gate)):
+        return Proof(lemma.claim, REFUTED, found, 0, "simulation")
     for case in cases:
-        proof = equivalence.equal(lemma.claim, always, ok.with_inputs(case), build, f"{lemma.module}_property")
+        proof = equivalence.equal(lemma.claim, gold.with_inputs(case), gate.with_inputs(case), build, lemma.module)
         if not proof.holds:
             return replace(proof, counterexample=f"{proof.counterexample} {case}".rstrip(" {}"))
-    return replace(proof, method=f"ABC cec of {len(cases)} cases") if lemma.signed else proof
+    return replace(proof, method=f"ABC cec of {len(cases)} cases") if len(cases) > 1 else proof
 
 
-def _cases(name: str, width: int) -> Iterator[dict[str, int]]:
-    """Values of the highest bits of a number of two's complement, one case of which every number is."""
+def _normalised(width: int, exponent: int, underflows: bool) -> Iterator[dict[str, int]]:
+    """Cases of a sum's normalisation, at least one of which every sum and exponent are.
+
+    By place of the leading one: the exponents for which it becomes the hidden bit. By exponent: the sums that stay
+    below the normal numbers then, which exponents below -32 have in common.
+    """
+    lowest = _word_of("least", exponent, -1 << (exponent - 1))
     for sign in (0, 1):
-        for last in range(width - 1):
-            equal = {f"{name}[{i}]": sign for i in range(last + 1, width)}
-            yield equal | {f"{name}[{last}]": 1 - sign}
-        yield {f"{name}[{i}]": sign for i in range(width)}
+        equal = {f"total[{i}]": sign for i in range(width)}
+        yield equal | lowest
+        for zeros in range(width - 1):
+            last = width - 2 - zeros
+            leading = {f"total[{i}]": sign if i > last else 1 - sign for i in range(last, width)}
+            yield leading | (_word_of("least", exponent, zeros + 1) if underflows else lowest)
+        if underflows:
+            for value in range(-32, width - 1):
+                above = {f"total[{i}]": sign for i in range(width - max(value, 1), width)}
+                yield above | _word_of("any", exponent, value) | lowest
+            for first in range(5, exponent - 1):
+                ones = {f"any[{i}]": int(i > first) for i in range(first, exponent)}
+                yield {f"total[{width - 1}]": sign} | ones | lowest
+
+
+def _word_of(name: str, width: int, value: int) -> dict[str, int]:
+    """Bits of an input that is constant."""
+    return {f"{name}[{i}]": value >> i & 1 for i in range(width)}
 
 
 def _reads(aig: Aig, literals: list[int]) -> set[str]:
@@ -241,19 +298,28 @@ def _sum(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
     """Whether an output is the sum of the specification's terms."""
     width, count = lemma.parameters["W"], sum(name.startswith("care") for name in spec.outputs)
     name = f"{lemma.module}_sum"
+    terms = [_word("terms", t, width, count) for t in range(count)]
+    cares = [_word("care", t, 1, count)[0] for t in range(count)]
+    needs = [_reads(spec, [spec.outputs[n] for n in term]) for term in terms]
+    values = _cared_for(spec, cares, needs) | equivalence.patterns(part.inputs.keys() - spec.inputs.keys())
+    wanted, found = spec.simulate(values, _ZERO), _combinational(part).simulate(values, _ZERO)
+    differ = sum((_number(wanted, term) for term in terms), -_number(found, _word(lemma.sum_of, 0, width, 1)))
+    differs = np.flatnonzero(differ << np.uint64(64 - width))
+    if differs.size:
+        return Proof(lemma.claim, REFUTED, equivalence.shown(values, int(differs[0])), 0, "simulation")
     outputs = [(part.outputs[f"{lemma.sum_of}[{i}]"], i) for i in range(width)]
     bits = outputs
     if part.latches:
         # Registers stand in front of the last adder: the output is the sum of the words that they hold.
-        total, rows = Aig(), Aig()
-        of = {state >> 1: total.input(n) for n, (state, _) in part.latches.items()}
-        done = total.copy(part, (o for o, _ in outputs), of | {i >> 1: total.input(n) for n, i in part.inputs.items()})
-        total.outputs = {f"{i}": done[o >> 1] ^ (o & 1) for o, i in outputs}
+        last, rows = Aig(), Aig()
+        of = {state >> 1: last.input(n) for n, (state, _) in part.latches.items()}
+        done = last.copy(part, (o for o, _ in outputs), of | {i >> 1: last.input(n) for n, i in part.inputs.items()})
+        last.outputs = {f"{i}": done[o >> 1] ^ (o & 1) for o, i in outputs}
         held = [(rows.input(n), 1 << _index(n)) for n in part.latches]
         rows.outputs = {f"{i}": o for i, o in enumerate(linear.word_of(rows, held, width))}
-        proof = equivalence.equal(lemma.claim, rows, total, build, f"{name}_rows")
+        proof = equivalence.equal(lemma.claim, rows, last, build, f"{name}_rows")
         if not proof.holds:
-            return proof
+            return replace(proof, outcome=UNDECIDED, counterexample="registers do not hold words that are added")
         bits = [(after, _index(n)) for n, (_, after) in part.latches.items()]
 
     def never(literals: list[int]) -> set[int]:
@@ -264,34 +330,62 @@ def _sum(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
 
     form = linear.linear_form(part, bits, width, never)
     gold, gate = Aig(), Aig()
-    wanted, care = gold.copied(spec, spec.outputs), gate.copied(spec, spec.outputs)
-    found = dict(zip(form, _literals(gate, part, form), strict=True))
-    needs = [_reads(spec, [spec.outputs[n] for n in _word("terms", t, width, count)]) for t in range(count)]
+    right, care = gold.copied(spec, spec.outputs), gate.copied(spec, spec.outputs)
+    bit_of = dict(zip(form, _literals(gate, part, form), strict=True))
     groups: list[list[tuple[int, int]]] = [[] for _ in range(count)]
     for node, weight in form.items():
         reads = _reads(part, [2 * node])
         if node:
-            term = next((t for t, inputs in enumerate(needs) if reads <= inputs), 0)
-            groups[term].append((found[node], weight))
-    # The form's constant is that of all terms together: their own are what they lack where all inputs are 0.
+            groups[next((t for t, inputs in enumerate(needs) if reads <= inputs), 0)].append((bit_of[node], weight))
+    # The form's constant is that of all terms together: their own are what they lack where an operand is one.
     left = form.get(0, 0)
-    at_zero = _at_zero(spec, spec.outputs) | _at_zero(part, {str(node): 2 * node for node in form})
-    ones = {found[node]: at_zero[str(node)] for node in form}
+    at = replace(part, outputs={str(node): 2 * node for node in form}).simulate(values, _ZERO)
+    ones = {bit_of[node]: int(at[str(node)][0]) & 1 for node in form}
     for term, group in enumerate(groups):
-        own = sum(at_zero[n] << i for i, n in enumerate(_word("terms", term, width, count)))
+        own = int(_number(wanted, terms[term])[0])
         own -= sum(weight * ones[literal] for literal, weight in group)
         group.append((TRUE, own % (1 << width)))
         left -= own
     groups[0].append((TRUE, left % (1 << width)))
     for term, group in enumerate(groups):
-        [cares] = _word("care", term, 1, count)
-        for n, bit in zip(_word("terms", term, width, count), linear.word_of(gate, group, width), strict=True):
-            gold.outputs[n] = gold.conjunction(wanted[n], wanted[cares])
-            gate.outputs[n] = gate.conjunction(bit, care[cares])
-    proof = equivalence.equal(lemma.claim, gold, gate, build, name)
+        gold.outputs, gate.outputs = {}, {}
+        for n, bit in zip(terms[term], linear.word_of(gate, group, width), strict=True):
+            gold.outputs[n] = gold.conjunction(right[n], right[cares[term]])
+            gate.outputs[n] = gate.conjunction(bit, care[cares[term]])
+        proof = equivalence.equal(lemma.claim, gold, gate, build, name)
+        if not proof.holds:
+            return replace(proof, outcome=UNDECIDED, counterexample=f"term {term}: {proof.counterexample}")
     return replace(proof, method=f"adders undone to {len(form)} bits, then ABC cec of {count} terms")
 
 
+_ZERO = np.zeros(equivalence.WORDS, np.uint64)
+#: Times that inputs of terms are drawn.
+_DRAWS = 400
+
+
+def _number(values: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
+    """Numbers, a pattern each, whose bits have these names."""
+    bits = (equivalence.integers(values[name]) << np.uint64(i) for i, name in enumerate(names))
+    return functools.reduce(np.bitwise_or, bits)
+
+
+def _cared_for(spec: Aig, cares: list[str], needs: list[set[str]]) -> dict[str, np.ndarray]:
+    """Random inputs, a bit a pattern, for which the specification says of every term what it is."""
+    values = equivalence.patterns(spec.inputs)
+    spec = replace(spec, outputs={care: spec.outputs[care] for care in cares})
+    for draw in range(2, _DRAWS):
+        found = spec.simulate(values, _ZERO)
+        if all((~found[care] == 0).all() for care in cares):
+            break
+        again = equivalence.patterns(spec.inputs, draw)
+        drawn: set[str] = set()
+        for care, inputs in zip(cares, needs, strict=True):
+            for name in inputs - drawn:
+                values[name] = (values[name] & found[care]) | (again[name] & ~found[care])
+            drawn |= inputs
+    else:
+        raise ToolError("random inputs are none that the specification says anything of")
+    return values
 def _literals(to: Aig, source: Aig, nodes: Iterable[int]) -> list[int]:
     """Nodes of a graph, copied into another."""
     nodes = list(nodes)
@@ -299,15 +393,6 @@ def _literals(to: Aig, source: Aig, nodes: Iterable[int]) -> list[int]:
     of |= {state >> 1: to.input(name) for name, (state, _) in source.latches.items()}
     done = to.copy(source, (2 * node for node in nodes), of)
     return [done[node] for node in nodes]
-
-
-def _at_zero(aig: Aig, outputs: dict[str, int]) -> dict[str, int]:
-    """Values of literals where all inputs are 0."""
-    zero = np.zeros(1, np.uint64)
-    inputs = aig.inputs | {name: state for name, (state, _) in aig.latches.items()}
-    plain = replace(aig, inputs=inputs, outputs=outputs)
-    values = plain.simulate(dict.fromkeys(inputs, zero), zero)
-    return {name: int(value[0] & np.uint64(1)) for name, value in values.items()}
 
 
 def _index(name: str) -> int:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hwsim import cli, equivalence, flow, lemmas, yosys
-from hwsim.equivalence import SPECS, Proof
+from hwsim.equivalence import PROVEN, REFUTED, SPECS, Proof
 from hwsim.errors import InputError
 from hwsim.library import Library
 from hwsim.units import Design
@@ -117,7 +117,7 @@ def prove(claim: str, design: Design, gold: list[str], gate: list[str], build: P
     holds = "SAT proof finished - no model found: SUCCESS!" in log
     if not holds and "SAT proof finished - model found: FAIL!" not in log:
         raise yosys.YosysError(f"the solver came to no answer; see {build / name}.log")
-    return Proof(claim, holds, "" if holds else _model(log), seconds, "Yosys sat")
+    return Proof(claim, PROVEN if holds else REFUTED, "" if holds else _model(log), seconds, "Yosys sat")
 
 
 def _model(log: str) -> str:
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = cli.parser(
         "prove",
         "Prove that a unit's RTL equals its specification and that its mapped netlist equals the RTL.\n"
-        "Exit code 1 if either is refuted.",
+        "Exit code 1 if anything is refuted or undecided.",
         ["python -m hwsim.prove --unit mixfp4_decode", "python -m hwsim.prove --unit mixfp4_decode --inject 1"],
     )
     cli.add_design(parser)
@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    """Run both proofs as the options say and print them; 1 if one is refuted."""
+    """Run the proofs as the options say and print them; 1 if one is refuted or undecided."""
     design, library = cli.design(args), cli.library(args)
     parts = bool(all_parts(design.component()))
     if not parts:
@@ -211,14 +211,15 @@ def report(args: argparse.Namespace) -> int:
             rtl_equals_specification(design, build, args.inject),
             netlist_equals_rtl(design, mapped.netlist, library, build, args.inject),
         )
-    refuted = 0
+    failed = False
     for proof in proofs:
-        refuted += not proof.holds
-        print(f"{design.slug}: {'proven ' if proof.holds else 'REFUTED'}  {proof.claim}  "
+        failed |= not proof.holds
+        outcome = proof.outcome.upper() if proof.refuted else proof.outcome
+        print(f"{design.slug}: {outcome:9}  {proof.claim}  "
               f"({proof.seconds:.1f} s, {proof.method}, Yosys {yosys.version()})", flush=True)  # fmt: skip
         if not proof.holds:
             print(proof.counterexample)
-    return 1 if refuted else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

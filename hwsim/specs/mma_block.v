@@ -2,9 +2,9 @@
 // inputs here; every bit of ok_* must be 1. A module with terms says what an output must be the sum of, where care.
 
 module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, POLARITY = 0, REFINED = 0,
-                         B = K / BLOCK) (
+                         B = K / BLOCK, WIDTH = 6, OF_B = 0) (
   input [4*K-1:0] codes, input [8*B-1:0] scales, input [8*B-1:0] block_metadata,
-  input [5*K-1:0] operands, input [(FRACTION ? 4 : 8)*B-1:0] exponents, input [4*B-1:0] significands,
+  input [WIDTH*K-1:0] operands, input [(FRACTION ? 4 : 8)*B-1:0] exponents, input [4*B-1:0] significands,
   input [B-1:0] types, input [8*B-1:0] multipliers, input [11*K/8-1:0] refinements, input nan,
   output reg [K-1:0] ok_value, ok_encoding, ok_refined, output reg [B-1:0] ok_exponent, ok_significand, ok_type,
   ok_multiplier, output ok_nan
@@ -32,9 +32,9 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
   always @* begin
     for (i = 0; i < K; i = i + 1) begin
       magnitude = TYPED && scales[8*(i/BLOCK) + 7] != POLARITY ? codes[4*i +: 3] : halves(codes[4*i +: 3]);
-      ok_value[i] = value(operands[5*i +: 5])
+      ok_value[i] = value(OF_B, operands[WIDTH*i +: WIDTH])
         == (codes[4*i+3] ? -$signed({1'b0, magnitude}) : $signed({1'b0, magnitude}));
-      ok_encoding[i] = is_operand(operands[5*i +: 5], TYPED);
+      ok_encoding[i] = is_operand(OF_B, operands[WIDTH*i +: WIDTH]);
     end
     // M2XFP: the largest of each 8, the lowest of equals, is the E2M3 number {code, metadata} - 1, at least 0.
     ok_refined = {K{1'b1}};
@@ -51,7 +51,7 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
         if (fine != 0) fine = fine - 5'd1;
         eighths = $signed({2'b0, from_e2m3(fine)});
         if (codes[4*(i+j) + 3]) eighths = -eighths;
-        refined = value(operands[5*(i+j) +: 5]);
+        refined = value(OF_B, operands[WIDTH*(i+j) +: WIDTH]);
         refined = refined <<< 2;
         step = 4'd1 << refinements[11*(i/8) + 8 +: 2];
         if (refinements[11*(i/8) + j]) refined = refinements[11*(i/8) + 10] ? refined - step : refined + step;
@@ -77,23 +77,23 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
 endmodule
 
 // Sum of a block's products: for all operands that there are.
-module mma_block_spec #(parameter LANES = 16, TYPED = 0, W = 13) (
-  input [5*LANES-1:0] a, b, output reg [W*LANES-1:0] terms, output reg [LANES-1:0] care
+module mma_block_spec #(parameter LANES = 16, W = 13, WIDTH = 6) (
+  input [WIDTH*LANES-1:0] a, b, output reg [W*LANES-1:0] terms, output reg [LANES-1:0] care
 );
   `include "mma_operands.vh"
   integer i;
   reg signed [W-1:0] term;
   always @*
     for (i = 0; i < LANES; i = i + 1) begin
-      term = value(a[5*i +: 5]) * value(b[5*i +: 5]);
+      term = value(0, a[WIDTH*i +: WIDTH]) * value(1, b[WIDTH*i +: WIDTH]);
       terms[W*i +: W] = term;
-      care[i] = is_operand(a[5*i +: 5], TYPED) && is_operand(b[5*i +: 5], TYPED);
+      care[i] = is_operand(0, a[WIDTH*i +: WIDTH]) && is_operand(1, b[WIDTH*i +: WIDTH]);
     end
 endmodule
 
 // M2XFP: products of halves, and the refinement of at most one element in eighths times its weight, in sixteenths.
-module mma_subgroup_spec #(parameter W = 15) (
-  input [39:0] a, b, input [10:0] refinement, output reg [W*9-1:0] terms, output reg [8:0] care
+module mma_subgroup_spec #(parameter W = 15, WIDTH = 6) (
+  input [8*WIDTH-1:0] a, b, input [10:0] refinement, output reg [W*9-1:0] terms, output reg [8:0] care
 );
   `include "mma_operands.vh"
   integer i, chosen;
@@ -103,13 +103,13 @@ module mma_subgroup_spec #(parameter W = 15) (
     care[8] = 1;
     terms[W*8 +: W] = 0;
     for (i = 0; i < 8; i = i + 1) begin
-      term = 4 * value(a[5*i +: 5]) * value(b[5*i +: 5]);
+      term = 4 * value(0, a[WIDTH*i +: WIDTH]) * value(1, b[WIDTH*i +: WIDTH]);
       terms[W*i +: W] = term;
-      care[i] = is_operand(a[5*i +: 5], 0) && is_operand(b[5*i +: 5], 0);
-      care[8] = care[8] && is_operand(b[5*i +: 5], 0);
+      care[i] = is_operand(0, a[WIDTH*i +: WIDTH]) && is_operand(1, b[WIDTH*i +: WIDTH]);
+      care[8] = care[8] && (!refinement[i] || is_operand(1, b[WIDTH*i +: WIDTH]));
       chosen = chosen + refinement[i];
       if (refinement[i]) begin
-        term = value(b[5*i +: 5]);
+        term = value(1, b[WIDTH*i +: WIDTH]);
         term = term <<< refinement[9:8];
         terms[W*8 +: W] = refinement[10] ? -term : term;
       end

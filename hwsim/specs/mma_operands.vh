@@ -1,12 +1,22 @@
-// How the data path writes a decoded 4-bit element: {sign, magnitude}, the magnitude in half units, that of an E1M2
-// element in units. The only place that says so: other encodings need other functions here, and nothing else.
-function signed [4:0] value(input [4:0] operand);
-  value = operand[4] ? -$signed({1'b0, operand[3:0]}) : $signed({1'b0, operand[3:0]});
+// How the data path writes a decoded 4-bit element: a code of its magnitude, and the sign above it. The magnitude is in
+// half units, that of an E1M2 element in units. Codes are an interface inside the data path: mma_codes.vh, magnitudes by
+// code, is generated from the RTL's table (rtl.products); decoders and products are each proven against magnitudes
+// through it.
+`include "mma_codes.vh"
+function [4:0] magnitude_of(input of_b, input [WIDTH-1:0] operand);
+  magnitude_of = of_b ? decoded_b(operand[WIDTH-2:0]) : decoded_a(operand[WIDTH-2:0]);
 endfunction
-function is_operand(input [4:0] operand, input typed);
-  case (operand[3:0])
-    0, 1, 2, 3, 4, 6, 8, 12: is_operand = 1;
-    5, 7: is_operand = typed;
-    default: is_operand = 0;
-  endcase
+function signed [4:0] value(input of_b, input [WIDTH-1:0] operand);
+  reg [4:0] magnitude;
+  begin
+    magnitude = magnitude_of(of_b, operand);
+    value = operand[WIDTH-1] ? -magnitude : magnitude;
+  end
+endfunction
+function is_operand(input of_b, input [WIDTH-1:0] operand);
+  reg [4:0] magnitude;
+  begin
+    magnitude = magnitude_of(of_b, operand);
+    is_operand = !magnitude[4];
+  end
 endfunction

@@ -4,7 +4,7 @@
 module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C_OFFSET = 0, CW = 9, D = 6, CD = 6,
                             RAISE = 0, GROUPS = 0) (
   input [T*E-1:0] exponents, input [T-1:0] nonzero, input [2*T-1:0] raises, input [(BASE ? BASE : 1)-1:0] base,
-  input [(GROUPS ? GROUPS : 1)*E-1:0] candidates, input [31:0] c,
+  input [(GROUPS ? GROUPS : 1)*E-1:0] candidates, input [30:0] c,
   input [CW-1:0] largest, input [T*D-1:0] distances, input [CD-1:0] c_distance, input floats,
   output reg [T-1:0] ok_not_larger, ok_distance, output reg ok_c_not_larger, ok_c_distance, ok_attained, output ok_floats
 );
@@ -24,7 +24,7 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
       if (4*i+3 < T && nonzero[4*i+3] && exponents[E*(4*i+3) +: E] == candidates[E*i +: E]) found = 1;
       if (!found) assumed = 0;
     end
-    attained = nonzero == 0 && c[30:0] == 0;
+    attained = nonzero == 0 && c == 0;
     for (i = 0; i < T; i = i + 1) begin
       exponent = exponents[E*i +: E] + TERM_OFFSET + (BASE ? base : 0);
       distance = largest - exponent + (RAISE ? !raises[2*i] + !raises[2*i+1] : 0);
@@ -36,9 +36,9 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
     c_exponent = (c[30:23] == 0 ? 1 : c[30:23]) + C_OFFSET;
     distance = largest - c_exponent;
     if (distance >= (1 << CD)) distance = (1 << CD) - 1;
-    if (c[30:0] != 0 && c_exponent == largest) attained = 1;
-    ok_c_not_larger = !assumed || c[30:0] == 0 || c_exponent <= largest;
-    ok_c_distance = !assumed || c[30:0] == 0 || c_distance == distance;
+    if (c != 0 && c_exponent == largest) attained = 1;
+    ok_c_not_larger = !assumed || c == 0 || c_exponent <= largest;
+    ok_c_distance = !assumed || c == 0 || c_distance == distance;
     ok_attained = !assumed || attained;
   end
   assign ok_floats = floats == (nonzero != 0 || c[30:23] != 0);
@@ -67,10 +67,12 @@ module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20
   end
 endmodule
 
-// FP32 from the sum, 23 bits below the leading one, cut (RNE 0) or to nearest even (RNE 1).
+// FP32 from the sum, 23 bits below the leading one, cut (RNE 0) or to nearest even (RNE 1). The module's exponent is
+// any, written as the larger of two, so that a case may hold it above a number; limit and lower follow from it.
 module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE = 0) (
-  input [W-1:0] total, input signed [E-1:0] exponent, input [(LIMIT ? LIMIT : 1)-1:0] limit, input [4:0] lower,
-  input floats, nan, infinite, infinity_sign, input [31:0] d, output reg [31:0] ok_d
+  input [W-1:0] total, input signed [E-1:0] exponent, any, least, input floats, nan, infinite, infinity_sign,
+  input [31:0] d, output reg [31:0] ok_d,
+  output signed [E-1:0] given_exponent, output [(LIMIT ? LIMIT : 1)-1:0] given_limit, output [4:0] given_lower
 );
   localparam TOP = W - 2, X = W + 26;
   integer i;
@@ -78,7 +80,11 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
   reg [31:0] number, expected;
   reg [W-1:0] magnitude;
   reg [X-1:0] moved, lost;
-  reg signed [E:0] field, most;
+  reg signed [E:0] field;
+  wire signed [E:0] most = given_exponent - 1;
+  assign given_exponent = any > least ? any : least;
+  assign given_limit = most < 0 ? 0 : most > (1 << LIMIT) - 1 ? (1 << LIMIT) - 1 : most;
+  assign given_lower = most >= 0 ? 0 : most < -31 ? 31 : -most;
   always @* begin
     magnitude = total[W-1] ? -total : total;
     field = exponent;
@@ -88,7 +94,7 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
     // A sum of one more bit is the least one, -2**(W-1).
     if (moved[X-1]) field = field + 1; else moved = moved << 1;
     for (i = 0; i < TOP; i = i + 1)
-      if (!moved[X-1] && (floats || LIMIT)) begin
+      if (!moved[X-1] && (LIMIT ? field > 1 : floats)) begin
         moved = moved << 1;
         field = field - 1;
       end
@@ -116,15 +122,10 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
     if (number[30:23] == 255 || (field >= 255 && magnitude != 0)) expected = {total[W-1], 31'h7f800000};
     if (infinite) expected = {infinity_sign, 31'h7f800000};
     if (nan) expected = 32'h7fc00000;
-    // A subnormal C alone lies below its hidden bit. Where results of terms may be subnormal, limit and lower say again
-    // what the exponent says.
+    // A subnormal C alone lies below its hidden bit, and has the least exponent.
     assumed = LIMIT || floats || (magnitude >> KEPT == 0 && (KEPT < 23 || (magnitude & ((1 << (KEPT - 23)) - 1)) == 0));
     if (under) assumed = 0;
-    // A subnormal C has the least exponent.
     if (!LIMIT && !floats && exponent != TOP - KEPT + 1) assumed = 0;
-    most = exponent - 1;
-    if (LIMIT && limit != (most < 0 ? 0 : most > (1 << LIMIT) - 1 ? (1 << LIMIT) - 1 : most)) assumed = 0;
-    if (LIMIT && lower != (most >= 0 ? 0 : most < -31 ? 31 : -most)) assumed = 0;
     ok_d = ~(d ^ expected) | {32{!assumed}};
   end
 endmodule
