@@ -59,7 +59,7 @@ def score(design: Design, count: int, build: Path, simulator: str = "verilator",
     # A register with a clock of its own is a gross fault that no solver here follows.
     commands = {
         int(match[1]): line for line in (build / "mutations.ys").read_text().splitlines()
-        if (match := re.search(r"-ctrl \S+ \d+ (\d+)", line)) and "-mode none" not in line and r"-port \CLK" not in line
+        if (match := re.search(r"-ctrl \S+ \d+ (\d+)", line)) and "-mode none" not in line and "-port CLK " not in line
     }  # fmt: skip
     (build / "mutations.ys").write_text("\n".join(commands.values()) + "\n")
     yosys.run(
