@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -90,8 +91,8 @@ def _verify(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
     return found
 
 
-def _simulator() -> str:
-    return next(s for s in simulators.SIMULATORS if simulators.available(s))
+def _simulator(order: Sequence[str] = simulators.SIMULATORS) -> str:
+    return next(s for s in order if simulators.available(s))
 
 
 def _simulated(design: Design, build: Path) -> dict[str, Any]:
@@ -99,7 +100,8 @@ def _simulated(design: Design, build: Path) -> dict[str, Any]:
     root.mkdir(parents=True, exist_ok=True)
     source = root / f"{design.name}.v"
     replace(source, verilog.to_verilog(design, root))
-    simulator = _simulator()
+    # Mutants run on the other one: where both are installed, both have seen the stream.
+    simulator = _simulator(simulators.SIMULATORS[::-1])
     outcome = cosim.simulate(design, source, root / f"cosim-{simulator}", simulator, SEED)
     return {
         "design": design.slug,
@@ -115,7 +117,11 @@ def _scored(design: Design, build: Path) -> dict[str, Any]:
 
 
 def _proven(design: Design, build: Path) -> list[dict[str, Any]]:
-    whole, faulty = _proofs(design, build, None), _proofs(design, build, SEED)
+    library = tech.load(TECHNOLOGY, build_dir=build)
+    parts = bool(all_parts(design.component()))
+    options = flow.Options(library.clock_period_ns, hierarchical=parts)
+    mapped = flow.map_design(design, library, options, build)
+    whole, faulty = _proofs(design, mapped, build, None), _proofs(design, mapped, build, SEED)
     return [
         {"claim": p.claim, "holds": p.holds, "outcome": p.outcome, "seconds": p.seconds, "method": p.method,
          "twin_refuted": f.refuted}
@@ -130,13 +136,9 @@ def _variant(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]
     return {"unit": name, "settings": shown, "design": design.slug, "bulk": made}
 
 
-def _proofs(design: Design, build: Path, inject: int | None) -> list[Proof]:
-    library = tech.load(TECHNOLOGY, build_dir=build)
-    parts = bool(all_parts(design.component()))
-    options = flow.Options(library.clock_period_ns, hierarchical=parts)
-    mapped = flow.map_design(design, library, options, build)
-    root = build / design.slug
-    if parts:
+def _proofs(design: Design, mapped: flow.Mapped, build: Path, inject: int | None) -> list[Proof]:
+    root, library = build / design.slug, mapped.library
+    if all_parts(design.component()):
         found = list(prove.by_module(design, mapped.netlist, library, root, inject))
         return found + list(lemmas.proofs(design, root, inject))
     return [
