@@ -14,6 +14,7 @@ TOOLS = {
     "verilog": "write a unit as Verilog, with an SDC file",
     "cosim": "simulate a unit's Verilog against its golden model",
     "prove": "prove RTL against specification and netlist against RTL",
+    "bulk": "compare an MMA unit's netlist with its golden model on millions of dot products",
     "mutants": "mutation score of a unit's testbench",
     "quality": "bits per element against SQNR of your own tensors, per format",
     "tech": "list technologies, fit a pack to Liberty files, render a pack",

@@ -8,6 +8,7 @@ are unrolled (:func:`hwsim.aig.unrolled`): their number, place and polarity may 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 import subprocess
 import time
@@ -16,14 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyosys
 
 from hwsim import yosys
 from hwsim.aig import Aig, unrolled
 from hwsim.errors import ToolError
 
 SPECS = Path(__file__).parent / "specs"
-ABC = Path(pyosys.__file__).parent / "yosys-abc"
+_PYOSYS = importlib.util.find_spec("pyosys")
+assert _PYOSYS is not None and _PYOSYS.origin is not None
+#: Found without importing the package: in one process, Yosys and matplotlib do not get along.
+ABC = Path(_PYOSYS.origin).parent / "yosys-abc"
 #: Words of 64 random patterns that are tried before the solver is asked.
 WORDS = 64
 #: What one comparison may take: conflicts, seconds.
