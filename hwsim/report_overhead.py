@@ -358,13 +358,13 @@ def _plot(tiles: list[dict[str, Any]]) -> bytes:
     for position, whole in enumerate(left):
         area.text(whole, position, f" {whole:.0f}", va="center", fontsize=8)
     area.set_title(f"area per multiply-add (NAND2 equivalents), {TECHNOLOGIES[0]}", fontsize=10)
-    area.legend(fontsize=7, frameon=False, loc="lower right")
+    area.legend(fontsize=7, frameon=False, loc="upper right")
     names = list(shown[0]["energy_fj_per_multiply_add"])
     for number, name in enumerate(names):
         places = np.arange(len(shown)) + 0.25 * (number - 1)
         energy.barh(places, [t["energy_fj_per_multiply_add"][name] for t in shown], 0.23, label=name)
     energy.set_title(f"energy per multiply-add (fJ), {TECHNOLOGIES[0]}", fontsize=10)
-    energy.legend(fontsize=7, frameon=False, loc="lower right")
+    energy.legend(fontsize=7, frameon=False, loc="upper right")
     area.invert_yaxis()
     for axis in (area, energy):
         axis.spines[["top", "right"]].set_visible(False)
