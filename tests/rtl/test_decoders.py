@@ -120,7 +120,10 @@ def test_cocotb_notices_a_changed_bit(build):
     assert "scale_nan is 0x1, golden 0x0" in outcome.wrong
 
 
-@pytest.mark.parametrize("unit", DECODERS)
+# The mutants of one decoder in the quick suite, of the others in the slow one.
+@pytest.mark.parametrize(
+    "unit", [unit if unit == "mixfp4_decode" else pytest.param(unit, marks=pytest.mark.slow) for unit in DECODERS]
+)
 def test_every_fault_is_killed(unit, build):
     score = mutants.score(Design.of(unit, {"lanes": 4}), 100, build / "mutants" / unit)
     assert score.survivors == []
