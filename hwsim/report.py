@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from hwsim import cli
 from hwsim.errors import InputError
@@ -24,6 +27,14 @@ def markdown(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A Markdown table; the first row is the header, columns in ``right`` are aligned to the right."""
     rule = ["---:" if i in right else "---" for i in range(len(rows[0]))]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+def in_parallel(jobs: Sequence[tuple[Callable[..., Any], tuple]]) -> Iterator[Any]:
+    """Results of functions with their arguments, in order, two at a time."""
+    # New processes: OpenMP does not survive a fork.
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        for job in [pool.submit(function, *arguments) for function, arguments in jobs]:
+            yield job.result()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import re
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from hwsim.files import replace_all
 from hwsim.flow import percent
 from hwsim.mma_units import MMAUnit
 from hwsim.netlist import Netlist
-from hwsim.report import markdown
+from hwsim.report import in_parallel, markdown
 from hwsim.units import Design, Ports
 
 TECHNOLOGIES = ("asap7", "sg13g2", "sky130hd")
@@ -135,13 +133,10 @@ def stages(netlist: Netlist) -> dict[str, float]:
 def write_overhead(folder: Path, build: Path) -> list[Path]:
     """Measure all tiles on all technologies; write ``overhead.md``, ``overhead.json`` and ``overhead.png``."""
     jobs = [(label, technology) for technology in TECHNOLOGIES for label, *_ in TILES]
-    # New processes: OpenMP does not survive a fork.
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(measure, label, technology, build) for label, technology in jobs]
-        tiles = []
-        for (label, technology), job in zip(jobs, waiting, strict=True):
-            tiles.append(job.result())
-            print(f"{technology}: {label} measured", flush=True)
+    tiles = []
+    for tile in in_parallel([(measure, (*job, build)) for job in jobs]):
+        tiles.append(tile)
+        print(f"{tile['technology']}: {tile['label']} measured", flush=True)
     document = {
         "made_by": verilog.generator(),
         "machine": processor(),
@@ -270,7 +265,7 @@ are not counted, clock trees are not there; operand buffers in front of the tile
 _EXPLANATION = """\
 MixFP4's operands have ten magnitudes where E2M1 has eight, so its products need more gates however they are encoded
 (`mma_choices.md` has what was tried), and its exponent stage adds the micro-format of both blocks to every distance.
-Published figures are for a whole tensor core of unpublished shape: registers files and operand delivery, which are the
+Published figures are for a whole tensor core of unpublished shape: register files and operand delivery, which are the
 same for both formats, would dilute the overhead; here is nothing but the tile. M2XFP multiplies the sum of every
 subgroup by 4 + k and adds a refined element to it, exactly, before anything is rounded: sixteen products become one
 term in NVFP4, and eight in M2XFP need an adder and a multiplier of their own. The published PE tile keeps multipliers

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from hwsim.bench import processor
 from hwsim.equivalence import Proof
 from hwsim.files import replace, replace_all
 from hwsim.mma_units import MMAUnit
-from hwsim.report import markdown
+from hwsim.report import in_parallel, markdown
 from hwsim.units import UNITS, Design
 from rtl.hierarchy import all_parts
 
@@ -44,15 +42,12 @@ def write_verification(folder: Path, build: Path) -> list[Path]:
     Takes more than an hour on two cores. What was found of a unit is kept in ``build`` and taken from there as long as
     its RTL stays as it is.
     """
-    jobs: list[tuple[Any, str, dict[str, Any]]] = [(_verify, name, {}) for name in UNITS]
-    jobs += [(_variant, name, settings) for name, settings in VARIANTS]
-    # New processes: OpenMP does not survive a fork.
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(job, name, settings, build) for job, name, settings in jobs]
-        found = []
-        for job in waiting:
-            found.append(job.result())
-            print(f"{found[-1]['unit']}: verified", flush=True)
+    jobs: list[tuple[Any, tuple]] = [(_verify, (name, {}, build)) for name in UNITS]
+    jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
+    found = []
+    for unit in in_parallel(jobs):
+        found.append(unit)
+        print(f"{unit['unit']}: verified", flush=True)
     document = {
         "made_by": verilog.generator(),
         "machine": processor(),
