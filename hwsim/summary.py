@@ -83,7 +83,7 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
     rows = [["", *(r.design.slug for r in compared), *(["overhead"] if baseline else [])]]
     for label, value, shown in _FIGURES:
         figures = [value(r) for r in compared]
-        row = [label, *(shown(f) for f in figures)]
+        row = [label.format(counted=result.design.unit.counted), *(shown(f) for f in figures)]
         if baseline and label in _COMPARED:
             over = percent(*figures)
             row.append("-" if over is None else f"{over:+.1f} %")
@@ -123,11 +123,11 @@ _FIGURES = [
     ("leakage power (mW)", lambda r: r.power.leakage, "{:.3g}".format),
     ("total power (mW)", lambda r: r.power.total, "{:.5f}".format),
     ("energy (pJ/cycle)", lambda r: r.energy_per_cycle_pj, "{:.5f}".format),
-    ("energy (fJ/operand)", lambda r: r.energy_per_operand_fj, "{:.3f}".format),
+    ("energy (fJ/{counted})", lambda r: r.energy_per_operand_fj, "{:.3f}".format),
 ]
 _COMPARED = {
     "cells", "area (um2)", "critical path (ns)", "internal power (mW)", "switching power (mW)", "leakage power (mW)",
-    "total power (mW)", "energy (fJ/operand)",
+    "total power (mW)", "energy (fJ/{counted})",
 }  # fmt: skip
 
 

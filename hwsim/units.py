@@ -57,12 +57,14 @@ class Unit:
     testbench : callable (Parameters, seed) -> Ports
         Inputs that verify: exhaustive, or directed corners and random.
     operands : callable (Parameters) -> int
-        Operands handled a cycle, for energy per operand.
+        Operands, or what ``counted`` says, handled a cycle: for the energy of one.
     baseline : str or None
         The unit that overheads refer to by default.
     spec : str
         File in ``hwsim/specs``: the bit-level statement of the contract that the RTL is proven against.
     published : Published or None
+    counted : str
+        What is done a cycle: an operand decoded, a multiply-add.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Unit:
     baseline: str | None
     spec: str
     published: Published | None = None
+    counted: str = "operand"
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -180,7 +183,7 @@ def _mma(
     adaptors = mma_units.MMAUnit(format, builder, block_size)
     return Unit(
         f"{format}_mma", builder, summary, adaptors.golden, adaptors.stimulus, adaptors.testbench, adaptors.operands,
-        baseline, "", published,
+        baseline, "", published, "multiply-add",
     )
 
 
