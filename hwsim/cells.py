@@ -224,3 +224,8 @@ class Cell:
     def computes(self, table: int, inputs: int) -> bool:
         """Whether the cell is a usable gate of one output with exactly this truth table."""
         return self.is_usable and len(self.inputs) == inputs and self.tables() == (table,)
+
+    def stands_in_for(self, other: "Cell") -> bool:
+        """Whether logic synthesis may put this cell in the place of a combinational one: the same at the same pins."""
+        same = (self.inputs, self.outputs) == (other.inputs, other.outputs)
+        return self.is_usable and same and self.tables() == other.tables() != ()

@@ -126,7 +126,7 @@ def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_
             limit = SLOWEST * library.input_slew_ns
             if _slew(leaf, load, library) <= limit:
                 continue
-            family = [c for c in library.usable_cells if _alike(c, leaf)]
+            family = [c for c in library.usable_cells if len(leaf.inputs) == 1 and c.stands_in_for(leaf)]
             if family:
                 chosen = _strong_enough(family, load, limit, library)
                 done = "replaced" if chosen is not leaf else done
@@ -144,14 +144,6 @@ def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_
             }  # fmt: skip
             done = "added"
     return done
-
-
-def _alike(cell: Cell, other: Cell) -> bool:
-    """Whether a usable buffer or inverter can stand in the place of another."""
-    return (
-        len(other.inputs) == 1 and cell.is_usable and cell.tables() == other.tables() != ()
-        and (cell.inputs, cell.outputs) == (other.inputs, other.outputs)
-    )  # fmt: skip
 
 
 def _slew(cell: Cell, load: float, library: Library, driver: Cell | None = None) -> float:

@@ -7,6 +7,7 @@ speed, and no more area, than the design needs.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import sys
@@ -20,6 +21,7 @@ from hwsim import elaborate, sta, verilog, yosys
 from hwsim.drive import strengthen
 from hwsim.files import replace
 from hwsim.library import Cell, Library
+from hwsim.resize import resize
 from hwsim.units import Design
 
 _CLEAN = ("strash", "ifraig", "scorr")
@@ -149,18 +151,18 @@ class _Mapper:
     def hierarchical(self) -> list[str]:
         """Yosys commands that read the design, its modules chosen so that the whole meets timing if they can."""
         chosen = dict.fromkeys(self.candidates, 0)
-        best: tuple[float, dict[str, int]] = (-np.inf, chosen)
+        best: tuple[dict, sta.Timing] | None = None
         for _ in range(_ROUNDS):
-            modules = self._strengthened(chosen)
-            slack, delays = self._timing(modules)
-            self._progress(f"slack {slack:+.3f} ns")
-            best = max(best, (slack, chosen), key=lambda item: item[0])
-            faster = self._faster(chosen, slack, delays) if slack < 0 else None
+            mapped = self._strengthened(chosen)
+            timing = self._timing(mapped)
+            if best is None or timing.slack_ns > best[1].slack_ns:
+                best = mapped, timing
+            faster = self._faster(chosen, timing, mapped) if timing.slack_ns < 0 else None
             if faster is None:
                 break
             chosen = chosen | faster
-        if best[1] is not chosen:
-            self._strengthened(best[1])
+        assert best is not None
+        (self.folder / "modules.json").write_text(json.dumps(self._resized(*best)))
         return ["read_json modules.json", f"hierarchy -check -top {self.design.name}"]
 
     def assembled(self, chosen: dict[str, int]) -> list[str]:
@@ -225,27 +227,40 @@ class _Mapper:
             self.candidates[name].append(_Candidate(float((areas or [0])[-1]), float((delays or [0])[-1])))
 
     def _strengthened(self, chosen: dict[str, int]) -> dict:
-        """``modules.json`` with modules as chosen and drivers between them as strong as they need."""
-        path = self.folder / "modules.json"
-        yosys.run([*self.assembled(chosen), f"write_json {path.name}"], self.folder, "modules")
-        mapped = json.loads(path.read_text())
+        """What Yosys writes as JSON, modules as chosen and drivers between them as strong as they need."""
+        yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
+        mapped = json.loads((self.folder / "modules.json").read_text())
         strengthen(mapped["modules"], self.design.name, self.library, self.options.wire_load)
-        path.write_text(json.dumps(mapped))
-        return mapped["modules"]
+        return mapped
 
-    def _timing(self, modules: dict) -> tuple[float, dict[str, float]]:
-        """Slack (ns), and how long the critical path is in every module (ns)."""
-        netlist = elaborate.build(modules, self.design.name, self.library)
+    def _timing(self, mapped: dict) -> sta.Timing:
+        netlist = elaborate.build(mapped["modules"], self.design.name, self.library)
         timing = sta.analyse(netlist, self.options.clock_period_ns, netlist.loads(self.options.wire_load))
-        delays: dict[str, float] = defaultdict(float)
-        before = 0.0
-        for step in timing.path:
-            delays[_module_of(modules, self.design.name, step.instance)] += step.arrival_ns - before
-            before = step.arrival_ns
-        return timing.slack_ns, delays
+        self._progress(f"slack {timing.slack_ns:+.3f} ns")
+        return timing
 
-    def _faster(self, chosen: dict[str, int], slack: float, delays: dict[str, float]) -> dict[str, int] | None:
+    def _resized(self, mapped: dict, timing: sta.Timing) -> dict:
+        """With stronger cells on critical paths, as long as the slack is negative and that helps."""
+        fixed: set[str] = set()
+        while timing.slack_ns < 0 and (stronger := resize(timing.path, self.library, fixed)):
+            tried = copy.deepcopy(mapped)
+            for instance, cell in stronger.items():
+                module, name = _place(tried["modules"], self.design.name, instance)
+                tried["modules"][module]["cells"][name]["type"] = cell
+            found = self._timing(tried)
+            if found.slack_ns > timing.slack_ns:
+                mapped, timing = tried, found
+            else:
+                fixed |= stronger.keys()
+        return mapped
+
+    def _faster(self, chosen: dict[str, int], timing: sta.Timing, mapped: dict) -> dict[str, int] | None:
         """The module with most of the critical path in it, in a way that makes up for the slack, else the fastest."""
+        slack, before = timing.slack_ns, 0.0
+        delays: dict[str, float] = defaultdict(float)
+        for step in timing.path:
+            delays[_place(mapped["modules"], self.design.name, step.instance)[0]] += step.arrival_ns - before
+            before = step.arrival_ns
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
             tried = self.candidates[name]
             now = tried[chosen[name]].delay
@@ -264,12 +279,12 @@ class _Mapper:
         return min(able, key=lambda k: (tried[k].area, k), default=None)
 
 
-def _module_of(modules: dict, top: str, path: str) -> str:
-    """Module that an instance stands in; Yosys' own names hold no dots."""
-    *scopes, _ = path.split(".")
+def _place(modules: dict, top: str, path: str) -> tuple[str, str]:
+    """Module that an instance stands in, and its name there; Yosys' own names hold no dots."""
+    *scopes, name = path.split(".")
     for scope in scopes:
         top = modules[top]["cells"][scope]["type"]
-    return top
+    return top, name
 
 
 def _sequential_overhead(library: Library, design: Design) -> float:
