@@ -2,7 +2,7 @@
 
 A flat design is mapped as one module. A hierarchical one is mapped module by module, each at first for area; then
 static timing of the whole says which modules must be faster, and those are mapped again. So no module is given more
-speed, and no more area, than the design needs.
+speed, and no more area, than the design needs. What is too slow even then gets stronger cells along its path.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from hwsim import activity, drive, elaborate, flow, power, sta, yosys
+from hwsim import activity, drive, elaborate, flow, mapping, power, sta, yosys
 from hwsim.netlist import NetlistError
+from hwsim.resize import resize
 from hwsim.units import Design
 
 INV, NAND = "sky130_fd_sc_hd__inv_2", "sky130_fd_sc_hd__nand2_1"
@@ -131,3 +132,46 @@ def test_a_driver_of_many_modules_gets_stronger_and_nothing_else_changes(sky, ki
     assert any(cell["type"].startswith(strong) for cell in driver["cells"].values())
     assert np.array_equal(outputs, expected)
     assert drive.strengthen(modules, "top", sky, wire_load=False) == drive.Strengthened(0, 0)
+
+
+def test_a_slow_path_gets_stronger_cells_and_computes_the_same(sky):
+    """A chain whose middle drives many cells off the path: what is chosen is re-timed, whole."""
+    weak, load = f"{BUFFERS}1", {f"l{i}": (NAND, {"A": [5], "B": [2], "Y": [20 + i]}) for i in range(16)}
+    chain = {f"g{i}": (weak, {"A": [3 + i], "X": [4 + i]}) for i in range(4)}
+    top = module({"b": [2], "a": [3]}, {"y": [7], "z": list(range(20, 36))}, chain | load)
+    inputs = {n: np.random.default_rng(1).integers(0, 2, (256, 1), np.uint8) for n in "ab"}
+
+    def timing_and_outputs():
+        netlist = elaborate.build({"top": top}, "top", sky)
+        timing = sta.analyse(netlist, 1.0, netlist.loads(False))
+        return timing, activity.simulate(netlist, inputs).outputs
+
+    before, expected = timing_and_outputs()
+    assert [step.instance for step in before.path][:3] == ["", "g0", "g1"]
+    found = resize(before.path, sky, fixed=())
+    assert "g1" in found and not {"g0", "g2"} & found.keys()  # of neighbours only one
+    assert sky.cells[found["g1"]].area > sky.cells[weak].area
+    assert "g1" not in resize(before.path, sky, fixed={"g1"})
+    for instance, cell in found.items():
+        assert cell.startswith(BUFFERS if instance.startswith("g") else NAND[:-1])
+        top["cells"][instance]["type"] = cell
+    after, outputs = timing_and_outputs()
+    assert after.critical_path_ns < 0.8 * before.critical_path_ns
+    assert all(np.array_equal(outputs[name], expected[name]) for name in expected)
+
+
+def test_cells_are_resized_where_modules_alone_do_not_meet_timing(library, tmp_path, monkeypatch):
+    design = Design.of("mxfp4_mma", {"m": 1, "n": 1, "k": 16, "block_size": 16})
+    # With the smallest modules only, so that timing is left to the sizes.
+    monkeypatch.setattr(mapping, "ABC_STRUCTURED", mapping.ABC_STRUCTURED[:1])
+
+    def critical_path(folder):
+        options = flow.Options(0.95, hierarchical=True)
+        mapped = flow.map_design(design, library("asap7"), options, tmp_path / folder)
+        netlist = elaborate.read(mapped.netlist_json, design.name, library("asap7"))
+        flow.simulate(design, netlist, design.unit.stimulus(design.parameters, 2048, 3, None))  # equals golden
+        return sta.analyse(netlist, 0.95, netlist.loads(True)).critical_path_ns
+
+    resized = critical_path("resized")
+    monkeypatch.setattr(mapping, "resize", lambda *_: {})
+    assert resized < critical_path("mapped")
