@@ -266,10 +266,33 @@ _EXPLANATION = """\
 MixFP4's operands have ten magnitudes where E2M1 has eight, so its products need more gates however they are encoded
 (`mma_choices.md` has what was tried), and its exponent stage adds the micro-format of both blocks to every distance.
 Published figures are for a whole tensor core of unpublished shape: register files and operand delivery, which are the
-same for both formats, would dilute the overhead; here is nothing but the tile. M2XFP multiplies the sum of every
-subgroup by 4 + k and adds a refined element to it, exactly, before anything is rounded: sixteen products become one
-term in NVFP4, and eight in M2XFP need an adder and a multiplier of their own. The published PE tile keeps multipliers
-and its fixed-to-FP32 converter out of its synthesis report as black boxes."""
+same for both formats, dilute the overhead; here is nothing but the tile. {mixfp4:+.1f} % of a tile that takes
+{share:.0f} % of a core's area is the published {published:+.1f} % of the core.
+
+M2XFP multiplies the sum of every subgroup by 4 + k and adds a refined element to it, exactly, before anything is
+rounded: sixteen products become one term in NVFP4, and eight in M2XFP need an adder and a multiplier of their own. The
+published PE tile keeps multipliers and its fixed-to-FP32 converter out of its synthesis report as black boxes. With the
+stages where those are ({left_out}) left out here as well, M2XFP would show
+{mxfp4:+.1f} % over MXFP4 and {nvfp4:+.1f} % over NVFP4."""
+#: Stages that hold what M2XFP's public synthesis report leaves out: multipliers and the fixed-to-FP32 converter.
+_BLACK_BOXES = ("products, block sums", "scale", "normalise")
+
+
+def _explanation(compared: list[dict[str, Any]], tiles: list[dict[str, Any]]) -> str:
+    """What makes the differences on the first technology."""
+    technology = TECHNOLOGIES[0]
+    mixfp4 = next(c for c in compared if c["tile"] == "mixfp4" and c["technology"] == technology)
+    published, ours = mixfp4["published_area_percent"], mixfp4["area_percent"]
+
+    def seen(label: str) -> float:
+        stages = _tile(tiles, label, technology)["stages_gate_equivalents"]
+        return sum(area for stage, area in stages.items() if stage not in _BLACK_BOXES)
+
+    mxfp4, nvfp4 = (percent(seen("m2xfp"), seen(over)) for over in ("mxfp4, block 32", "nvfp4"))
+    return _EXPLANATION.format(
+        mixfp4=ours, published=published, share=100 * published / ours, mxfp4=mxfp4, nvfp4=nvfp4,
+        left_out=", ".join(f"*{stage}*" for stage in _BLACK_BOXES),
+    )  # fmt: skip
 
 
 def to_text(document: dict[str, Any]) -> str:
@@ -316,7 +339,8 @@ def to_text(document: dict[str, Any]) -> str:
     return _TEXT.format(
         made_by=document["made_by"], machine=document["machine"], stimuli=", ".join(names),
         comparisons=markdown(rows, right=(3,)),
-        differences=markdown(differences, right=range(2, len(differences[0]))), explanation=_EXPLANATION,
+        differences=markdown(differences, right=range(2, len(differences[0]))),
+        explanation=_explanation(compared, tiles),
         tiles=markdown(table, right=range(2, len(table[0]))),
         stages=markdown(by_stage, right=range(2, len(by_stage[0]))),
         metadata=markdown(metadata, right=(1, 2, 3)), provenance=markdown(provenance),
