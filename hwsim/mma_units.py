@@ -269,6 +269,8 @@ class MMAUnit:
 def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter:
     """Coverage: classes of C and D, distance of C's exponent to that of the terms' sum, leading zeros by cancellation.
 
+    ``D overflow``: infinite, though C and the terms' sum are finite.
+
     Parameters
     ----------
     c, d, terms : uint32 [vectors, results]
@@ -284,6 +286,8 @@ def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter:
         }  # fmt: skip
         counted.update({f"{name} {kind}": int(found.sum()) for kind, found in classes.items()})
     c_field, d_field, t_field = ((x >> 23 & 0xFF).astype(np.int64) for x in (c, d, terms))
+    overflow = (d_field == 255) & (d << 9 == 0) & (c_field < 255) & (t_field < 255)
+    counted["D overflow"] = int(overflow.sum())
     both = (c_field > 0) & (c_field < 255) & (t_field > 0) & (t_field < 255)
     distance = np.clip(c_field - t_field, -45, 45)[both]
     counted.update({f"alignment {k:+d}": int(n) for k, n in zip(*np.unique(distance, return_counts=True), strict=True)})

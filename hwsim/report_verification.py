@@ -173,7 +173,8 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
 {bins}
 
 *alignment*: distances of the exponent of C to that of the terms' sum, -45 (or less) to +45 (or more). *leading zeros*:
-places that cancellation takes from the larger of C and the sum. Cases counted of C and D: {classes}.
+places that cancellation takes from the larger of C and the sum. Cases counted of C and D: {classes}; *overflow*: D
+is infinite though C and the terms' sum are finite, which terms of E4M3 scales or FP16 elements are too small for.
 
 ## Other parameters
 
@@ -194,7 +195,7 @@ def headline(document: dict[str, Any]) -> str:
         holds, twins = (sum(p[key] for p in u["proofs"]) for key in ("holds", "twin_refuted"))
         units.append([
             u["unit"], f"{u['cosim']['vectors']} vectors", "0" if u["cosim"]["mismatch"] is None else "**yes**",
-            f"{made['vectors']:.3g}" if made else "-", str(made["mismatches"]) if made else "-",
+            str(made["vectors"]) if made else "-", str(made["mismatches"]) if made else "-",
             f"{holds} of {len(u['proofs'])}", f"{twins} of {len(u['proofs'])}", str(score["mutants"]),
             str(score["killed"]), str(score["equivalent"]), str(len(score["survivors"])), f"{score['percent']:.1f} %",
         ])  # fmt: skip

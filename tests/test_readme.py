@@ -6,7 +6,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from hwsim import report_overhead, report_silicon
+from hwsim import report_overhead, report_silicon, report_verification
 from hwsim.__main__ import TOOLS
 
 README = (ROOT / "README.md").read_text()
@@ -22,7 +22,7 @@ def test_no_placeholder_is_left():
     assert re.findall(r"@[A-Z]+@", README) == []
 
 
-@pytest.mark.parametrize("report", [report_overhead, report_silicon])
+@pytest.mark.parametrize("report", [report_overhead, report_silicon, report_verification])
 def test_its_tables_are_those_of_the_reports(report):
     name = report.__name__.removeprefix("hwsim.report_")
     assert report.headline(json.loads((ROOT / "reports" / f"{name}.json").read_text())) in README
