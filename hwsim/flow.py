@@ -88,7 +88,7 @@ class Result:
             "annotated": f"{annotated} of {self.netlist.count} nets",
             "seed": str(o.seed),
             "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
-            f"{self.testbench_vectors} of the testbench",
+            f"{self.testbench_vectors} of the testbench's operands",
         }
 
 

@@ -1,8 +1,8 @@
 """From a design to its netlist of library cells: Yosys and ABC.
 
 A flat design is mapped as one module. A hierarchical one is mapped module by module, each at first for area; then
-static timing of the whole says which modules must be faster, and those are mapped again. So no module is given more
-speed, and no more area, than the design needs. What is too slow even then gets stronger cells along its path.
+static timing of the whole says which modules must be faster, and those are mapped again: speed, and area for it, goes
+where the critical path is. What is too slow even then gets stronger cells along its path.
 """
 
 from __future__ import annotations

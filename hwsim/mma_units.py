@@ -13,7 +13,7 @@ import golden
 from golden.accumulate import Accumulator
 from golden.formats import E2M1, MiniFloat, Rounding
 from golden.mma import instruction
-from golden.tensor import BlockTensor
+from golden.tensor import BlockTensor, pack_bits, unpack_bits
 from golden.terms import BLOCK_TERMS, ELEMENT_TERMS, operand_integers
 from hwsim import corners
 from hwsim.decoders import realistic_tensor
@@ -77,7 +77,7 @@ class MMAUnit:
             codes = ports[f"{side}_codes"].astype(kind).reshape(count, rows, k)
             if not self.block_size:
                 return codes, None, None
-            scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, k // block if k >= block else 1)
+            scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, k // block)
             metadata = ports.get(f"{side}_metadata")
             if metadata is not None:
                 metadata = metadata.astype(np.uint8).reshape(scales.shape)
@@ -124,9 +124,12 @@ class MMAUnit:
         m, n, k, _ = self.shape(parameters)
         rng = np.random.default_rng(seed)
         ports: dict[str, np.ndarray] = {}
+        # C as large as the dot products, in the units of D: those of the operands without their tensor scales.
+        size = np.float32(k**0.5)
         for side, rows, source in (("a", m, a), ("b", n, b)):
-            ports |= self._operand(parameters, side, rows, vectors, seed + (side == "b"), source)
-        c = rng.standard_normal((vectors, m * n)).astype(np.float32) * np.float32(k**0.5)
+            made, tensor_scale = self._operand(parameters, side, rows, vectors, seed + (side == "b"), source)
+            ports, size = ports | made, size / tensor_scale
+        c = rng.standard_normal((vectors, m * n)).astype(np.float32) * size
         ones = np.ones((vectors, 1), np.uint8)
         return {"valid": ones, "accumulate": 0 * ones} | ports | {"c": c.view(np.uint32)}
 
@@ -141,7 +144,7 @@ class MMAUnit:
         return ports | made
 
     def _operand(self, parameters, side, rows, vectors, seed, tensor):
-        """Ports of one operand: the tensor's rows taken ``rows`` at a time, along K."""
+        """Ports of one operand, the tensor's rows taken ``rows`` at a time along K, and its tensor scale."""
         _, _, k, block = self.shape(parameters)
         name = self.format(parameters)
         if tensor is None:
@@ -151,10 +154,11 @@ class MMAUnit:
         flat = np.resize(flat, (max(rows, flat.size // needed // rows * rows), needed))
         if not self.block_size:
             codes, scales, metadata = golden.formats.encode(flat, ELEMENT_TERMS[name]), None, None
+            tensor_scale = None
         else:
             system, options = _system(name, side, parameters, block)
             t = golden.quantize(flat, system, **options)
-            codes, scales, metadata = t.codes, t.scales, t.metadata
+            codes, scales, metadata, tensor_scale = t.codes, t.scales, t.metadata, t.tensor_scale
 
         def tiles(values: np.ndarray) -> np.ndarray:
             each = values.shape[1] // 16
@@ -165,10 +169,8 @@ class MMAUnit:
         if scales is not None:
             ports[f"{side}_scales"] = tiles(np.asarray(scales).reshape(len(codes), -1))
         if metadata is not None:
-            two = np.asarray(metadata).reshape(len(codes), -1, _M2XFP_SUBGROUPS)
-            packed = (two << np.array([0, 2, 4, 6], np.uint8)).sum(axis=2).astype(np.uint8)
-            ports[f"{side}_metadata"] = tiles(packed)
-        return ports
+            ports[f"{side}_metadata"] = tiles(pack_bits(np.asarray(metadata).reshape(len(codes), -1), 2))
+        return ports, np.float32(1) if tensor_scale is None else tensor_scale
 
     def testbench(self, parameters, seed):
         """Directed corners mixed with random, in a stream with bubbles, chains and resets."""
@@ -180,7 +182,7 @@ class MMAUnit:
         valid = rng.random(count) < np.where(np.arange(count) // 50 % 2, 0.5, 1.0)
         rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
         last_reset = np.maximum.accumulate(np.where(rst, np.arange(count), -1))
-        alive = valid & np.append(~_any_ahead(rst, component.latency), [])[:count].astype(bool)
+        alive = valid & ~_any_ahead(rst, component.latency)
         source = in_place(alive, component.chain_interval)
         chained = (rng.random(count) < 0.3) & (source > last_reset)
         return {
@@ -221,7 +223,7 @@ class MMAUnit:
         for side, rows in (("a", m), ("b", n)):
             ports[f"{side}_codes"] = corners.codes(name, kind, rows, k, rng)
             if self.block_size:
-                fields = rows * max(k // block, 1)
+                fields = rows * (k // block)
                 ports[f"{side}_scales"] = corners.scales(name, rng.integers(0, 8, count), fields, rng)
             if name == "m2xfp":
                 ports[f"{side}_metadata"] = rng.integers(0, 256, (count, rows * (k // block)), np.uint8)
@@ -336,7 +338,7 @@ def _system(name: str, side: str, parameters, block: int):
 def m2xfp_decode_golden(ports, parameters):
     """Outputs of ``m2xfp_decode``; see :class:`hwsim.units.Unit`."""
     codes, scale = ports["codes"], ports["scale_code"]
-    metadata = (ports["metadata_code"] >> np.array([0, 2, 4, 6], np.uint8)) & np.uint8(3)
+    metadata = unpack_bits(ports["metadata_code"], 2)
     t = BlockTensor("m2xfp_elem_em", codes.shape, ((E2M1.name, _BLOCK),), codes, scale, metadata=metadata)
     eighths = operand_integers(t, 3)
     operands = np.abs(eighths).astype(np.uint8) | ((eighths < 0).astype(np.uint8) << np.uint8(6))
@@ -362,12 +364,11 @@ def m2xfp_decode_stimulus(parameters, vectors, seed, tensor):
     t = golden.quantize(realistic_tensor(vectors * _BLOCK, _BLOCK, seed) if tensor is None else tensor, "m2xfp_elem_em")
     codes = t.codes.reshape(-1, _BLOCK)
     rows = np.arange(vectors) % len(codes)
-    two = np.asarray(t.metadata).reshape(len(codes), _M2XFP_SUBGROUPS)
-    packed = (two << np.array([0, 2, 4, 6], np.uint8)).sum(axis=1).astype(np.uint8)
+    packed = pack_bits(np.asarray(t.metadata).reshape(len(codes), _M2XFP_SUBGROUPS), 2)
     return {
         "codes": codes[rows],
         "scale_code": t.scales.reshape(-1)[rows][:, None],
-        "metadata_code": packed[rows][:, None],
+        "metadata_code": packed[rows],
     }
 
 

@@ -209,8 +209,9 @@ Made by `python -m hwsim.report overhead`; not edited by hand. All figures: `ove
 
 A tile of 8 x 8 dot units, fully pipelined, one instruction a cycle: operand decoders at the edges, one dot unit for
 every element of D. Netlists are mapped module by module and analysed whole, wires between modules included; nothing is
-a black box. Every netlist of this report was compared with the golden model in every bit of every result of its own
-stimulus and of the testbench.
+a black box. Every netlist of this report was compared with the golden model in every bit of the results of its own
+stimulus and of the testbench's operands; chains, bubbles and resets are in [verification.md](verification.md).
+Pipelines are as deep as each format needs for the clock: latencies are below, and registers are a stage of their own.
 
 ![area by stage and energy](overhead.png)
 
@@ -256,10 +257,12 @@ operands) take more than MXFP4's. Published: top-1 decode 82.9 um2 of a PE of 21
 
 {provenance}
 
-Stimuli: {vectors} instructions, seed {seed}. *gaussian*: A and B standard normal. *outliers*: A Student's t (3 degrees
+Stimuli: {vectors} instructions, seed {seed}; counted and compared are {counted} of them, the rest fill pipelines.
+*gaussian*: A and B standard normal. *outliers*: A Student's t (3 degrees
 of freedom), one channel of K in 64 times 30; B standard normal. *random codes*: codes and metadata uniform among those
-of finite numbers, scales as for *gaussian*. C is normal. Each format stores the same tensors in its own way. Glitches
-are not counted, clock trees are not there; operand buffers in front of the tile are not part of it.
+of finite numbers, scales as for *gaussian*. C is normal, as large as the dot products, and never the result of the
+instruction before. Each format stores the same tensors in its own way. Glitches are not counted, clock trees are not
+there; operand buffers in front of the tile are not part of it.
 """
 
 _EXPLANATION = """\
@@ -344,8 +347,14 @@ def to_text(document: dict[str, Any]) -> str:
         tiles=markdown(table, right=range(2, len(table[0]))),
         stages=markdown(by_stage, right=range(2, len(by_stage[0]))),
         metadata=markdown(metadata, right=(1, 2, 3)), provenance=markdown(provenance),
-        vectors=VECTORS, seed=SEED,
+        vectors=VECTORS, seed=SEED, counted=_counted(tiles),
     )  # fmt: skip
+
+
+def _counted(tiles: list[dict[str, Any]]) -> str:
+    """Instructions that power is made from, which depends on the latency."""
+    found = sorted({int(re.search(r"(\d+) vector-cycles", t["provenance"]["activity"])[1]) for t in tiles})  # type: ignore[index]
+    return f"{found[0]} to {found[-1]}"
 
 
 def headline(document: dict[str, Any]) -> str:
