@@ -66,12 +66,14 @@ class Accumulator:
     rounding: Rounding = Rounding.TOWARD_ZERO
 
     def __post_init__(self) -> None:
-        if self.terms is not None and not 1 <= self.terms <= MAX_TERMS:
-            raise ValueError(f"terms must be 1 to {MAX_TERMS} or None, got {self.terms}")
-        if self.fraction_bits is not None and not 1 <= self.fraction_bits <= MAX_FRACTION_BITS:
-            raise ValueError(f"fraction_bits must be 1 to {MAX_FRACTION_BITS} or None, got {self.fraction_bits}")
-        if not 1 <= self.result_bits <= _FP32_FRACTION:
-            raise ValueError(f"result_bits must be 1 to {_FP32_FRACTION}, got {self.result_bits}")
+        limits = {"terms": MAX_TERMS, "fraction_bits": MAX_FRACTION_BITS, "result_bits": _FP32_FRACTION}
+        for name, most in limits.items():
+            value = getattr(self, name)
+            if value is None and name != "result_bits":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= most:
+                or_none = "" if name == "result_bits" else " or None"
+                raise ValueError(f"{name} must be 1 to {most}{or_none}, got {value!r}")
         if not isinstance(self.rounding, Rounding):
             raise ValueError(f"rounding must be a golden.formats.Rounding, got {self.rounding!r}")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import four_over_six, m2xfp, mbs, micromix, mixfp4, mx, nvfp4, oas
 from .kernels import LANES, part_maxima
-from .tensor import BlockTensor, System, floats
+from .tensor import BlockTensor, System, block_tensor, floats
 
 #: Every format, by name. A new one is a new file and one entry here.
 SYSTEMS: dict[str, System] = {
@@ -37,7 +37,7 @@ def system(name: str) -> System:
     ValueError
         If there is none.
     """
-    if name not in SYSTEMS:
+    if not isinstance(name, str) or name not in SYSTEMS:
         raise ValueError(f"format must be one of {', '.join(SYSTEMS)}, got {name!r}")
     return SYSTEMS[name]
 
@@ -89,10 +89,12 @@ def dequantize(t: BlockTensor) -> np.ndarray:
 
     Raises
     ------
+    TypeError
+        If ``t`` is not a BlockTensor.
     ValueError
         If the format of ``t`` is unknown, or ``t`` lacks what the format needs or does not fit it.
     """
-    target = system(t.format)
+    target = system(block_tensor("t", t).format)
     _check_tensor(target, t)
     lead = t.codes.shape[:-1]
     rows = target.dequantize(t.with_lead((math.prod(lead),)))

@@ -95,7 +95,7 @@ def error(x: np.ndarray, t: BlockTensor) -> Error:
     Raises
     ------
     ValueError
-        If the shapes differ or ``x`` is of another dtype.
+        If the shapes differ, ``x`` is of another dtype, or not finite.
     """
     x = floats("x", x)
     if x.shape != t.shape:
@@ -112,6 +112,8 @@ def error(x: np.ndarray, t: BlockTensor) -> Error:
     blocks = [np.ascontiguousarray(a).reshape(-1, t.block_size) for a in (original, values)]
     spread(_sums, t.scales.size, t.codes.size, *blocks, *(s.reshape(-1) for s in sums))
     signal, decoded, noise, product, largest = sums
+    if not np.isfinite(signal.sum()):
+        raise ValueError("x must be finite, got NaN or infinity")
     inside = np.pad(np.ones(t.shape, bool), pad) if any(after for _, after in pad) else None
     size = t.block_size
     count = np.full(shape, size) if inside is None else inside.reshape(*shape, size).sum(axis=-1)

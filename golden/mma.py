@@ -15,7 +15,7 @@ from .accumulate import BLACKWELL_FP8, BLACKWELL_FP16, BLOCK, Accumulator
 from .chain import block_terms, element_terms, tiles
 from .formats import E2M1, E8M0, Rounding, checked_codes
 from .kernels import spread
-from .tensor import BlockTensor, one_of, pack_bits, unpack_bits
+from .tensor import BlockTensor, block_tensor, one_of, pack_bits, unpack_bits
 from .terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, multipliers, operand_integers, scale_tables
 
 #: Names that :func:`instruction` takes.
@@ -75,9 +75,12 @@ def mma(
 
     Raises
     ------
+    TypeError
+        If ``a`` or ``b`` is not a BlockTensor, or ``accumulator`` no Accumulator.
     ValueError
         For systems that no instruction multiplies, and shapes or block sizes that do not fit.
     """
+    a, b = block_tensor("a", a), block_tensor("b", b)
     if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"a must be [M, K] and b [N, K], got shapes {a.shape} and {b.shape}")
     rows, columns = len(a.codes), len(b.codes)
@@ -118,16 +121,19 @@ def mma_elements(
 
     Raises
     ------
+    TypeError
+        If ``accumulator`` is no Accumulator.
     ValueError
         For another format, and dtypes or shapes that do not fit.
     """
     one_of("format", format, UNSCALED)
     a, b = np.asarray(a), np.asarray(b)
-    if a.ndim != 2 or b.ndim != 2:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"a must be [M, K] and b [N, K], got shapes {a.shape} and {b.shape}")
-    c = np.zeros((len(a), len(b)), np.float32) if c is None else np.asarray(c)
-    if c.dtype != np.float32:
-        raise ValueError(f"c must be float32, got {c.dtype}")
+    shape = len(a), len(b)
+    c = np.zeros(shape, np.float32) if c is None else np.asarray(c)
+    if c.dtype != np.float32 or c.shape != shape:
+        raise ValueError(f"c must be float32 {shape}, got {c.dtype} {c.shape}")
     bits = np.ascontiguousarray(c).view(np.uint32)
     return instruction(a[None], None, b[None], None, bits[None], format, accumulator)[0].view(np.float32)
 
@@ -172,12 +178,17 @@ def instruction(
 
     Raises
     ------
+    TypeError
+        If ``accumulator`` is no Accumulator.
     ValueError
-        For an unknown format, arrays whose dtypes or shapes do not fit, and codes beyond the element's width.
+        For an unknown format, arrays whose dtypes or shapes do not fit, codes beyond the element's width, and
+        ``polarity`` of another format than mixfp4.
     """
     one_of("format", format, FORMATS)
-    one_of("polarity", polarity, (0, 1))
-    accumulator = accumulator or default_accumulator(format)
+    one_of("polarity", polarity, (0, 1) if format == "mixfp4" else (0,))
+    accumulator = default_accumulator(format) if accumulator is None else accumulator
+    if not isinstance(accumulator, Accumulator):
+        raise TypeError(f"accumulator must be a golden.accumulate.Accumulator, got {type(accumulator).__name__}")
     _check_shapes(a_codes, b_codes, c)
     d = np.array(c, order="C")
     operands = (("a", a_codes, a_scales, a_metadata), ("b", b_codes, b_scales, b_metadata))
@@ -193,7 +204,10 @@ def _segments(a: BlockTensor, b: BlockTensor):
     """Datapath format and columns of each stretch of K."""
     if a.format == b.format == "micromix":
         if a.segments != b.segments or not np.array_equal(a.permutation, b.permutation):  # type: ignore[arg-type]
-            raise ValueError(f"a and b must have one channel assignment, got segments {a.segments} and {b.segments}")
+            raise ValueError(
+                "a and b must have one channel assignment (the same segments and permutation): quantize both with "
+                f"one assignment; got segments {a.segments} and {b.segments}"
+            )
         formats = [(SEGMENTS[element], length) for element, length in a.segments if length]
     elif (a.format, b.format) in PAIRS:
         formats = [(PAIRS[a.format, b.format], a.codes.shape[1])]

@@ -324,6 +324,13 @@ def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
     return codes.astype(np.uint8).reshape(*packed.shape[:-1], -1)
 
 
+def block_tensor(name: str, t: Any) -> BlockTensor:
+    """``t``; TypeError if it is not a BlockTensor."""
+    if not isinstance(t, BlockTensor):
+        raise TypeError(f"{name} must be a BlockTensor, as golden.quantize gives it, got {type(t).__name__}")
+    return t
+
+
 def floats(name: str, x: Any) -> np.ndarray:
     """``x`` as an array; ValueError if it is masked or not float32, float16 or bfloat16, in any byte order."""
     if np.ma.isMaskedArray(x):

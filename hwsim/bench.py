@@ -15,6 +15,7 @@ from typing import Any
 import numba
 
 from hwsim import activity, cli, elaborate, flow, peers, simulators
+from hwsim.errors import InputError
 from hwsim.files import replace
 
 #: Benchmarks that have a module of their own.
@@ -77,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         "Measure speed against named peers in the same run.",
         ["python -m hwsim.bench activity", "python -m hwsim.bench golden", "python -m hwsim.bench mma"],
     )
-    parser.add_argument("name", choices=("activity", *OTHERS), help="what to measure")
+    parser.add_argument("name", choices=("activity", *OTHERS), help="what to measure; golden and mma have options of "
+                        "their own: python -m hwsim.bench golden --help")  # fmt: skip
     if argv and argv[0] in OTHERS:
         return importlib.import_module(OTHERS[argv[0]]).main(argv[1:])
     cli.add_design(parser, required=False)
@@ -85,7 +87,10 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_stimulus(parser)
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
     parser.set_defaults(unit="mixfp4_decode", vectors=1 << 20)
-    return report(parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    if args.name in OTHERS:
+        raise InputError(f"the benchmark comes first: python -m hwsim.bench {args.name} ...")
+    return report(args)
 
 
 def report(args: argparse.Namespace) -> int:

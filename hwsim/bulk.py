@@ -18,7 +18,7 @@ from hwsim import activity, cli, elaborate, flow
 from hwsim.errors import InputError
 from hwsim.library import Library
 from hwsim.mma_units import MMAUnit, bins, summary
-from hwsim.units import Design
+from hwsim.units import UNITS, Design
 
 #: Streams of the engine, and vectors that are packed at a time.
 _STREAMS, _CHUNK = 2048, 1 << 17
@@ -33,12 +33,14 @@ class NetlistModel:
         An MMA unit.
     library : Library
     build : Path
+    clock_period_ns : float, optional
+        Default: the library's.
     """
 
-    def __init__(self, design: Design, library: Library, build: Path):
+    def __init__(self, design: Design, library: Library, build: Path, clock_period_ns: float | None = None):
         self.design = design
         self.latency = design.component().latency
-        options = flow.Options(library.clock_period_ns, hierarchical=True)
+        options = flow.Options(clock_period_ns or library.clock_period_ns, hierarchical=True)
         mapped = flow.map_design(design, library, options, build)
         self.netlist = elaborate.read(mapped.netlist_json, design.name, library)
 
@@ -88,7 +90,8 @@ def check(model, design: Design, vectors: int, seed: int, parameters=None) -> Fo
     rng = np.random.default_rng(seed)
     found = Found()
     while found.vectors < vectors:
-        ports = adaptors.corners(design.parameters, _CHUNK, rng)
+        count = min(_CHUNK, vectors - found.vectors)
+        ports = adaptors.corners(design.parameters, count, rng)
         want = adaptors.step(ports, parameters or design.parameters, ports["c"])
         got = model(ports)
         wrong = np.flatnonzero((got != want).any(axis=1))
@@ -96,7 +99,7 @@ def check(model, design: Design, vectors: int, seed: int, parameters=None) -> Fo
             i = int(wrong[0])
             operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
             found.first = f"d is {[hex(x) for x in got[i]]}, golden {[hex(x) for x in want[i]]}; {operands}"
-        found.vectors += _CHUNK
+        found.vectors += count
         found.mismatches += len(wrong)
         found.bins.update(bins(ports["c"], want, adaptors.step(ports, design.parameters, np.zeros_like(want))))
     return found
@@ -116,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_design(parser)
     cli.add_technology(parser, wire_load=False)
     parser.add_argument("--vectors", metavar="N", type=int, default=10**7, help="dot products (default: 10000000)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=cli.natural, default=1)
     args = parser.parse_args(argv)
     return report(args)
 
@@ -125,12 +128,16 @@ def report(args: argparse.Namespace) -> int:
     """Run as the options say and print what was found; 1 on a mismatch."""
     if args.vectors < 1:
         raise InputError(f"--vectors must be positive, got {args.vectors}")
+    if not args.unit.endswith("_mma"):
+        known = ", ".join(name for name in UNITS if name.endswith("_mma"))
+        raise InputError(f"--unit must be an MMA unit ({known}), got {args.unit!r}")
+    if given := cli.settings(args.settings).keys() & {"m", "n"}:
+        raise InputError(f"--set {min(given)}: one dot product is checked, a tile of 1 x 1")
     args.settings = [*args.settings, "m=1", "n=1"]
-    design = cli.design(args)
+    design, library = cli.design(args), cli.library(args)
     start = time.perf_counter()
-    found = check(
-        NetlistModel(design, cli.library(args), cli.build_directory(args)), design, args.vectors, args.seed
-    )  # fmt: skip
+    model = NetlistModel(design, library, cli.build_directory(args), cli.clock_period(args, library))
+    found = check(model, design, args.vectors, args.seed)
     print(f"{design.slug}: {found.vectors} dot products, seed {args.seed}, {found.mismatches} mismatches, "
           f"{time.perf_counter() - start:.0f} s")  # fmt: skip
     print(summary(found.bins))

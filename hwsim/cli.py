@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ def run(main: Callable[[], int]) -> None:
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        # As a shell reports a program that Ctrl-C has ended.
+        sys.exit(130)
 
 
 def add_design(p: argparse.ArgumentParser, required: bool = True) -> None:
@@ -72,7 +76,9 @@ def settings(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key or not value:
             raise InputError(f"--set takes KEY=VALUE, got {pair!r}")
-        found[key] = int(value) if re.fullmatch(r"-?[0-9]+", value) else value
+        if key in found:
+            raise InputError(f"--set gives {key} twice")
+        found[key] = int(value) if re.fullmatch(r"-?[0-9]{1,9}", value) else value
     return found
 
 
@@ -91,17 +97,40 @@ def build_directory(args: argparse.Namespace) -> Path:
     Raises
     ------
     InputError
-        If it holds white space, which ends a file name for Yosys and ABC.
+        If it holds white space or another character that ends a file name for Yosys and ABC.
     """
     found = args.build.resolve()
-    if any(character.isspace() for character in str(found)):
-        raise InputError(f"--build must be a folder without spaces in its path, got {str(found)!r}")
+    if odd := re.findall(r"[\s;#\"'\\$`*?<>|&(){}\[\]!]", str(found)):
+        raise InputError(f"--build must be a folder without {odd[0]!r} in its path, got {str(found)!r}")
     return found
+
+
+def natural(text: str) -> int:
+    """A seed as an option gives it: what every tool here takes, 0 to 2**31 - 1."""
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 1 << 31:
+        raise argparse.ArgumentTypeError(f"must be 0 to {(1 << 31) - 1}, got {text}")
+    return int(text)
+
+
+def refuse_unwritable(option: str, path: Path, inputs: Sequence[Path | None] = ()) -> None:
+    """Refuse, before the work, an output that could not be written or would replace an input.
+
+    Raises
+    ------
+    InputError
+    """
+    folder = next(p for p in path.absolute().parents if p.exists())
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{option}: cannot write {path}: expected a file name in a folder that can be written")
+    if path.exists() and any(i is not None and i.exists() and i.samefile(path) for i in inputs):
+        raise InputError(f"{option}: {path} is an input: expected another file name")
 
 
 def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
     """Options that choose a library, a clock and a wire load."""
-    p.add_argument("--tech", metavar="NAME", default=None, help="asap7 (default), sg13g2, sky130hd or nangate45")
+    p.add_argument(
+        "--tech", metavar="NAME", help="asap7 (default), sg13g2, sky130hd, nangate45 or a pack of yours, FILE.toml"
+    )
     p.add_argument("--liberty", metavar="FILE", nargs="+", type=Path, help="your own library, several files as one")
     p.add_argument("--clock-period", metavar="NS", type=float, help="default: the technology's")
     if wire_load:
@@ -114,7 +143,7 @@ def add_stimulus(p: argparse.ArgumentParser) -> None:
     """Options that choose what the unit works on while activity is counted."""
     p.add_argument("--tensor", metavar="FILE.npy", type=Path, help="float tensor to quantise (default: random tensors)")
     p.add_argument("--vectors", metavar="N", type=int, help="of the activity (default: 65536; tiles: 8192)")
-    p.add_argument("--seed", type=int, default=1, help="of the random tensors (default: 1)")
+    p.add_argument("--seed", type=natural, default=1, help="of the random tensors (default: 1)")
 
 
 def vectors(args: argparse.Namespace, tile: bool) -> int:
@@ -126,13 +155,11 @@ def tensor(args: argparse.Namespace) -> np.ndarray | None:
     """The user's tensor as float32, or None."""
     if args.vectors is not None and not MIN_VECTORS <= args.vectors <= MAX_VECTORS:
         raise InputError(f"--vectors must be {MIN_VECTORS} to {MAX_VECTORS}, got {args.vectors}")
-    if args.seed < 0:
-        raise InputError(f"--seed must not be negative, got {args.seed}")
     if args.tensor is None:
         return None
     try:
         found = np.load(args.tensor, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"--tensor {args.tensor}: not a readable .npy file ({error})") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.size == 0:
         what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "an archive"

@@ -149,7 +149,10 @@ def _decided(claim: str, gold: Aig, gate: Aig, build: Path, name: str) -> Proof:
 
 
 def first_refuted(proof: Callable[[int], Proof], seed: int) -> Proof:
-    """A proof, by the seed of its fault, of the first fault that is noticed: some change nothing that is claimed."""
+    """A proof, by the seed of its fault, of the first of up to five faults that is noticed.
+
+    Some faults change nothing that is claimed: those of logic that the claim does not speak of, or that is redundant.
+    """
     for fault in range(seed, seed + _FAULTS):
         found = proof(fault)
         if found.refuted:

@@ -5,8 +5,10 @@ it must say so always. A *sum* says of which terms an output must be the sum, an
 by adder the output is a linear form (:mod:`hwsim.linear`); its bits fall into groups, each of them a function of
 the inputs of one term; and every group's word equals its term, which the solver decides.
 
-What holds of the modules carries over to the gates, which equal the RTL (:func:`hwsim.prove.by_module`). What stands
-between the modules in ``mma_dot`` and in the tile, wires, registers, flags of special values, is left to simulation.
+What numbers mean, biases and fraction bits, comes from the golden model's formats (:class:`Meaning`), how wide ports
+are from the RTL. What holds of the modules carries over to the gates, which equal the RTL
+(:func:`hwsim.prove.by_module`). What stands between the modules in ``mma_dot`` and in the tile, wires, registers, flags
+of special values, the exponent field that the largest exponent becomes, is left to simulation.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from typing import Any
 
 import numpy as np
 
-from golden.formats import Nan
+from golden.formats import E8M0, Nan
+from golden.terms import BLOCK_TERMS, ELEMENT_TERMS
 from hwsim import equivalence, linear
 from hwsim.aig import TRUE, Aig, unrolled
 from hwsim.equivalence import REFUTED, SPECS, UNDECIDED, Proof
 from hwsim.errors import ToolError
+from hwsim.mma_units import MMAUnit
 from hwsim.units import Design
-from rtl.align import FP32_FRACTION
+from rtl.align import FP32_BIAS, FP32_FRACTION
 from rtl.block_mma import BlockDot
 from rtl.element_mma import ElementDot
 from rtl.hierarchy import all_parts
@@ -67,6 +71,40 @@ class Lemma:
     codes: str = ""
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """What the integers of a term stand for.
+
+    Attributes
+    ----------
+    fraction : int
+        Fraction bits of P: q of the contract.
+    bias : int
+        The raw exponent is the sum of both operands' exponent fields less this.
+    least : int
+        The smallest raw exponent of a term that is not zero.
+    """
+
+    fraction: int
+    bias: int
+    least: int
+
+    @classmethod
+    def of(cls, design: Design) -> Meaning:
+        """By the golden model: :mod:`golden.terms`."""
+        adaptors = design.unit.golden.__self__  # type: ignore[attr-defined]
+        assert isinstance(adaptors, MMAUnit)
+        name, block = adaptors.format(design.parameters), adaptors.shape(design.parameters)[3]
+        if name in BLOCK_TERMS:
+            term = BLOCK_TERMS[name]
+            bias = 2 * term.scale.bias - term.constant(block)
+            # Field 0 of a format with subnormals is as field 1.
+            return cls(term.q(block), bias, 2 * int(term.scale.has_subnormals) - bias)
+        element = ELEMENT_TERMS[name]
+        bias = 2 * element.bias + (2 * E8M0.bias if block else 0)
+        return cls(2 * element.fraction_width, bias, 2 - bias)
+
+
 def lemmas(design: Design) -> Iterator[Lemma]:
     """The lemmas of an MMA unit's modules."""
     parts: dict[str, Any] = dict(all_parts(design.component()))
@@ -77,7 +115,7 @@ def lemmas(design: Design) -> Iterator[Lemma]:
             yield replace(lemma, codes=codes)
     else:
         yield from _element_lemmas(parts, dot)
-    yield from _step_lemmas(parts, dot)
+    yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design))
 
 
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:
@@ -142,35 +180,45 @@ def _element_lemmas(parts: dict[str, Any], dot: ElementDot) -> Iterator[Lemma]:
     yield Lemma("mma_product", "q is the signed product", "mma_element.v", "mma_product_spec", settings)
 
 
-def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot) -> Iterator[Lemma]:
-    shape, kept = dot.shape, dot.fraction_bits
+def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot, settings, meaning: Meaning) -> Iterator[Lemma]:
+    shape, kept = dot.shape, settings["fraction_bits"]
     part, summed, normalise = parts["mma_exponents"], parts["mma_sum"], parts["mma_normalise"]
     distances = {"D": shape.distance_width(kept), "CD": len(part.c_distance)}
+    raised = 2 if shape.raise_width else 0
+    up = kept - meaning.fraction + raised
+    # A distance of all ones stands for all larger ones: it must leave nothing.
+    widths = {"D": shape.magnitude_width + max(up, 0), "CD": FP32_FRACTION + 1 + max(kept - FP32_FRACTION, 0)}
+    for name, width in widths.items():
+        if (1 << distances[name]) - 1 < width:
+            raise ToolError(f"mma_sum: distances of {distances[name]} bits do not move all of {width} bits out")
     yield Lemma(
         "mma_exponents", "largest exponent and distances", "mma_step.v", "mma_exponents_spec",
         distances | {
-            "T": shape.terms, "E": shape.exponent_width, "BASE": shape.base_width, "TERM_OFFSET": shape.term_offset,
-            "C_OFFSET": shape.c_offset, "CW": shape.common_width, "RAISE": shape.raise_width, "GROUPS": part.groups,
+            "T": shape.terms, "E": shape.exponent_width, "BASE": shape.base_width, "CW": shape.common_width,
+            "TERM_OFFSET": max(0, FP32_BIAS - meaning.bias), "C_OFFSET": max(0, meaning.bias - FP32_BIAS),
+            "RAISE": raised, "GROUPS": part.groups,
         },
     )  # fmt: skip
     yield Lemma(
         "mma_sum", "total is the sum of terms moved and cut", "mma_step.v", "mma_sum_spec",
         distances | {
-            "T": shape.terms, "M": shape.magnitude_width, "KEPT": kept,
-            "UP": kept - shape.fraction_width + shape.raise_width, "W": len(summed.total),
+            "T": shape.terms, "M": shape.magnitude_width, "KEPT": kept, "UP": up, "W": len(summed.total),
         },
         "total",
     )  # fmt: skip
-    if normalise.result_bits == FP32_FRACTION:
-        yield Lemma(
-            "mma_normalise", f"d is the sum in FP32, rounded {normalise.rounding}", "mma_step.v", "mma_normalise_spec",
-            {
-                "W": len(normalise.total), "E": len(normalise.exponent), "KEPT": kept,
-                "LIMIT": normalise.shift_width if normalise.may_underflow else 0,
-                "RNE": int(normalise.rounding == "rne"),
-            },
-            cases=list(_normalised(len(normalise.total), len(normalise.exponent), normalise.may_underflow)),
-        )  # fmt: skip
+    underflows = meaning.least - kept < 1 - FP32_BIAS
+    if underflows != normalise.may_underflow:
+        raise ToolError(f"mma_normalise: results of terms {'may' if underflows else 'cannot'} be subnormal")
+    rounding, result = settings["rounding"], settings["result_bits"]
+    bits = f" to {result} bits" if result < FP32_FRACTION else ""
+    yield Lemma(
+        "mma_normalise", f"d is the sum in FP32, rounded {rounding}{bits}", "mma_step.v", "mma_normalise_spec",
+        {
+            "W": len(normalise.total), "E": len(normalise.exponent), "KEPT": kept, "R": result,
+            "LIMIT": len(normalise.limit) if underflows else 0, "RNE": int(rounding == "rne"),
+        },
+        cases=list(_normalised(len(normalise.total), len(normalise.exponent), underflows)),
+    )  # fmt: skip
 
 
 def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:

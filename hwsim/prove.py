@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     cli.add_design(parser)
     cli.add_technology(parser, wire_load=False)
-    parser.add_argument("--inject", metavar="SEED", type=int, help="put a random fault in: both proofs should fail")
+    parser.add_argument("--inject", metavar="SEED", type=cli.natural, help="put random faults in: proofs should fail")
     args = parser.parse_args(argv)
     return report(args)
 

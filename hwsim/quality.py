@@ -12,7 +12,6 @@ import inspect
 import io
 import json
 import math
-import os
 import sys
 import zipfile
 import zlib
@@ -101,12 +100,17 @@ class Result:
             "tensor": self.tensor,
             "format": self.format,
             "bits_per_element": self.bits_per_element,
-            "sqnr_db": self.error.sqnr if math.isfinite(self.error.sqnr) else None,
-            "mse": self.error.mse,
-            "max_error": self.error.max_error,
-            "cosine": self.error.cosine,
+            "sqnr_db": _finite(self.error.sqnr),
+            "mse": _finite(self.error.mse),
+            "max_error": _finite(self.error.max_error),
+            "cosine": _finite(self.error.cosine),
             "choices": self.choices,
         }
+
+
+def _finite(value: float) -> float | None:
+    """What JSON can say of a number."""
+    return value if math.isfinite(value) else None
 
 
 def read(path: Path) -> list[Source]:
@@ -127,7 +131,7 @@ def read(path: Path) -> list[Source]:
     usable = [s for s in sources if (s.bf16 or s.dtype.kind == "f") and s.shape and 0 not in s.shape]
     if not usable:
         held = ", ".join(f"{s.name} {s.dtype} {s.shape}" for s in sources[:4]) or "nothing"
-        raise InputError(f"{path}: expected a float tensor with at least one axis, got {held}")
+        raise InputError(f"{path}: expected a float tensor with an axis and elements, got {held}")
     return usable
 
 
@@ -385,7 +389,9 @@ def report(args: argparse.Namespace) -> int:
     # Measuring may take long: what would fail after it is refused before.
     for option, path in (("--plot", args.plot), ("--json", args.json)):
         if path is not None:
-            _refuse_unwritable(option, path)
+            cli.refuse_unwritable(option, path, [args.file])
+    if args.json is not None and args.json.resolve() == args.plot.resolve():
+        raise InputError(f"--plot and --json name the same file, {args.plot}")
     sources = read(args.file)
     names = [s.name for s in sources]
     for name in args.tensors or []:
@@ -405,17 +411,11 @@ def report(args: argparse.Namespace) -> int:
         plot(summary if len(results) > len(summary) else results, args.plot)
         print(f"plot: {args.plot}")
         if args.json:
-            replace(args.json, json.dumps([r.as_dict() for r in results], indent=2) + "\n")
+            document = json.dumps([r.as_dict() for r in results], indent=2, allow_nan=False)
+            replace(args.json, document + "\n")
     except OSError as error:
         raise InputError(f"cannot write the results: {error}") from error
     return 0
-
-
-def _refuse_unwritable(option: str, path: Path) -> None:
-    """InputError if a file could not be written at ``path``, whose folders need not be there yet."""
-    folder = next(p for p in path.absolute().parents if p.exists())
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{option}: cannot write {path}: expected a file name in a folder that can be written")
 
 
 if __name__ == "__main__":

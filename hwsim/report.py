@@ -16,6 +16,7 @@ from hwsim.errors import InputError
 REPORTS = {
     "decode": ("hwsim.report_decode", "block decoders on all technologies, proofs, mutants, OpenSTA cross-check"),
     "overhead": ("hwsim.report_overhead", "MMA tiles of all formats on all technologies, beside published overheads"),
+    "mma_choices": ("hwsim.report_choices", "encodings of products that were tried, and their areas"),
     "verification": ("hwsim.report_verification", "streams, bulk comparison, proofs and mutants of every unit (hours)"),
     "conformance": ("hwsim.report_golden", "golden models against vectors of public implementations"),
     "silicon": ("hwsim.report_silicon", "accumulators against results recorded on an H200"),

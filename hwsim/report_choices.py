@@ -1,4 +1,4 @@
-"""Encodings of products, measured: ``python -m hwsim.report_choices`` writes ``reports/mma_choices.md``.
+"""``reports/mma_choices``: encodings of products, measured.
 
 Each row is the sum of a block of 16 products, mapped as :mod:`hwsim.mapping` maps the modules of a hierarchical design.
 """
@@ -13,9 +13,11 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal, Value
 from amaranth.sim import Simulator
 
-from hwsim import cli, mapping, tech, yosys
+from hwsim import mapping, tech, yosys
+from hwsim.errors import ToolError
 from hwsim.files import replace_all
 from hwsim.library import Library
+from hwsim.report import markdown
 from rtl.arith import Columns, columns, compress, sized
 from rtl.block_sum import BlockSum
 from rtl.products import E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
@@ -25,6 +27,8 @@ TECHNOLOGIES = {"asap7": 870.0, "sky130hd": 4500.0}
 
 _TEXT = """\
 # Encodings of products, measured
+
+Made by `python -m hwsim.report mma_choices`; not edited by hand.
 
 Sum of a block of {lanes} signed products (`rtl.block_sum.BlockSum`), in NAND2 equivalents, with the delay that ABC
 estimates (ps) under the target in brackets, and the bits of both operands without their signs: each bit more stands in
@@ -153,28 +157,30 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
     return area / library.nand2_area, float(re.findall(r"Delay *= *([\d.]+) ps", log)[-1])
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
-    parser = cli.parser("report_choices", "Measure encodings of products.", ["python -m hwsim.report_choices"])
-    parser.add_argument("--build", metavar="DIR", type=Path, default=cli.BUILD, help="folder for scripts and logs")
-    args = parser.parse_args(argv)
-    build = cli.build_directory(args)
+def write_mma_choices(folder: Path, build: Path) -> list[Path]:
+    """Measure every choice; write ``mma_choices.md``.
+
+    Raises
+    ------
+    ToolError
+        If a product is wrong, or the units do not use the smallest one.
+    """
     rows = [["products", "bits", *(f"{name} ({target:.0f})" for name, target in TECHNOLOGIES.items())]]
-    rows.append(["---"] * len(rows[0]))
+    areas: dict[str, list[float]] = {}
     for number, (title, (product, magnitudes)) in enumerate(CHOICES.items()):
         if wrong := wrong_products(product, magnitudes):
-            raise AssertionError(f"{title}: wrong products {wrong}")
-        row = [title, " + ".join(str(len(product.codes[side])) for side in "ab")]
-        for name, target in TECHNOLOGIES.items():
-            area, delay = measure(product, tech.load(name, None, build), target, build / "choices" / f"{name}-{number}")
-            row.append(f"{area:.0f}, {delay:.0f} ps")
-        rows.append(row)
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    text = _TEXT.format(lanes=LANES, generator=f"Yosys {yosys.version()}", rows=table)
-    for path in replace_all({Path("reports/mma_choices.md"): text}):
-        print(path)
-    return 0
-
-
-if __name__ == "__main__":
-    cli.run(main)
+            raise ToolError(f"{title}: wrong products {wrong}")
+        found = [
+            measure(product, tech.load(name, None, build), target, build / "choices" / f"{name}-{number}")
+            for name, target in TECHNOLOGIES.items()
+        ]
+        areas[title] = [area for area, _ in found]
+        bits = " + ".join(str(len(product.codes[side])) for side in "ab")
+        rows.append([title, bits, *(f"{area:.0f}, {delay:.0f} ps" for area, delay in found)])
+    for used, (product, magnitudes) in CHOICES.items():
+        if product in (E2M1, MIXED):
+            rivals = [areas[title] for title, (_, m) in CHOICES.items() if set(m) >= set(magnitudes)]
+            if areas[used] != [min(areas) for areas in zip(*rivals, strict=True)]:
+                raise ToolError(f"{used}: not the smallest of those that hold its operands")
+    text = _TEXT.format(lanes=LANES, generator=f"Yosys {yosys.version()}", rows=markdown(rows))
+    return replace_all({folder / "mma_choices.md": text})

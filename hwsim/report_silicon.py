@@ -6,6 +6,7 @@ here instructions are chained as they were when the results were recorded.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -48,7 +49,10 @@ _TEXT = """\
 Results of warp-group MMA instructions recorded on an NVIDIA H200, compared bit for bit with models that have
 the parameters HOPPER_FP16, HOPPER_BF16 and HOPPER_FP8. *golden* is `golden/mma.py`; *RTL* is `fp16_mma`, one generic
 data path for all four formats, as mapped to ASAP7. What the recordings hold is in `tests/data/silicon/README.md`,
-beside the slice of them that is compared unless HWSIM_SILICON names a folder.
+beside a slice of them ({slice} results), which is what `python -m hwsim.report silicon` compares unless HWSIM_SILICON
+names a folder of others. Compared here:
+
+{recordings}
 
 {headlines}
 
@@ -218,14 +222,15 @@ def write_silicon(
     rows = compare(folder, models or {"golden": golden_instruction, "RTL": rtl_instruction(build)})
     sensitivity = compare(folder, other_models())
     found = {
-        "recordings": sorted(path.name for path in folder.glob("*.npz")),
+        "recordings": _sums(folder),
+        "recordings_of_the_slice": _sums(SLICE),
         "rows": [asdict(row) for row in rows],
         "other_models": [asdict(row) for row in sensitivity],
     }
     return replace_all(
         {
             out / "silicon.json": json.dumps(found, indent=1) + "\n",
-            out / "silicon.md": _text(rows, sensitivity),
+            out / "silicon.md": _text(rows, sensitivity, folder),
         }
     )
 
@@ -241,7 +246,12 @@ def headline(found: Mapping[str, Any]) -> str:
     return markdown(table, right=range(1, len(table[0])))
 
 
-def _text(rows: list[Row], sensitivity: list[Row]) -> str:
+def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every recording's file."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.npz"))}
+
+
+def _text(rows: list[Row], sensitivity: list[Row], folder: Path) -> str:
     names = list(rows[0].mismatches)
     total = sum(row.results for row in rows)
     headlines = [
@@ -266,6 +276,8 @@ def _text(rows: list[Row], sensitivity: list[Row]) -> str:
             ]
         )
     return _TEXT.format(
+        slice=sum(r.d.size for r in recordings(SLICE)),
+        recordings=markdown([["file", "SHA-256"], *([name, sum_] for name, sum_ in _sums(folder).items())]),
         headlines="\n\n".join(headlines),
         rows=markdown(table, right=(2, *range(4, len(table[0])))),
         sensitivity=markdown(others, right=range(1, len(others[0]))),

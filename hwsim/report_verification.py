@@ -34,13 +34,22 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fp16_mma", {"element": "e4m3", "k": 32, "fraction_bits": 13, "result_bits": 13}),
 )
 ONE = {"m": 1, "n": 1}
+_UNITS = ("units.py", "decoders.py", "mma_units.py", "corners.py")
+_MAPPING = ("mapping.py", "drive.py", "resize.py", f"technologies/{TECHNOLOGY}.toml")
+#: Files of this package that decide the outcome of a check, beside the RTL and golden models.
+_DECIDES = {
+    "cosim": (*_UNITS, "cosim.py"),
+    "mutants": (*_UNITS, "cosim.py", "mutants.py", "equivalence.py", "aig.py"),
+    "bulk": (*_UNITS, "bulk.py", "activity.py", "elaborate.py", "program.py", *_MAPPING),
+    "proofs": ("prove.py", "lemmas.py", "equivalence.py", "linear.py", "aig.py", "specs/*", *_MAPPING),
+}
 
 
 def write_verification(folder: Path, build: Path) -> list[Path]:
     """Verify every unit and write ``verification.md`` and ``verification.json``.
 
     Takes more than an hour on two cores. What was found of a unit is kept in ``build`` and taken from there as long as
-    its RTL stays as it is.
+    RTL, golden models and the code that decides stay as they are.
     """
     jobs: list[tuple[Any, tuple]] = [(_verify, (name, {}, build)) for name in UNITS]
     jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
@@ -62,9 +71,9 @@ def write_verification(folder: Path, build: Path) -> list[Path]:
 
 
 def _kept(design: Design, build: Path, what: str, make) -> Any:
-    """What ``make`` gives, from the last time if the RTL is still the same."""
-    text = f"{verilog.to_rtlil(design)} {MUTANTS} {SEED} {BULK} {BULK_OF_VARIANTS}"
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    """What ``make`` gives, from the last time if RTL, golden models and the code that decides are still the same."""
+    text = f"{verilog.generator()} {verilog.to_rtlil(design)} {MUTANTS} {SEED} {BULK} {BULK_OF_VARIANTS}"
+    key = hashlib.sha256(text.encode() + _sources(what)).hexdigest()[:16]
     path = build / "verification" / f"{design.slug}-{what}-{key}.json"
     if not path.exists():
         start = time.perf_counter()
@@ -72,6 +81,13 @@ def _kept(design: Design, build: Path, what: str, make) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, json.dumps({"found": made, "seconds": time.perf_counter() - start}))
     return json.loads(path.read_text())["found"]
+
+
+def _sources(what: str) -> bytes:
+    """The text that decides what is found, beside the RTL."""
+    root = Path(__file__).parents[1]
+    patterns = ["golden/*.py", *(f"hwsim/{name}" for name in _DECIDES[what])]
+    return b"".join(path.read_bytes() for pattern in patterns for path in sorted(root.glob(pattern)))
 
 
 def _verify(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
@@ -119,7 +135,7 @@ def _proven(design: Design, build: Path) -> list[dict[str, Any]]:
     whole, faulty = _proofs(design, mapped, build, None), _proofs(design, mapped, build, SEED)
     return [
         {"claim": p.claim, "holds": p.holds, "outcome": p.outcome, "seconds": p.seconds, "method": p.method,
-         "twin_refuted": f.refuted}
+         "twin_refuted": f.refuted, "twin_method": f.method}
         for p, f in zip(whole, faulty, strict=True)
     ]  # fmt: skip
 
@@ -164,7 +180,9 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
   [overhead.md](overhead.md).
 - *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; directed
   corners mixed with random.
-- *proofs*: for all inputs; *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted.
+- *proofs*: for all inputs. *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted;
+  a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
+  the solver is asked and refute most of them: below is what did.
 - *mutants*: of {mutants} faults in the RTL those that the stream notices; what it does not notice was compared with the
   RTL for all inputs.
 
@@ -221,7 +239,8 @@ def to_text(document: dict[str, Any]) -> str:
             bins.append(row)
         rows = [["claim", "outcome", "by", "seconds", "twin"]]
         rows += [[p["claim"], "yes" if p["holds"] else f"**{p['outcome']}**", p["method"], f"{p['seconds']:.1f}",
-                  "refuted" if p["twin_refuted"] else "**not refuted**"] for p in u["proofs"]]  # fmt: skip
+                  f"refuted by {p['twin_method']}" if p["twin_refuted"] else "**not refuted**"]
+                 for p in u["proofs"]]  # fmt: skip
         proofs.append(f"### {u['unit']}\n\n{markdown(rows, right=(3,))}")
     variants = [["unit", "parameters", "dot products", "mismatches"]]
     for v in document["variants"]:

@@ -65,9 +65,9 @@ def report(args: argparse.Namespace) -> int:
         raise InputError(f"--baseline {design.name} is the unit itself with the same parameters")
     if args.json and args.saif and Path(args.json).resolve() == args.saif.resolve():
         raise InputError(f"--json and --saif name the same file, {args.saif}")
-    for target in (args.saif, Path(args.json) if args.json and args.json != "-" else None):
-        if target and target.is_dir():
-            raise InputError(f"{target} is a folder, expected a file name")
+    for option, target in (("--saif", args.saif), ("--json", args.json)):
+        if target and target != "-":
+            cli.refuse_unwritable(option, Path(target), [args.tensor, *(args.liberty or [])])
     designs = [design] if baseline is None else [design, baseline]
     # Two children map in parallel; the analysis behind them is compiled code that lets go of the interpreter.
     with ThreadPoolExecutor(2) as pool:

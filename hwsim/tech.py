@@ -73,6 +73,8 @@ def pack_path(name: str) -> Path:
     """File of an embedded technology, or the path given, if it ends in ``.toml``."""
     if name.endswith(".toml"):
         return Path(name)
+    if name == NANGATE45:
+        raise InputError(f"{NANGATE45} is no pack: its Liberty is read where it is installed")
     if name not in EMBEDDED:
         known = (*EMBEDDED, NANGATE45)
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.arith import add_bits, add_constant, any_bit, columns, compress, maximum, prefix_add, shift_right, sized
+from rtl.arith import add_bits, add_constant, columns, compress, maximum, prefix_add, saturated, shift_right, sized
 from rtl.hierarchy import clocked, registered
 
 FP32_BIAS = 127
@@ -185,12 +185,12 @@ class ExponentMaximum(wiring.Component):
         for i, exponent in enumerate(own):
             from_terms = sized(m, most - exponent + self._raised(i), shape.exponent_width + 1, f"from_terms_{i}")
             from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
-            distance = Mux(c_leads, _saturated(from_c, count), _saturated(from_terms, count))
+            distance = Mux(c_leads, saturated(from_c, count), saturated(from_terms, count))
             m.d.comb += self.distances.word_select(i, count).eq(distance)
         # Beside the comparison, not behind it: where C leads it stays in place.
         c_distance = sized(m, terms - stored, width, "c_distance_full")
         stays = c_leads.replicate(len(self.c_distance))
-        m.d.comb += self.c_distance.eq(_saturated(c_distance, len(self.c_distance)) & ~stays)
+        m.d.comb += self.c_distance.eq(saturated(c_distance, len(self.c_distance)) & ~stays)
         return m
 
     def _raised(self, term: int) -> Value:
@@ -203,13 +203,6 @@ class ExponentMaximum(wiring.Component):
 def present_exponent(exponent: Value, nonzero: Value) -> Value:
     """The exponent, or 0 for a term that is zero."""
     return exponent & nonzero.replicate(len(exponent))
-
-
-def _saturated(distance: Value, width: int) -> Value:
-    """``distance``, or all ones if it does not fit ``width`` bits."""
-    if len(distance) <= width:
-        return distance
-    return distance[:width] | any_bit(distance[width:]).replicate(width)
 
 
 class AlignedSum(wiring.Component):

@@ -87,6 +87,13 @@ def any_bit(value: Value) -> Value:
     return value.any() if len(value) else Const(0, 1)
 
 
+def saturated(value: Value, width: int) -> Value:
+    """``value``, or all ones if it does not fit ``width`` bits."""
+    if len(value) <= width:
+        return value
+    return value[:width] | any_bit(value[width:]).replicate(width)
+
+
 def shift_right(m: Module, value: Value, amount: Value, fill: Value, name: str) -> Value:
     """``value >> amount`` with ``fill`` from the left, as wide as ``value``; small distances first.
 

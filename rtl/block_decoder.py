@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from golden.formats import MiniFloat
+from rtl.hierarchy import registered
 
 
 class BlockDecoder(wiring.Component):
@@ -77,8 +78,8 @@ class BlockDecoder(wiring.Component):
             unused = Signal(8 - self.scale_code_width, name="unused_scale_code")
             m.d.comb += unused.eq(self.scale_code[self.scale_code_width :])
         if self.registered:
-            codes = _registered_input(m, codes, "codes_q")
-            scale_code = _registered_input(m, scale_code, "scale_code_q")
+            codes = registered(m, codes, "codes_q")
+            scale_code = registered(m, scale_code, "scale_code_q")
         result = m.d.sync if self.registered else m.d.comb
         for lane in range(self.lanes):
             code = codes.word_select(lane, self.element_width)
@@ -95,9 +96,3 @@ class BlockDecoder(wiring.Component):
 def canonical_sign(code: Value) -> Value:
     """Sign bit of a sign-magnitude ``code``, low for -0."""
     return code[-1] & code[:-1].any()
-
-
-def _registered_input(m: Module, port: Value, name: str) -> Signal:
-    register = Signal(len(port), name=name, reset_less=True)
-    m.d.sync += register.eq(port)
-    return register

@@ -63,7 +63,6 @@ def total_width(lanes: int, largest: int) -> int:
 def add_products(m: Module, to: Columns, a: Value, b: Value, lanes: int, product: Product, shift: int = 0) -> None:
     """Add the products of ``lanes`` operands, times ``2**shift``, to columns."""
     signs = columns(lanes.bit_length())
-    weight = 0
     for lane in range(lanes):
         left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
         negative = Signal(name=f"negative_{lane}")

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, ExponentMaximum, TermShape
+from rtl.arith import sized
 from rtl.hierarchy import Cuts, Parts, clocked, instantiate, registered
 from rtl.normalise import ROUNDINGS, Normalise
 
@@ -76,7 +77,7 @@ class DotUnit(wiring.Component):
         c = cuts.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
         # A register in every dot unit: from the edge of the tile the choice would come late.
         accumulate = registered(m, self.accumulate, "accumulate_q")
-        c = _named(m, Mux(accumulate, self.d, c), "c_used")
+        c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used")
         found = self._exponents(m, made, c)
         special = c[FP32_FRACTION:-1].all()
         c_nan = special & c[:FP32_FRACTION].any()
@@ -133,8 +134,8 @@ class Tile(wiring.Component):
     dependent instruction may follow after ``chain_interval`` cycles, and as many independent chains can take turns;
     ``d`` keeps its value while no other result comes out.
 
-    ``rst`` clears what is in flight: no result of an instruction issued before or during it comes out after it. It
-    leaves ``d`` as it is, unknown until the first result: the first instruction must not accumulate.
+    ``rst`` clears what is in flight: no result of an instruction issued before or during it comes out after it. ``d``
+    is unknown then until the first result: the first instruction after a reset must not accumulate.
 
     Ports
     -----
@@ -240,9 +241,3 @@ def tile_size(m: int, n: int) -> None:
 def _port(side: str, name: str) -> str:
     """The tile's port for an input of an operand decoder (``metadata`` alone is a name that Amaranth keeps)."""
     return f"{side}_{name.removeprefix('block_')}"
-
-
-def _named(m: Module, value: Value, name: str) -> Signal:
-    signal = Signal(len(value), name=name)
-    m.d.comb += signal.eq(value)
-    return signal

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.align import FP32_BIAS, FP32_FRACTION, FP32_WIDTH, TermShape, sum_width
-from rtl.arith import any_bit, leading_zeros, shift_left, shift_right, sized
+from rtl.arith import any_bit, leading_zeros, saturated, shift_left, shift_right, sized
 from rtl.hierarchy import clocked, registered
 
 CANONICAL_NAN = 0x7FC00000
@@ -81,9 +81,9 @@ class Normalise(wiring.Component):
             return {"exponent": exponent}
         limit = sized(m, exponent - 1, width, "limit_full")
         negative = limit[-1]
-        left = _clamped(limit[:-1], self.shift_width) & ~negative.replicate(self.shift_width)
+        left = saturated(limit[:-1], self.shift_width) & ~negative.replicate(self.shift_width)
         right = sized(m, 1 - exponent, width, "lower_full")
-        lower = _clamped(right[:-1], LOWER_WIDTH) & negative.replicate(LOWER_WIDTH)
+        lower = saturated(right[:-1], LOWER_WIDTH) & negative.replicate(LOWER_WIDTH)
         return {
             "exponent": exponent,
             "limit": sized(m, left, self.shift_width, "limit_clamped"),
@@ -102,6 +102,9 @@ class Normalise(wiring.Component):
         if self.masked:
             inverted = self._masked(m, sized(m, inverted + sign, len(inverted), "magnitude"))
             below = Const(0, 1)
+        if self.may_underflow:
+            # As wide as a significand and the place below it, which moving it right may bring into use.
+            inverted = Cat(below.replicate(max(0, FP32_FRACTION + 2 - len(inverted))), inverted)
         zeros = leading_zeros(m, Cat(below, inverted), "zeros")
         held = [
             self._lowered(m, inverted) if self.may_underflow else inverted,
@@ -167,22 +170,19 @@ class Normalise(wiring.Component):
     def _rounded(self, m: Module, normal: Value, exponent: Value, below: Value) -> tuple[Value, Value]:
         """Exponent field and fraction, 31 bits; and whether that is not zero."""
         padded = Cat(below.replicate(max(0, FP32_FRACTION + 3 - len(normal))), normal)
+        # Masked, the sum has no more bits than the result may have, which in subnormal numbers go further down.
+        bits = FP32_FRACTION if self.masked else self.result_bits
         top = len(padded) - 1
-        hidden, kept = padded[top], padded[top - self.result_bits : top]
-        fraction = Cat(Const(0, FP32_FRACTION - self.result_bits), kept)
+        hidden, kept = padded[top], padded[top - bits : top]
+        fraction = Cat(Const(0, FP32_FRACTION - bits), kept)
         field = exponent[:8] & hidden.replicate(8)
-        guard, rest = padded[top - self.result_bits - 1], padded[: top - self.result_bits - 1]
+        guard, rest = padded[top - bits - 1], padded[: top - bits - 1]
         # What is cut off, with one more where the magnitude came inverted: a carry if it is all ones.
         if self.rounding == "rz":
             up = below & guard & rest.all()
         else:
             up = Mux(below, guard | (rest.all() & kept[0]), guard & (any_bit(rest) | kept[0]))
-        place = FP32_FRACTION - self.result_bits
+        place = FP32_FRACTION - bits
         # A carry out of the fraction moves on into the exponent, from the largest to infinity.
         number = sized(m, Cat(fraction, field) + (up << place), FP32_WIDTH - 1, "number")
         return number, sized(m, hidden | number.any(), 1, "is_nonzero")
-
-
-def _clamped(value: Value, width: int) -> Value:
-    """``value``, or all ones if it does not fit ``width`` bits."""
-    return value[:width] | any_bit(value[width:]).replicate(width)

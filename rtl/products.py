@@ -3,8 +3,8 @@
 A decoder serves a whole row or column of dot units, so that a code may be anything that makes the products small: each
 of its bits is a set of magnitudes. Codes and networks of gates here are what simulated annealing found for both
 together, over gates as large as ASAP7's: every step left all products of magnitudes that occur as they were, the others
-were free. No structure is to be read from them; ``hwsim.report_choices`` checks every product, and measures them beside
-arrays of partial products made by hand.
+were free. No structure is to be read from them; ``hwsim.report mma_choices`` checks every product, and measures them
+beside arrays of partial products made by hand.
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20
   end
 endmodule
 
-// FP32 from the sum, 23 bits below the leading one, cut (RNE 0) or to nearest even (RNE 1). The module's exponent is
+// FP32 from the sum, R bits below the leading one, cut (RNE 0) or to nearest even (RNE 1). The module's exponent is
 // any, written as the larger of two, so that a case may hold it above a number; limit and lower follow from it.
-module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE = 0) (
+module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, R = 23, LIMIT = 0, RNE = 0) (
   input [W-1:0] total, input signed [E-1:0] exponent, any, least, input floats, nan, infinite, infinity_sign,
   input [31:0] d, output reg [31:0] ok_d,
   output signed [E-1:0] given_exponent, output [(LIMIT ? LIMIT : 1)-1:0] given_limit, output [4:0] given_lower
@@ -87,6 +87,9 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
   assign given_lower = most >= 0 ? 0 : most < -31 ? 31 : -most;
   always @* begin
     magnitude = total[W-1] ? -total : total;
+    if (R < 23 && !RNE)
+      for (i = 0; i < W; i = i + 1)
+        if (magnitude >> (i + R + 1) != 0) magnitude[i] = 0;
     field = exponent;
     lost = 0;
     // The leading one to bit X - 1; in front of 26 bits more, so that nothing is lost to the right.
@@ -110,14 +113,15 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
       if (field < 1) moved = 0;
       number = {field[7:0], moved[X-2 -: 23]};
       if (!moved[X-1]) number[30:23] = 0;
-      up = moved[X-25] && (moved[X-24] || moved[X-26:0] != 0 || lost != 0);
+      up = moved[X-2-R] && (moved[X-1-R] || moved[X-3-R:0] != 0 || lost != 0);
     end else begin
-      number = magnitude >> (KEPT - 23);
+      number = KEPT < 23 ? magnitude << (23 - KEPT) : magnitude >> (KEPT - 23);
       up = 0;
       field = 0;
     end
     number[31] = 0;
-    if (RNE && up) number = number + 1;
+    if (RNE && R < 23) number = number >> (23 - R) << (23 - R);
+    if (RNE && up) number = number + (1 << (23 - R));
     expected = {total[W-1] && number != 0, number[30:0]};
     if (number[30:23] == 255 || (field >= 255 && magnitude != 0)) expected = {total[W-1], 31'h7f800000};
     if (infinite) expected = {infinity_sign, 31'h7f800000};
@@ -126,6 +130,8 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, LIMIT = 0, RNE 
     assumed = LIMIT || floats || (magnitude >> KEPT == 0 && (KEPT < 23 || (magnitude & ((1 << (KEPT - 23)) - 1)) == 0));
     if (under) assumed = 0;
     if (!LIMIT && !floats && exponent != TOP - KEPT + 1) assumed = 0;
+    // The least number is no sum, whose bound is below it.
+    if (R < 23 && total == 1 << (W-1)) assumed = 0;
     ok_d = ~(d ^ expected) | {32{!assumed}};
   end
 endmodule

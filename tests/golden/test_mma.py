@@ -198,7 +198,8 @@ def noticed(format: str, g: int) -> bool:
     ("change", "message"),
     [
         ({"format": "fp4"}, "format must be one of 'nvfp4', .*, got 'fp4'"),
-        ({"polarity": 2}, "polarity must be one of 0, 1, got 2"),
+        ({"polarity": 1}, "polarity must be one of 0, got 1"),
+        ({"format": "mixfp4", "polarity": 2}, "polarity must be one of 0, 1, got 2"),
         (
             {"a_codes": np.zeros((1, 2, 64), np.uint8)},
             r"must agree and not be empty, got \(1, 2, 64\), \(1, 3, 128\)",

@@ -169,10 +169,16 @@ def test_bad_input_is_refused():
     for arguments, message in [
         ((bits, bits, None, "nvfp4"), "format must be one of 'fp16', 'bf16', 'e4m3', 'e5m2', got 'nvfp4'"),
         ((bits[0], bits, None, "fp16"), r"got shapes \(256,\) and \(5, 256\)"),
-        ((bits, bits, np.zeros((M, M)), "fp16"), "c must be float32, got float64"),
-        ((bits, bits, np.zeros((M, N), np.float32), "fp16"), r"c must be uint32 \(1, 5, 5\)"),
+        ((bits, bits, np.zeros((M, M)), "fp16"), r"c must be float32 \(5, 5\), got float64"),
+        ((bits, bits, np.zeros((M, N), np.float32), "fp16"), r"c must be float32 \(5, 5\), got float32 \(5, 4\)"),
         ((x, bits, None, "fp16"), "codes must be unsigned integers, got float32"),
         ((bits, bits, None, "e4m3"), "e4m3 has 8 bits, got"),
     ]:
         with pytest.raises(ValueError, match=message):
             mma_elements(*arguments)
+    for arguments, message in [
+        ((x, b), "a must be a BlockTensor, as golden.quantize gives it, got ndarray"),
+        ((a, b, None, "BLOCK"), "accumulator must be a golden.accumulate.Accumulator, got str"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            mma(*arguments)
