@@ -112,6 +112,13 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of ``-o``; InputError if a file is in the way."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"-o must be a folder, got the file {path}")
+    path.mkdir(parents=True, exist_ok=True)
+
+
 def refuse_unwritable(option: str, path: Path, inputs: Sequence[Path | None] = ()) -> None:
     """Refuse, before the work, an output that could not be written or would replace an input.
 

@@ -55,10 +55,11 @@ def main(argv: list[str] | None = None) -> int:
             from hwsim.units import unknown
 
             raise InputError(unknown("report", name, REPORTS))
-    args.output.mkdir(parents=True, exist_ok=True)
+    build = cli.build_directory(args)
+    cli.make_folder(args.output)
     for name in args.name or REPORTS:
         module = importlib.import_module(REPORTS[name][0])
-        for path in getattr(module, f"write_{name}")(args.output, cli.build_directory(args)):
+        for path in getattr(module, f"write_{name}")(args.output, build):
             print(path)
     return 0
 

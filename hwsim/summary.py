@@ -106,7 +106,8 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
     warnings = [w for r in compared for w in r.warnings]
     if warnings:
         lines += ["", *(f"WARNING: {w}" for w in warnings)]
-    lines += ["", f"files: {result.mapped.netlist.parent}"]
+    folder = result.mapped.netlist.parent
+    lines += ["", f"files: {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}"]
     return "\n".join(lines)
 
 

@@ -250,6 +250,8 @@ def _write(path: str | Path, text: str) -> None:
 
 def _fit_command(arguments: argparse.Namespace) -> None:
     out = Path(arguments.output)
+    if out.suffix != ".toml":
+        raise InputError(f"-o must be a file name that ends in .toml, as --tech takes it, got {out}")
     about = pack.load(out)["about"] if out.exists() else {}
     content, fitted, left_out = fit_pack(arguments.liberty, about, arguments.cells)
     Library.from_groups([liberty.parse(pack.render(content))], ["the cells selected"])  # can it be used?

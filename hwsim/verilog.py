@@ -305,7 +305,7 @@ def main(argv: list[str] | None = None) -> int:
     period = cli.clock_period(args, library)
     verilog = to_verilog(design, cli.build_directory(args) / design.slug)
     sdc = to_sdc(design, library, period)
-    args.output.mkdir(parents=True, exist_ok=True)
+    cli.make_folder(args.output)
     written = replace_all({args.output / f"{design.name}.v": verilog, args.output / f"{design.name}.sdc": sdc})
     for path in written:
         print(path)

@@ -208,10 +208,11 @@ class ElementMMA(Tile):
     m, n : int
         Size of the tile.
     fraction_bits, result_bits, rounding : int, int, str
-        Of the accumulation step: bits kept below the largest exponent, bits of the result below its leading one, and
-        ``rz`` or ``rne``.
+        Of the accumulation step: bits kept below the largest exponent (1 to 40), bits of the result below its leading
+        one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
+        the sum lie below the result's.
     pipeline : str
-        Places of registers beyond those at inputs and outputs, separated by ``+``: see ``PLACES``.
+        Places of registers beyond those at inputs and outputs, separated by ``+``, or ``none``: see ``PLACES``.
     """
 
     def __init__(

@@ -55,20 +55,22 @@ class Cuts:
     places : iterable of str
         Every place, in the order of the data.
     chosen : str
-        Those that have a register, separated by ``+``; empty: none.
+        Those that have a register, separated by ``+``; ``none`` or empty: none.
 
     Raises
     ------
     ValueError
-        For a place that does not exist.
+        For a place that does not exist, or is named twice.
     """
 
     def __init__(self, places: Iterable[str], chosen: str):
         self.places = tuple(places)
-        self.chosen = tuple(chosen.split("+")) if chosen else ()
+        self.chosen = () if chosen in ("", "none") else tuple(str(chosen).split("+"))
         for place in self.chosen:
             if place not in self.places:
-                raise ValueError(f"pipeline must name places among {'+'.join(self.places)}, got {place!r}")
+                raise ValueError(f"pipeline must be none or places among {'+'.join(self.places)}, got {place!r}")
+            if self.chosen.count(place) > 1:
+                raise ValueError(f"pipeline must name a place once, got {chosen!r}")
 
     def count(self, *places: str) -> int:
         """Registers at these places; without arguments, at all."""

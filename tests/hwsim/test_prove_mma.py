@@ -1,5 +1,7 @@
 """Proofs of MMA units: graphs, undone adders, module by module, each with its injected bug."""
 
+import dataclasses
+
 import pytest
 
 from hwsim import equivalence, flow, lemmas, linear, prove, tech
@@ -7,6 +9,8 @@ from hwsim.aig import FALSE, TRUE, Aig, unrolled
 from hwsim.equivalence import PROVEN, REFUTED, UNDECIDED
 from hwsim.errors import ToolError
 from hwsim.units import Design
+from rtl import element_mma
+from rtl.align import TermShape
 from rtl.hierarchy import all_parts
 
 UNITS = ["nvfp4_mma", "mixfp4_mma", "mxfp4_mma", "m2xfp_mma", "mxfp6_mma", "mxfp8_mma", "fp16_mma"]
@@ -124,6 +128,53 @@ def proven(design, build, inject=None, modules=None):
 def test_modules_do_what_the_contract_says(tmp_path, inject, outcome):
     modules = {"mma_decode_a", "mma_product", "mma_exponents", "mma_sum"}
     assert proven(SMALL, tmp_path, inject, modules) == dict.fromkeys(modules, outcome)
+
+
+@pytest.mark.parametrize(("wrong", "module"), [("bias", "mma_exponents"), ("fraction_width", "mma_sum")])
+def test_what_numbers_mean_is_not_asked_of_the_rtl(tmp_path, monkeypatch, wrong, module):
+    right = element_mma.term_shape
+
+    def shape(*arguments):
+        found = right(*arguments)
+        return dataclasses.replace(found, **{wrong: getattr(found, wrong) + 1})
+
+    monkeypatch.setattr(element_mma, "term_shape", shape)
+    assert proven(SMALL, tmp_path, None, {module}) == {module: REFUTED}
+
+
+def test_a_unit_that_cannot_be_subnormal_though_it_may_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(TermShape, "may_underflow", lambda *_: False)
+    with pytest.raises(ToolError, match="results of terms may be subnormal"):
+        list(lemmas.lemmas(Design.of("mxfp4_mma", {"m": 1, "n": 1})))
+
+
+def normalised(design, tmp_path, inject=None):
+    return proven(design, tmp_path, inject, {"mma_normalise"})["mma_normalise"]
+
+
+#: Results of fewer bits, sums narrower than a significand, and both roundings; with and without subnormal results.
+NARROW = [
+    ("fp16_mma", {"element": "e4m3", "k": 2, "fraction_bits": 13, "result_bits": 13}),
+    ("fp16_mma", {"element": "e4m3", "k": 1, "fraction_bits": 13}),
+    ("fp16_mma", {"element": "e4m3", "k": 4, "result_bits": 13}),
+    ("fp16_mma", {"element": "e4m3", "k": 4, "fraction_bits": 10, "result_bits": 13, "rounding": "rne"}),
+    ("mxfp8_mma", {"fraction_bits": 13, "result_bits": 13}),
+    ("mxfp8_mma", {"fraction_bits": 13, "rounding": "rne"}),
+    ("mxfp6_mma", {"fraction_bits": 3}),
+    ("mxfp4_mma", {"result_bits": 7}),
+]
+
+
+def test_normalisation_to_few_bits_is_what_the_contract_says(tmp_path):
+    unit, settings = NARROW[0]
+    assert normalised(Design.of(unit, {"m": 1, "n": 1} | settings), tmp_path) == PROVEN
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("unit", "settings"), NARROW[1:])
+def test_normalisation_of_other_accumulators_is_what_the_contract_says(unit, settings, tmp_path):
+    design = Design.of(unit, {"m": 1, "n": 1} | settings)
+    assert [normalised(design, tmp_path, inject) for inject in (None, 1)] == [PROVEN, REFUTED]
 
 
 def test_what_the_solver_does_not_answer_is_undecided(tmp_path, monkeypatch):

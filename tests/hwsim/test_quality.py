@@ -137,7 +137,7 @@ def test_the_command_prints_tables_and_writes_plot_and_json(tmp_path, capsys):
         (
             lambda p: np.save(p, np.arange(4)),
             [],
-            "expected a float tensor with at least one axis, got x int64",
+            "expected a float tensor with an axis and elements, got x int64",
         ),
         (lambda p: np.save(p, np.float32([1, np.inf])), [], r"x: expected finite values, got inf at index \(1,\)"),
         (lambda p: np.save(p, np.float64([[1, -1e300]])), [], r"x: -1e\+300 at index \(0, 1\) overflows FP32"),
