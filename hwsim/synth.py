@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
+import re
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 from hwsim import cli, flow
 from hwsim.errors import InputError
 from hwsim.files import replace_all
 from hwsim.saif import to_saif
 from hwsim.summary import overhead, to_json, to_text
-from hwsim.units import UNITS, Design, Unit
+from hwsim.units import UNITS, Design, Unit, find
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,13 +26,14 @@ def main(argv: list[str] | None = None) -> int:
         "synth",
         "Map a unit to a cell library and report its area, timing and power, and the overhead over its baseline.",
         [
+            "python -m hwsim.synth --list --unit nvfp4_mma",
             "python -m hwsim.synth --unit mixfp4_decode",
             "python -m hwsim.synth --unit mixfp4_decode --tech sky130hd --clock-period 4",
             "python -m hwsim.synth --unit mixfp4_decode --set lanes=32 --json - | jq .overhead",
             "python -m hwsim.synth --unit nvfp4_decode --liberty a.lib b.lib.gz --saif nvfp4_decode.saif",
         ],
     )
-    parser.add_argument("--list", action="store_true", help="list the units and their parameters, and stop")
+    parser.add_argument("--list", action="store_true", help="list the units, or with --unit its parameters and ports")
     cli.add_design(parser, required=False)
     parser.add_argument("--baseline", metavar="NAME", help="unit that overheads refer to, or none (default: natural)")
     cli.add_technology(parser)
@@ -38,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
     if args.list:
-        print(_units())
+        print(_described(find(args.unit)) if args.unit else _units())
         return 0
     if not args.unit:
         raise InputError("--unit is missing; --list shows the units")
@@ -94,8 +99,6 @@ def _baseline(args: argparse.Namespace, unit: Unit) -> Design | None:
     name = args.baseline or unit.baseline
     if name is None or name == "none":
         return None
-    from hwsim.units import find
-
     chosen = find(name)
     settings = {k: v for k, v in cli.settings(args.settings).items() if k in chosen.defaults}
     if "lanes" in chosen.defaults and "lanes" in unit.defaults:
@@ -104,11 +107,37 @@ def _baseline(args: argparse.Namespace, unit: Unit) -> Design | None:
     return Design.of(name, settings)
 
 
+def _described(unit: Unit) -> str:
+    """What the docstrings of a unit's component and its bases say of its parameters and ports."""
+    documented = [inspect.cleandoc(c.__doc__ or "").replace("``", "") for c in inspect.getmro(cast(type, unit.builder))]
+    left = set(unit.defaults)
+    parameters: list[str] = []
+    for entry in (entry for text in documented for entry in _entries(text, "Parameters")):
+        names = left & set(re.findall(r"\w+", entry.partition(" :")[0]))
+        if names:
+            parameters.append(entry)
+            left -= names
+    ports = next(found for found in (_entries(text, "Ports") for text in documented) if found)
+    lines = [f"{unit.name}: {unit.summary}"]
+    for title, entries in (("parameters", parameters), ("defaults", [_settings(unit)]), ("ports", ports)):
+        lines += ["", f"{title}:", *(textwrap.indent(entry, "  ") for entry in entries)]
+    return "\n".join(lines)
+
+
+def _entries(text: str, section: str) -> list[str]:
+    """The entries of a section of a docstring."""
+    found = text.partition(f"\n{section}\n{'-' * len(section)}\n")[2].partition("\n\n")[0]
+    return re.split(r"\n(?=\S)", found) if found else []
+
+
+def _settings(unit: Unit) -> str:
+    return " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in unit.defaults.items())
+
+
 def _units() -> str:
     rows = [["unit", "parameters", "baseline", "what it is"]]
     for unit in UNITS.values():
-        settings = " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in unit.defaults.items())
-        rows.append([unit.name, settings, unit.baseline or "-", unit.summary])
+        rows.append([unit.name, _settings(unit), unit.baseline or "-", unit.summary])
     return cli.table(rows)
 
 

@@ -139,15 +139,16 @@ class BlockMMA(Tile):
     m, n : int
         Size of the tile.
     block_size : int
-        Elements that share a scale.
+        Elements that share a scale: 16 or 32; M2XFP's are 32.
     fraction_bits, result_bits, rounding : int, int, str
         Of the accumulation step: bits kept below the largest exponent (1 to 40), bits of the result below its leading
         one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
         the sum lie below the result's.
     pipeline : str
-        Places of registers beyond those at inputs and outputs, separated by ``+``, or ``none``: see ``PLACES``.
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``group`` (M2XFP only), ``block``,
+        ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
     polarity : int
-        MixFP4: type bit of E2M1 blocks.
+        MixFP4: type bit of E2M1 blocks, 0 or 1.
     """
 
     def __init__(

@@ -200,7 +200,8 @@ class ElementMMA(Tile):
     elements : tuple of MiniFloat
         What ``element`` may name.
     element : str
-        Format of both operands' elements.
+        Format of both operands' elements: ``e2m3`` or ``e3m2`` (MXFP6), ``e4m3`` or ``e5m2`` (MXFP8), ``fp16``,
+        ``bf16``, ``e4m3`` or ``e5m2`` (without scales).
     scaled : bool
         Whether rows have E8M0 scales, one for 32 elements.
     k : int
@@ -212,7 +213,8 @@ class ElementMMA(Tile):
         one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
         the sum lie below the result's.
     pipeline : str
-        Places of registers beyond those at inputs and outputs, separated by ``+``, or ``none``: see ``PLACES``.
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``exponent``, ``term``, ``align``,
+        ``sum``, ``magnitude``; or ``none``.
     """
 
     def __init__(

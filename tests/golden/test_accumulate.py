@@ -41,6 +41,10 @@ def test_presets_are_those_of_the_contract():
         ((4, 41), "fraction_bits must be 1 to 40 or None, got 41"),
         ((4, 35, 0), "result_bits must be 1 to 23, got 0"),
         ((4, 35, 24), "result_bits must be 1 to 23, got 24"),
+        ((4, 35, None), "result_bits must be 1 to 23, got None"),
+        ((8.0, 13), "terms must be 1 to 1024 or None, got 8.0"),
+        ((True, 13), "terms must be 1 to 1024 or None, got True"),
+        ((4, 25.5), "fraction_bits must be 1 to 40 or None, got 25.5"),
         ((4, 35, 23, "rz"), "rounding must be a golden.formats.Rounding, got 'rz'"),
     ],
 )

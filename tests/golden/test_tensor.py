@@ -317,6 +317,21 @@ def test_a_list_has_no_error():
         golden.error(normal(2, 64).tolist(), t)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_error_against_what_is_not_finite_is_refused(value):
+    x = normal(2, 32)
+    t = golden.quantize(x, "nvfp4")
+    x[1, 3] = value
+    with pytest.raises(ValueError, match="x must be finite"):
+        golden.error(x, t)
+
+
+def test_what_is_not_quantised_is_refused():
+    for function in (golden.dequantize, lambda t: golden.error(normal(2, 32), t)):
+        with pytest.raises(TypeError, match="t must be a BlockTensor, as golden.quantize gives it, got ndarray"):
+            function(normal(2, 32))
+
+
 def test_error_measures():
     x = np.float32([[3.0, 4.0] + [0.0] * 30])
     t = golden.quantize(x, "mxfp4")

@@ -164,6 +164,14 @@ def test_bad_input_is_named(make, options, message, tmp_path, monkeypatch):
         quality.main([str(tmp_path / "x.npy"), *options])
 
 
+def test_json_is_json_also_where_decoding_overflows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.full((2, 32), 3.4e38, np.float32))
+    quality.main(["x.npy", "--formats", "mxfp4_oas", "nvfp4", "--json", "q.json"])
+    found = json.loads((tmp_path / "q.json").read_text(), parse_constant=pytest.fail)
+    assert [r["mse"] is None for r in found] == [True, False]
+
+
 def wrong_header(header):
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + bytes(16)

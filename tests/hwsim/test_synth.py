@@ -1,9 +1,13 @@
 """The command: figures, JSON, errors."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+
+from hwsim import synth
+from hwsim.units import UNITS
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +121,11 @@ def test_a_users_tensor_is_the_stimulus(run_tool, tmp_path):
         (["--unit", "nvfp4_decode", "--clock-period", "-1"], "--clock-period must be 0.001 to 1e+06 ns, got -1"),
         (["--unit", "nvfp4_decode", "--clock-period", "nan"], "--clock-period must be 0.001 to 1e+06 ns, got nan"),
         (["--unit", "nvfp4_decode", "--set", "lanes=\N{SUPERSCRIPT TWO}"], "lanes must be a positive integer"),
-        (["--unit", "nvfp4_decode", "--json", "."], "--json: cannot write .: expected a file name in a folder that can"),
+        (["--unit", "nvfp4_decode", "--json", "."], "--json: cannot write .: expected a file name in a folder"),
+        (["--unit", "nvfp4_decode", "--set", "lanes=1", "--set", "lanes=2"], "--set gives lanes twice"),
+        (["--unit", "nvfp4_decode", "--set", "lanes=" + 5000 * "9"], "lanes must be a positive integer"),
+        (["--unit", "nvfp4_decode", "--seed", "-1"], "argument --seed: must be 0 to 2147483647, got -1"),
+        (["--unit", "nvfp4_decode", "--build", "a;b"], "--build must be a folder without ';' in its path"),
         (["--unit", "nvfp4_decode", "--json", "x", "--saif", "x"], "--json and --saif name the same file, x"),
         (["--unit", "nvfp4_decode", "--baseline", "nvfp4_decode"], "is the unit itself with the same parameters"),
         (["--unit", "nvfp4_decode", "--build", "a b"], "--build must be a folder without ' ' in its path"),
@@ -133,6 +141,48 @@ def test_bad_input_exits_with_2_and_no_traceback(arguments, message, run_tool):
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr and result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bulk", "--unit", "nvfp4_mma", "--seed", "-1"], "argument --seed: must be 0 to 2147483647, got -1"),
+        (["bulk", "--unit", "nvfp4_decode"], "--unit must be an MMA unit (nvfp4_mma, "),
+        (["bulk", "--unit", "nvfp4_mma", "--set", "m=4"], "--set m: one dot product is checked"),
+        (["prove", "--unit", "nvfp4_decode", "--inject", "-1"], "argument --inject: must be 0 to 2147483647, got -1"),
+        (["mutants", "--unit", "nvfp4_decode", "--mutants", "1"], "--mutants must be 10 to 100000, got 1"),
+        (["bench", "--vectors", "4096", "golden"], "the benchmark comes first: python -m hwsim.bench golden"),
+        (["verilog", "--unit", "nvfp4_decode", "-o", "file"], "-o must be a folder, got the file file"),
+        (["tech", "render", "nangate45", "-o", "x.lib"], "nangate45 is no pack"),
+        (["tech", "fit", "file", "-o", "x.lib"], "-o must be a file name that ends in .toml"),
+        (["synth", "--unit", "nvfp4_decode", "--tensor", "file"], "--tensor file: not a readable .npy file"),
+    ],
+)
+def test_other_tools_refuse_bad_input_too(arguments, message, run_tool, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    result = run_tool(*arguments)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert message in result.stderr
+
+
+def test_an_output_never_replaces_an_input(run_tool, tmp_path):
+    tensor = np.ones((16, 32), np.float32)
+    np.save(tmp_path / "x.npy", tensor)
+    for arguments in (["quality", "x.npy", "--json", "x.npy"],
+                      ["synth", "--unit", "nvfp4_decode", "--tensor", "x.npy", "--saif", "x.npy"]):  # fmt: skip
+        result = run_tool(*arguments)
+        assert result.returncode == 2 and "x.npy is an input: expected another file name" in result.stderr
+    assert np.array_equal(np.load(tmp_path / "x.npy"), tensor)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_list_of_a_unit_says_what_its_parameters_and_ports_are(unit, capsys):
+    assert synth.main(["--list", "--unit", unit]) == 0
+    told = capsys.readouterr().out
+    parameters, _, ports = told.partition("\nports:\n")
+    for name in UNITS[unit].defaults:
+        assert re.search(rf"^  ([\w, ]+, )?{name}(, [\w, ]+)? : ", parameters, re.M)
+    assert "codes : in" in ports and "scheme" not in parameters
 
 
 def test_list_shows_units_and_parameters(run_tool):
