@@ -100,6 +100,8 @@ def _baseline(args: argparse.Namespace, unit: Unit) -> Design | None:
     if name is None or name == "none":
         return None
     chosen = find(name)
+    if chosen.counted != unit.counted:
+        raise InputError(f"--baseline {name} does {chosen.counted}s, {unit.name} {unit.counted}s: nothing to compare")
     settings = {k: v for k, v in cli.settings(args.settings).items() if k in chosen.defaults}
     if "lanes" in chosen.defaults and "lanes" in unit.defaults:
         # Cost is compared lane by lane, whatever the block lengths.

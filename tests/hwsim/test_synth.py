@@ -128,6 +128,7 @@ def test_a_users_tensor_is_the_stimulus(run_tool, tmp_path):
         (["--unit", "nvfp4_decode", "--build", "a;b"], "--build must be a folder without ';' in its path"),
         (["--unit", "nvfp4_decode", "--json", "x", "--saif", "x"], "--json and --saif name the same file, x"),
         (["--unit", "nvfp4_decode", "--baseline", "nvfp4_decode"], "is the unit itself with the same parameters"),
+        (["--unit", "nvfp4_decode", "--baseline", "nvfp4_mma"], "nvfp4_mma does multiply-adds, nvfp4_decode operands"),
         (["--unit", "nvfp4_decode", "--build", "a b"], "--build must be a folder without ' ' in its path"),
         (["--unit", "nvfp4_decode", "--liberty", "none.lib"], "none.lib"),
         (["--unit", "nvfp4_decode", "--tensor", "none.npy"], "none.npy"),
