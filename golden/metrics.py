@@ -10,7 +10,7 @@ import numpy as np
 
 from .api import dequantize
 from .kernels import kernel, spread
-from .tensor import BlockTensor, floats
+from .tensor import BlockTensor, block_tensor, floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +94,12 @@ def error(x: np.ndarray, t: BlockTensor) -> Error:
 
     Raises
     ------
+    TypeError
+        If ``t`` is not a BlockTensor.
     ValueError
         If the shapes differ, ``x`` is of another dtype, or not finite.
     """
-    x = floats("x", x)
+    x, t = floats("x", x), block_tensor("t", t)
     if x.shape != t.shape:
         raise ValueError(f"x must have the shape of the quantised tensor, {t.shape}, got {x.shape}")
     lead, k = t.codes.shape[:-1], t.codes.shape[-1]

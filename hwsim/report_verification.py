@@ -135,7 +135,7 @@ def _proven(design: Design, build: Path) -> list[dict[str, Any]]:
     whole, faulty = _proofs(design, mapped, build, None), _proofs(design, mapped, build, SEED)
     return [
         {"claim": p.claim, "holds": p.holds, "outcome": p.outcome, "seconds": p.seconds, "method": p.method,
-         "twin_refuted": f.refuted, "twin_method": f.method}
+         "twin_refuted": f.refuted}
         for p, f in zip(whole, faulty, strict=True)
     ]  # fmt: skip
 
@@ -182,7 +182,7 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
   corners mixed with random.
 - *proofs*: for all inputs. *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted;
   a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
-  the solver is asked and refute most of them: below is what did.
+  the solver is asked, and refute most of them.
 - *mutants*: of {mutants} faults in the RTL those that the stream notices; what it does not notice was compared with the
   RTL for all inputs.
 
@@ -191,8 +191,9 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
 {bins}
 
 *alignment*: distances of the exponent of C to that of the terms' sum, -45 (or less) to +45 (or more). *leading zeros*:
-places that cancellation takes from the larger of C and the sum. Cases counted of C and D: {classes}; *overflow*: D
-is infinite though C and the terms' sum are finite, which terms of E4M3 scales or FP16 elements are too small for.
+places that cancellation takes from the larger of C and the sum. Cases counted of C and D: {classes};
+*overflow*: D is infinite though C and the terms' sum are finite, which terms of E4M3 scales or FP16 elements are too
+small for.
 
 ## Other parameters
 
@@ -239,8 +240,7 @@ def to_text(document: dict[str, Any]) -> str:
             bins.append(row)
         rows = [["claim", "outcome", "by", "seconds", "twin"]]
         rows += [[p["claim"], "yes" if p["holds"] else f"**{p['outcome']}**", p["method"], f"{p['seconds']:.1f}",
-                  f"refuted by {p['twin_method']}" if p["twin_refuted"] else "**not refuted**"]
-                 for p in u["proofs"]]  # fmt: skip
+                  "refuted" if p["twin_refuted"] else "**not refuted**"] for p in u["proofs"]]  # fmt: skip
         proofs.append(f"### {u['unit']}\n\n{markdown(rows, right=(3,))}")
     variants = [["unit", "parameters", "dot products", "mismatches"]]
     for v in document["variants"]:
