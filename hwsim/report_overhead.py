@@ -228,8 +228,8 @@ Percent of the baseline's area.
 {differences}
 
 Every module is mapped as fast as the whole tile needs, in one of several ways: where a stage that works alike in both
-formats differs (*scale* of mixfp4 and nvfp4, *normalise*), it had to be mapped in another way, which is not the format's
-doing. Read the sums with that much doubt.
+formats differs (*scale* of mixfp4 and nvfp4, *normalise*), it had to be mapped in another way, which is not the
+format's doing. Read the sums with that much doubt.
 
 {explanation}
 
