@@ -178,7 +178,11 @@ class Normalise(wiring.Component):
         field = exponent[:8] & hidden.replicate(8)
         guard, rest = padded[top - bits - 1], padded[: top - bits - 1]
         # What is cut off, with one more where the magnitude came inverted: a carry if it is all ones.
-        if self.rounding == "rz":
+        if self.masked:
+            # Nothing is left there.
+            m.d.comb += Signal(top - bits, name="unused_places").eq(padded[: top - bits])
+            up = Const(0, 1)
+        elif self.rounding == "rz":
             up = below & guard & rest.all()
         else:
             up = Mux(below, guard | (rest.all() & kept[0]), guard & (any_bit(rest) | kept[0]))
