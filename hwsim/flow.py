@@ -21,6 +21,7 @@ __all__ = ["Mapped", "Options", "Result", "analyse", "analyse_each", "map_design
 #: Streams of the activity simulation; each is a sequence of consecutive blocks of the tensor.
 STREAMS = 512
 
+
 @dataclass(frozen=True)
 class Result:
     """Everything measured of a mapped design."""

@@ -434,6 +434,8 @@ def _cared_for(spec: Aig, cares: list[str], needs: list[set[str]]) -> dict[str, 
     else:
         raise ToolError("random inputs are none that the specification says anything of")
     return values
+
+
 def _literals(to: Aig, source: Aig, nodes: Iterable[int]) -> list[int]:
     """Nodes of a graph, copied into another."""
     nodes = list(nodes)
