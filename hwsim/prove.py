@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hwsim import cli, equivalence, flow, lemmas, yosys
+from hwsim import cli, equivalence, flow, lemma_proofs, yosys
 from hwsim.equivalence import PROVEN, REFUTED, SPECS, Proof
 from hwsim.errors import InputError
 from hwsim.library import Library
@@ -204,7 +204,7 @@ def report(args: argparse.Namespace) -> int:
     if parts:
         proofs = itertools.chain(
             by_module(design, mapped.netlist, library, build, args.inject),
-            lemmas.proofs(design, build, args.inject),
+            lemma_proofs.proofs(design, build, args.inject),
         )
     else:
         proofs = (

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hwsim import bulk, cosim, flow, lemmas, mutants, prove, simulators, tech, verilog
+from hwsim import bulk, cosim, flow, lemma_proofs, mutants, prove, simulators, tech, verilog
 from hwsim.bench import processor
 from hwsim.equivalence import Proof
 from hwsim.files import replace, replace_all
@@ -40,8 +40,8 @@ _MAPPING = ("mapping.py", "drive.py", "resize.py", f"technologies/{TECHNOLOGY}.t
 _DECIDES = {
     "cosim": (*_UNITS, "cosim.py"),
     "mutants": (*_UNITS, "cosim.py", "mutants.py", "equivalence.py", "aig.py"),
-    "bulk": (*_UNITS, "bulk.py", "activity.py", "elaborate.py", "program.py", *_MAPPING),
-    "proofs": ("prove.py", "lemmas.py", "equivalence.py", "linear.py", "aig.py", "specs/*", *_MAPPING),
+    "bulk": (*_UNITS, "bulk.py", "activity.py", "elaborate.py", "netlist.py", "program.py", *_MAPPING),
+    "proofs": ("prove.py", "lemma*.py", "equivalence.py", "linear.py", "aig.py", "specs/*", *_MAPPING),
 }
 
 
@@ -151,7 +151,7 @@ def _proofs(design: Design, mapped: flow.Mapped, build: Path, inject: int | None
     root, library = build / design.slug, mapped.library
     if all_parts(design.component()):
         found = list(prove.by_module(design, mapped.netlist, library, root, inject))
-        return found + list(lemmas.proofs(design, root, inject))
+        return found + list(lemma_proofs.proofs(design, root, inject))
     return [
         prove.rtl_equals_specification(design, root, inject),
         prove.netlist_equals_rtl(design, mapped.netlist, library, root, inject),

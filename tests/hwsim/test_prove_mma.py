@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from hwsim import equivalence, flow, lemmas, linear, prove, tech
+from hwsim import equivalence, flow, lemma_proofs, lemmas, linear, prove, tech
 from hwsim.aig import FALSE, TRUE, Aig, unrolled
 from hwsim.equivalence import PROVEN, REFUTED, UNDECIDED
 from hwsim.errors import ToolError
@@ -121,7 +121,7 @@ def proven(design, build, inject=None, modules=None):
     names = [*all_parts(design.component()), design.name]
     found = equivalence.modules(prove.rtl_modules(design, build), names, build, "rtl")
     chosen = [lemma for lemma in lemmas.lemmas(design) if not modules or lemma.module in modules]
-    return {lemma.module: lemmas.prove(lemma, found[lemma.module], build, inject).outcome for lemma in chosen}
+    return {lemma.module: lemma_proofs.prove(lemma, found[lemma.module], build, inject).outcome for lemma in chosen}
 
 
 @pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (3, REFUTED)])
@@ -193,7 +193,7 @@ def test_every_sum_and_exponent_is_in_a_case_of_the_normalisation():
     cases = list(lemmas._normalised(width, exponent, True))
 
     def covered(total, value):
-        bits = lemmas._word_of("total", width, total) | lemmas._word_of("any", exponent, value)
+        bits = lemmas.word_of("total", width, total) | lemmas.word_of("any", exponent, value)
         for case in cases:
             least = sum(case[f"least[{i}]"] << i for i in range(exponent))
             least -= (least >> (exponent - 1)) << exponent
