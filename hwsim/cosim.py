@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
-from hwsim import cli, simulators
+from hwsim import cli, simulators, testbench
 from hwsim.errors import ToolError
 from hwsim.mma_units import MMAUnit, summary
 from hwsim.units import Design
@@ -84,7 +84,7 @@ def simulate(
             )
             runner.test(
                 hdl_toplevel=design.name,
-                test_module="hwsim.testbench",
+                test_module=testbench.__name__,
                 build_dir=build,
                 test_dir=build,
                 results_xml=str(build / "results.xml"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hwsim import bulk, cosim, flow, lemma_proofs, mutants, prove, simulators, tech, verilog
+from hwsim import bulk, cosim, flow, imports, lemma_proofs, mutants, prove, simulators, tech, verilog
 from hwsim.bench import processor
 from hwsim.equivalence import Proof
 from hwsim.files import replace, replace_all
@@ -34,22 +33,22 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fp16_mma", {"element": "e4m3", "k": 32, "fraction_bits": 13, "result_bits": 13}),
 )
 ONE = {"m": 1, "n": 1}
-_UNITS = ("units.py", "decoders.py", "mma_units.py", "corners.py")
-_MAPPING = ("mapping.py", "drive.py", "resize.py", f"technologies/{TECHNOLOGY}.toml")
-#: Files of this package that decide the outcome of a check, beside the RTL and golden models.
-_DECIDES = {
-    "cosim": (*_UNITS, "cosim.py"),
-    "mutants": (*_UNITS, "cosim.py", "mutants.py", "equivalence.py", "aig.py"),
-    "bulk": (*_UNITS, "bulk.py", "activity.py", "elaborate.py", "netlist.py", "program.py", *_MAPPING),
-    "proofs": ("prove.py", "lemma*.py", "equivalence.py", "linear.py", "aig.py", "specs/*", *_MAPPING),
+#: The module that decides each check, beside the table of units, which leads to golden models and RTL.
+ENTRIES = {
+    "cosim": "hwsim.cosim",
+    "mutants": "hwsim.mutants",
+    "bulk": "hwsim.bulk",
+    "proofs": "hwsim.lemma_proofs",
 }
+#: Folder of the packages whose text decides.
+ROOT = Path(__file__).parents[1]
 
 
 def write_verification(folder: Path, build: Path) -> list[Path]:
     """Verify every unit and write ``verification.md`` and ``verification.json``.
 
     Takes more than an hour on two cores. What was found of a unit is kept in ``build`` and taken from there as long as
-    RTL, golden models and the code that decides stay as they are.
+    the text of every file that decides, the specifications and the tools stay as they are.
     """
     jobs: list[tuple[Any, tuple]] = [(_verify, (name, {}, build)) for name in UNITS]
     jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
@@ -71,10 +70,8 @@ def write_verification(folder: Path, build: Path) -> list[Path]:
 
 
 def _kept(design: Design, build: Path, what: str, make) -> Any:
-    """What ``make`` gives, from the last time if RTL, golden models and the code that decides are still the same."""
-    text = f"{verilog.generator()} {verilog.to_rtlil(design)} {MUTANTS} {SEED} {BULK} {BULK_OF_VARIANTS}"
-    key = hashlib.sha256(text.encode() + _sources(what)).hexdigest()[:16]
-    path = build / "verification" / f"{design.slug}-{what}-{key}.json"
+    """What ``make`` gives, from the last time if nothing that decides it has changed: see :func:`key`."""
+    path = build / "verification" / f"{design.slug}-{what}-{key(what, verilog.to_rtlil(design))}.json"
     if not path.exists():
         start = time.perf_counter()
         made = make()
@@ -83,11 +80,25 @@ def _kept(design: Design, build: Path, what: str, make) -> Any:
     return json.loads(path.read_text())["found"]
 
 
-def _sources(what: str) -> bytes:
-    """The text that decides what is found, beside the RTL."""
-    root = Path(__file__).parents[1]
-    patterns = ["golden/*.py", *(f"hwsim/{name}" for name in _DECIDES[what])]
-    return b"".join(path.read_bytes() for pattern in patterns for path in sorted(root.glob(pattern)))
+def key(what: str, rtlil: str = "", root: Path = ROOT) -> str:
+    """Name of the verdict of a check of RTL: of all files, tools and settings that decide it.
+
+    Parameters
+    ----------
+    what : str
+        One of :data:`ENTRIES`.
+    rtlil : str
+        Text of the RTL.
+    root : Path
+        Folder of the packages.
+    """
+    specifications, pack = root / "hwsim/specs", root / f"hwsim/technologies/{TECHNOLOGY}.toml"
+    tools = [simulators.version(s) for s in simulators.SIMULATORS if simulators.available(s)]
+    settings = map(str, (MUTANTS, SEED, BULK, BULK_OF_VARIANTS))
+    # The functions that call the checks stand in this file.
+    here = (root / "hwsim/report_verification.py").read_text()
+    facts = [verilog.generator(), *tools, *settings, rtlil, here]
+    return imports.key([ENTRIES[what], "hwsim.units"], root, [specifications, pack], facts)
 
 
 def _verify(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
