@@ -1,11 +1,43 @@
 """What the bits mean: bit-exact models of block-scaled low-precision formats, in NumPy and Numba.
 
 ``t = golden.quantize(x, "nvfp4")`` and ``golden.dequantize(t)``; ``golden.SYSTEMS`` lists the formats;
-``golden.error(x, t)`` measures.
+``golden.error(x, t)`` measures. ``golden.mma(a, b)`` multiplies quantised matrices as a tensor core does, with the
+:class:`Accumulator` of a machine (``HOPPER_FP16``, ...) or ``EXACT``.
 """
 
+from . import formats
+from .accumulate import (
+    BLACKWELL_FP8,
+    BLACKWELL_FP16,
+    BLOCK,
+    EXACT,
+    HOPPER_BF16,
+    HOPPER_FP8,
+    HOPPER_FP16,
+    Accumulator,
+)
 from .api import SYSTEMS, dequantize, quantize
 from .metrics import Error, error
+
+# The function hides its module: ``golden.mma(a, b)`` works, and so does ``from hwsim.golden.mma import instruction``.
+from .mma import mma
 from .tensor import BlockTensor
 
-__all__ = ["SYSTEMS", "BlockTensor", "Error", "dequantize", "error", "quantize"]
+__all__ = [
+    "BLACKWELL_FP8",
+    "BLACKWELL_FP16",
+    "BLOCK",
+    "EXACT",
+    "HOPPER_BF16",
+    "HOPPER_FP8",
+    "HOPPER_FP16",
+    "SYSTEMS",
+    "Accumulator",
+    "BlockTensor",
+    "Error",
+    "dequantize",
+    "error",
+    "formats",
+    "mma",
+    "quantize",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import operator
 from typing import Any
@@ -102,14 +101,9 @@ def dequantize(t: BlockTensor) -> np.ndarray:
     return np.ascontiguousarray(padded[tuple(slice(n) for n in t.shape)])
 
 
-def _option_names(target: System) -> list[str]:
-    parameters = inspect.signature(target.quantize).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-
-
 def _checked_options(target: System, options: dict[str, Any]) -> dict[str, Any]:
     """``options`` as Python scalars, which a file's header can hold."""
-    known = _option_names(target)
+    known = target.options
     for name in options:
         if name not in known:
             raise ValueError(f"{target.name} takes the options {', '.join(known) or 'none'}, got {name!r}")
@@ -144,7 +138,7 @@ def _check_tensor(target: System, t: BlockTensor) -> None:
     if elements != target.elements:
         raise ValueError(f"segments of {t.format} must be of {target.elements}, got {elements}")
     k = t.codes.shape[-1]
-    if "block_size" not in _option_names(target) and (t.block_size != target.block_size or k % target.multiple):
+    if "block_size" not in target.options and (t.block_size != target.block_size or k % target.multiple):
         raise ValueError(
             f"{t.format} has blocks of {target.block_size} and K a multiple of {target.multiple}, "
             f"got {t.block_size} and {k}"

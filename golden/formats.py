@@ -260,9 +260,7 @@ def decode_units(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
     finite = np.isfinite(units)
     if not finite.all() and not finite[codes].all():
         where = np.argwhere(~finite[codes])[0]
-        raise ValueError(
-            f"no integer for {fmt.name} code {codes[tuple(where)]:#x} at index {tuple(map(int, where))}"
-        )
+        raise ValueError(f"no integer for {fmt.name} code {codes[tuple(where)]:#x} at index {tuple(map(int, where))}")
     result = np.empty(codes.shape, np.int64)
     _look_up(codes.reshape(-1), np.where(finite, units, 0).astype(np.int64), result.reshape(-1))
     return result
@@ -306,9 +304,7 @@ def encode(
         if not saturate:
             raise ValueError(f"{fmt.name} has neither infinity nor NaN: it can only saturate")
         _refuse(np.isnan(flat), x, f"{fmt.name} has no NaN")
-        _encode_fixed(
-            flat, fmt.unit_exponent, fmt.max_code, rounding is Rounding.NEAREST_EVEN, result.reshape(-1)
-        )
+        _encode_fixed(flat, fmt.unit_exponent, fmt.max_code, rounding is Rounding.NEAREST_EVEN, result.reshape(-1))
         return result
     if saturate:
         overflow = fmt.max_code
@@ -333,6 +329,31 @@ def encode(
         result.reshape(-1),
     )
     return result
+
+
+def operand_table(elements: np.ndarray, operand: MiniFloat) -> np.ndarray:
+    """Codes that a block decoder hands on for stored elements; both zeros give code 0.
+
+    Parameters
+    ----------
+    elements : float32 [codes]
+        Value of every element code.
+    operand : MiniFloat
+        Format of the operands.
+
+    Returns
+    -------
+    uint8 [codes]
+
+    Raises
+    ------
+    ValueError
+        If ``operand`` does not hold every one of the values.
+    """
+    codes = encode(elements, operand)
+    if not np.array_equal(decode(codes, operand), elements):
+        raise ValueError(f"{operand.name} does not hold every one of {elements.tolist()}")
+    return np.where(elements == 0, np.uint8(0), codes)
 
 
 def checked_codes(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
@@ -370,9 +391,7 @@ def round_shift(value, shift, nearest_even):
 
 
 @njit(cache=True, parallel=True)
-def _encode(
-    bits, fraction_width, bias, subnormals, max_code, overflow, nan_code, sign_position, nearest_even, result
-):
+def _encode(bits, fraction_width, bias, subnormals, max_code, overflow, nan_code, sign_position, nearest_even, result):
     emin = int(subnormals) - bias
     for i in prange(bits.size):
         magnitude = bits[i] & np.uint32(0x7FFFFFFF)

@@ -11,7 +11,8 @@ import numpy as np
 
 from .formats import E2M1
 from .kernels import LANES, kernel, lane, nearest_magnitude, spread
-from .nvfp4 import (
+from .tensor import BlockTensor, System, one_of
+from .ue4m3_blocks import (
     E2M1_CAST,
     E2M1_MAX,
     ELEMENTS,
@@ -26,7 +27,6 @@ from .nvfp4 import (
     scale_codes,
     tensor_amax,
 )
-from .tensor import BlockTensor, System, one_of
 
 FULL_SCALE = np.float32(E2M1.max_finite * 256)
 _FOUR = np.float32(4)
@@ -106,13 +106,9 @@ def quantize(
     codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
     if amax32 > 0:
         encode, decode = encode_factors(amax32, FULL_SCALE)
-        candidates = [
-            scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)
-        ]
+        candidates = [scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)]
         factors = decode, *decode_factors(amax32, FULL_SCALE)
-        spread(
-            _choose, len(parts), x.size, parts, *candidates, *factors, rule_index, SCALE_VALUES, codes, scales
-        )
+        spread(_choose, len(parts), x.size, parts, *candidates, *factors, rule_index, SCALE_VALUES, codes, scales)
     options = {"amax": amax, "rule": rule, "block_size": block_size, "block_2d": block_2d}
     return block_tensor("four_over_six", x, codes, scales, amax32, FULL_SCALE, options)
 

@@ -28,9 +28,7 @@ _EXPONENT = 0x7F800000
 _SERIAL_BELOW = 1 << 16  # Elements below which a thread costs more than it gains.
 _CHUNKS_PER_THREAD = 4  # Evens out threads that the machine holds up.
 
-_SOURCES = hashlib.sha256(
-    b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))
-).hexdigest()
+_SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
 
 class _WholePackageCache(FunctionCache):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .e8m0_blocks import BLOCK_SIZE, encode_part, exponent_rule, largest_of, power_of_two, shared_exponent
 from .formats import E2M1, E2M3, E8M0
 from .kernels import LANES, cast_constants, is_negative, kernel, lane, nearest_code, nearest_magnitude, spread
-from .mx import BLOCK_SIZE, encode_part, exponent_rule, largest_of, power_of_two, shared_exponent
 from .tensor import BlockTensor, System
 
 SUBGROUP = 8
@@ -129,9 +129,7 @@ def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
             scale = power_of_two(exponent) * _multiplier(metadata[block, group])
             for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
                 v = x[block, i] / scale
-                codes[block, i] = np.uint8(
-                    nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN))
-                )
+                codes[block, i] = np.uint8(nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN)))
 
 
 @kernel

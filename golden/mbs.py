@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .e8m0_blocks import encode_part, largest_of, power_of_two, shared_exponent
 from .formats import E2M1, E8M0
 from .kernels import as_bits, cast_constants, kernel, lane, nearest_magnitude, spread
-from .mx import encode_part, largest_of, power_of_two, shared_exponent
 from .oas import BLOCK_SIZE, RULE, ZERO_SCALE
 from .tensor import BlockTensor, System
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .e8m0_blocks import BLOCK_SIZE, encode_part, exponent_rule, power_of_two, shared_exponent
 from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
 from .kernels import LANES, as_bits, as_float, cast_constants, kernel, lane, part_largest, spread
-from .mx import BLOCK_SIZE, encode_part, exponent_rule, power_of_two, shared_exponent
 from .tensor import BlockTensor, System, floats
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
@@ -78,9 +78,7 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
         raise ValueError(f"multiplier must be finite and not negative, got {multiplier!r}")
     activations = floats("activations", activations)
     if activations.ndim not in (2, 3) or activations.size == 0:
-        raise ValueError(
-            f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}"
-        )
+        raise ValueError(f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}")
     k = activations.shape[-1]
     if k % BLOCK_SIZE:
         raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
@@ -277,4 +275,5 @@ SYSTEM = System(
     BLOCK_SIZE,
     {"permutation": 0},
     choices,
+    calibrate=lambda activations: {"assignment": assign_channels(activations)},
 )

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from .formats import E1M2, E2M1, E2M2, UE4M3, checked_codes
+from .formats import E1M2, E2M1, E2M2, UE4M3, checked_codes, operand_table
 from .kernels import LANES, cast_constants, kernel, lane, nearest_magnitude, spread
-from .nvfp4 import (
+from .tensor import BlockTensor, System, one_of
+from .ue4m3_blocks import (
     E2M1_CAST,
     E2M1_MAX,
     FULL_SCALE,
@@ -24,13 +25,11 @@ from .nvfp4 import (
     decode_tensor,
     encode_factors,
     encode_part,
-    operand_table,
     parts_of,
     reciprocal,
     scale_codes,
     tensor_amax,
 )
-from .tensor import BlockTensor, System, one_of
 
 TYPE_SHIFT = UE4M3.width
 E1M2_INTEGERS = replace(E1M2, name="e1m2_integers", bias=E1M2.bias - 1)
@@ -141,9 +140,7 @@ def quantize(
         encode, decode = encode_factors(amax32, FULL_SCALE)
         candidates = [scale_codes(block_maxima, largest, encode) for largest in (E2M1_MAX, _E1M2_MAX)]
         factors = decode, *decode_factors(amax32, FULL_SCALE)
-        spread(
-            _choose, len(parts), x.size, parts, *candidates, *factors, polarity, SCALE_VALUES, codes, scales
-        )
+        spread(_choose, len(parts), x.size, parts, *candidates, *factors, polarity, SCALE_VALUES, codes, scales)
     options = {"amax": amax, "polarity": polarity, "block_size": block_size}
     return block_tensor("mixfp4", x, codes, scales, amax32, FULL_SCALE, options)
 

@@ -185,10 +185,11 @@ def instruction(
         ``polarity`` of another format than mixfp4.
     """
     one_of("format", format, FORMATS)
-    one_of("polarity", polarity, (0, 1) if format == "mixfp4" else (0,))
+    typed = format in BLOCK_TERMS and BLOCK_TERMS[format].has_type
+    one_of("polarity", polarity, (0, 1) if typed else (0,))
     accumulator = default_accumulator(format) if accumulator is None else accumulator
     if not isinstance(accumulator, Accumulator):
-        raise TypeError(f"accumulator must be a golden.accumulate.Accumulator, got {type(accumulator).__name__}")
+        raise TypeError(f"accumulator must be a golden.Accumulator, got {type(accumulator).__name__}")
     _check_shapes(a_codes, b_codes, c)
     d = np.array(c, order="C")
     operands = (("a", a_codes, a_scales, a_metadata), ("b", b_codes, b_scales, b_metadata))
@@ -226,7 +227,7 @@ def _raw(t: BlockTensor, format: str, part: slice) -> tuple[np.ndarray, np.ndarr
     """Codes, scales and metadata of a stretch of K as :func:`instruction` takes them, with polarity 0."""
     g = t.block_size
     codes, scales = t.codes[None, :, part], t.scales[None, :, part.start // g : part.stop // g]
-    if format == "mixfp4":
+    if format in BLOCK_TERMS and BLOCK_TERMS[format].has_type:
         scales = scales ^ np.uint8(t.options.get("polarity", 0) << _TYPE_BIT)
     metadata = None if t.metadata is None else pack_bits(t.metadata, _METADATA_WIDTH)[None]
     return codes, scales, metadata
@@ -247,14 +248,14 @@ def _block_tensor(format, operand, codes, scales, metadata, polarity) -> BlockTe
     shapes = [(*codes.shape[:2], codes.shape[2] // g) for g in term.block_sizes if codes.shape[2] % g == 0]
     if scales is None or scales.dtype != np.uint8 or scales.shape not in shapes:
         raise ValueError(f"{operand}_scales must be uint8 {_either(shapes)}, got {_described(scales)}")
-    if format == "m2xfp":
+    if term.has_metadata:
         if metadata is None or metadata.dtype != np.uint8 or metadata.shape != scales.shape:
             raise ValueError(f"{operand}_metadata must be uint8 {scales.shape}, got {_described(metadata)}")
         metadata = unpack_bits(np.ascontiguousarray(metadata), _METADATA_WIDTH)
     elif metadata is not None:
         raise ValueError(f"{format} has no metadata, got {operand}_metadata {_described(metadata)}")
     codes = checked_codes(codes, E2M1)
-    system = term.a if operand == "a" else term.b
+    system = term.systems[codes.shape[2] // scales.shape[2]][operand == "b"]
     segments = ((E2M1.name, codes.shape[2]),)
     return BlockTensor(system, codes.shape, segments, codes, scales, {"polarity": polarity}, metadata=metadata)
 

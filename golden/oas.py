@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from .e8m0_blocks import FP64_FRACTION, dequantize_blocks, quantize_blocks
 from .formats import E2M1
-from .mx import FP64_FRACTION, dequantize_blocks, quantize_blocks
 from .tensor import BlockTensor, System
 
 BLOCK_SIZE = 16
 ZERO_SCALE = 127  # Scale 1.
-#: As in :func:`golden.mx.exponent_rule`. A significand above 1.75 carries into the exponent.
+#: As in :func:`hwsim.golden.e8m0_blocks.exponent_rule`. A significand above 1.75 carries into the exponent.
 RULE = (np.float32(1), (1 << (FP64_FRACTION - 2)) - 1, E2M1.max_exponent)
 
 

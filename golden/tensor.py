@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import operator
@@ -46,6 +47,9 @@ class System:
         for the permutation.
     choices : callable, optional
         ``(t) -> {name: share}``: which choices blocks made.
+    calibrate : callable, optional
+        ``(x) -> options``: options of ``quantize`` that calibration on x, float32 [rows, K], K a multiple of
+        ``multiple``, gives; they hold for tensors of the same K.
     """
 
     name: str
@@ -56,6 +60,13 @@ class System:
     block_size: int
     arrays: Mapping[str, int] = field(default_factory=dict)
     choices: Callable[[BlockTensor], dict[str, float]] | None = None
+    calibrate: Callable[[np.ndarray], dict[str, Any]] | None = None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that ``quantize`` takes."""
+        parameters = inspect.signature(self.quantize).parameters.values()
+        return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,9 +199,7 @@ class BlockTensor:
         ends = np.cumsum([length for _, length in self.segments])[:-1]
         parts = np.split(self.codes, ends, axis=-1)
         widths = [FORMATS[name].width for name, _ in self.segments]
-        packed["codes"] = np.concatenate(
-            [pack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1
-        )
+        packed["codes"] = np.concatenate([pack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1)
         if self.metadata is not None:
             packed["metadata"] = pack_bits(self.metadata, _METADATA_WIDTH)
         return packed
@@ -214,9 +223,7 @@ class BlockTensor:
                 raise ValueError(f"{byte_name} must be uint8, got {_described(arrays[byte_name])}")
         bits = [FORMATS[name].width * length for name, length in segments]
         if sum(bits) != 8 * arrays["codes"].shape[-1] or any(n % 8 for n in bits):
-            raise ValueError(
-                f"segments {segments} need {sum(bits) / 8:g} bytes a row, got {arrays['codes'].shape[-1]}"
-            )
+            raise ValueError(f"segments {segments} need {sum(bits) / 8:g} bytes a row, got {arrays['codes'].shape[-1]}")
         parts = np.split(arrays["codes"], np.cumsum(bits)[:-1] // 8, axis=-1)
         widths = [FORMATS[name].width for name, _ in segments]
         codes = np.concatenate([unpack_bits(p, w) for p, w in zip(parts, widths, strict=True)], axis=-1)
@@ -307,9 +314,7 @@ def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
         raise ValueError(f"{codes.shape[-1]} codes of {width} bits are not whole groups of {group} bits")
     if width == 8:
         return codes
-    word = sum(
-        codes[..., i :: group // width].astype(np.uint32) << (width * i) for i in range(group // width)
-    )
+    word = sum(codes[..., i :: group // width].astype(np.uint32) << (width * i) for i in range(group // width))
     packed = np.stack([(word >> (8 * i)) & 0xFF for i in range(group // 8)], axis=-1)
     return packed.astype(np.uint8).reshape(*codes.shape[:-1], -1)
 

@@ -36,6 +36,7 @@ Sources: NVIDIA NVFP4; MixFP4, arXiv 2605.31035; OCP MX v1.0; M2XFP, arXiv 2601.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,8 +66,8 @@ class BlockTerm:
 
     Parameters
     ----------
-    a, b : str
-        Systems (``golden.SYSTEMS``) that operands A and B are decoded as.
+    systems : mapping
+        By block size, the systems (``golden.SYSTEMS``) that operands A and B are quantised to and decoded as.
     a_largest, b_largest : int
         Largest magnitude of a decoded operand, ``b_largest`` with the subgroup's multiplier.
     a_unit, b_unit : int
@@ -75,19 +76,26 @@ class BlockTerm:
         The subgroup's multiplier is an integer in units of ``2**-multiplier_unit``.
     scale : MiniFloat
         Format of the block scales.
-    block_sizes : tuple of int
-        What an instruction takes.
+    has_type : bool
+        Whether the bit above the scale chooses between two element formats, block by block.
+    has_metadata : bool
+        Whether a byte of metadata stands beside every block scale.
     """
 
-    a: str
-    b: str
+    systems: Mapping[int, tuple[str, str]]
     a_largest: int
     b_largest: int
     scale: MiniFloat
     a_unit: int = 1
     b_unit: int = 1
     multiplier_unit: int = 0
-    block_sizes: tuple[int, ...] = (16, 32)
+    has_type: bool = False
+    has_metadata: bool = False
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Block sizes that an instruction takes."""
+        return tuple(self.systems)
 
     @property
     def unit(self) -> int:
@@ -105,18 +113,18 @@ class BlockTerm:
 
 
 BLOCK_TERMS: dict[str, BlockTerm] = {
-    "nvfp4": BlockTerm("nvfp4", "nvfp4", 12, 12, UE4M3),
-    "mixfp4": BlockTerm("mixfp4", "mixfp4", 14, 14, UE4M3),
-    "mxfp4": BlockTerm("mxfp4", "mxfp4", 12, 12, E8M0),
+    "nvfp4": BlockTerm(dict.fromkeys((16, 32), ("nvfp4", "nvfp4")), 12, 12, UE4M3),
+    "mixfp4": BlockTerm(dict.fromkeys((16, 32), ("mixfp4", "mixfp4")), 14, 14, UE4M3, has_type=True),
+    # Blocks of 16 are OAS's: MXFP4 with another rule for the scale.
+    "mxfp4": BlockTerm({16: ("mxfp4_oas", "mxfp4_oas"), 32: ("mxfp4", "mxfp4")}, 12, 12, E8M0),
     "m2xfp": BlockTerm(
-        "m2xfp_elem_em",
-        "m2xfp_sg_em",
+        {32: ("m2xfp_elem_em", "m2xfp_sg_em")},
         a_largest=56,
         b_largest=12 * 7,
         a_unit=3,
         multiplier_unit=2,
         scale=E8M0,
-        block_sizes=(32,),
+        has_metadata=True,
     ),
 }
 
@@ -149,9 +157,7 @@ def operand_integers(t: BlockTensor, unit: int) -> np.ndarray:
         scales = (t.scales & np.uint8(0x80)) | np.uint8(one)
     if t.format == "m2xfp_sg_em":
         metadata = np.zeros_like(t.metadata)
-    unscaled = replace(
-        t, shape=t.codes.shape, scales=scales, metadata=metadata, tensor_scale=None, tensor_amax=None
-    )
+    unscaled = replace(t, shape=t.codes.shape, scales=scales, metadata=metadata, tensor_scale=None, tensor_amax=None)
     return (dequantize(unscaled) * np.float32(1 << unit)).astype(np.int8)
 
 

@@ -1,1 +1,48 @@
-"""Tools that simulate, prove, synthesise and measure the units in ``rtl`` against ``golden``."""
+"""Bit-accurate simulation and RTL co-design of block-scaled low-precision formats.
+
+In Python::
+
+    import hwsim
+    from hwsim import golden
+
+    t = golden.quantize(x, "mixfp4")  # what the bits mean
+    cost = hwsim.cost("mixfp4_decode", technology="sky130hd")  # what the hardware costs
+    print(cost)
+    cost.to_dict()["overhead"]["area_percent"]
+
+Names are imported when they are first used, so that ``import hwsim`` itself takes no time. The tools are programs:
+``python -m hwsim.synth --help``; README names them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+#: Public names, and the module and attribute that each stands for; without an attribute, the module itself.
+_PUBLIC = {
+    "InputError": ("hwsim.base.errors", "InputError"),
+    "cost": ("hwsim.costs.cost", "cost"),
+    "golden": ("hwsim.golden", ""),
+    "technology": ("hwsim.technology", ""),
+    "units": ("hwsim.units", ""),
+}
+
+__all__ = ["InputError", "__version__", "cost", "golden", "technology", "units"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = importlib.import_module("importlib.metadata").version("hwsim")
+    elif name in _PUBLIC:
+        module, attribute = _PUBLIC[name]
+        value = importlib.import_module(module)
+        value = getattr(value, attribute) if attribute else value
+    else:
+        raise AttributeError(f"module 'hwsim' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 
-from hwsim import cli
-from hwsim.errors import InputError
+from hwsim.base.errors import InputError
+from hwsim.base.text import table
+from hwsim.cli.run import run
 
 #: Name of every tool and what it does. Imported only when called: most tools need a fraction of the package.
 TOOLS = {
@@ -27,18 +28,18 @@ def usage() -> str:
     """Help text: the tools, one a line."""
     rows = [[f"  {name}", what] for name, what in TOOLS.items()]
     return (
-        "usage: hwsim TOOL [options]\n\ntools:\n" + cli.table(rows) + "\n\nexamples:\n"
+        "usage: hwsim TOOL [options]\n\ntools:\n" + table(rows) + "\n\nexamples:\n"
         "  hwsim synth --unit mixfp4_decode\n  hwsim verilog --unit mixfp4_decode -o rtl_out\n  hwsim TOOL --help"
     )
 
 
 def main() -> None:
     """Entry point of the console script."""
-    cli.run(_dispatch)
+    run(_dispatch)
 
 
 def _dispatch() -> int:
-    from hwsim.units import unknown
+    from hwsim.base.text import unknown
 
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):

@@ -4,8 +4,8 @@ from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.formats import MiniFloat
-from rtl.hierarchy import registered
+from hwsim.golden.formats import MiniFloat
+from hwsim.rtl.hierarchy import registered
 
 
 class BlockDecoder(wiring.Component):

@@ -8,7 +8,7 @@ unit however many it instantiates, and mapping works on distinct modules.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal, Value
 from amaranth.lib import wiring
@@ -16,6 +16,7 @@ from amaranth.lib import wiring
 Parts = dict[str, wiring.Component]
 
 
+@runtime_checkable
 class HasParts(Protocol):
     """What a component with parts offers."""
 
@@ -24,10 +25,10 @@ class HasParts(Protocol):
 
 def all_parts(component: wiring.Component) -> Parts:
     """The parts of a component and of its parts, every module name once, those that others refer to first."""
-    found: Parts = {}
-    for name, part in getattr(component, "parts", {}).items():
-        found |= all_parts(part) | {name: part}
-    return found
+    parts: Parts = {}
+    for name, part in component.parts.items() if isinstance(component, HasParts) else ():
+        parts |= all_parts(part) | {name: part}
+    return parts
 
 
 def instantiate(m: Module, owner: wiring.Component, module: str, name: str, **ports: Value) -> None:

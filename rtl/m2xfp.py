@@ -1,62 +1,17 @@
-"""M2XFP: metadata that refine the largest element of a subgroup, and multiply the sum of a weight's subgroup."""
+"""M2XFP: MXFP4 with two bits of metadata a subgroup. Decoder of activations and MMA tile."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from golden.formats import E2M3, E8M0
-from rtl.arith import sized
-from rtl.hierarchy import registered
-
-#: Elements of a subgroup; subgroups of a block.
-ELEMENTS, SUBGROUPS = 8, 4
-BLOCK = ELEMENTS * SUBGROUPS
-METADATA_WIDTH = 2
-#: A refinement: which element, the logarithm of how much, and whether it makes the product smaller.
-REFINEMENT_WIDTH = ELEMENTS + 3
-#: Sign and magnitude of an operand in eighths, at most 56.
-FINE_WIDTH = 7
-
-
-def top1(m: Module, magnitudes: Sequence[Value], name: str) -> tuple[Value, Value]:
-    """The largest code and, one bit an element, where it stands: the lowest place of equals. A tree of comparisons."""
-    level: list[tuple[Value, list[Value]]] = [(code, [Const(1, 1)]) for code in magnitudes]
-    depth = 0
-    while len(level) > 1:
-        following: list[tuple[Value, list[Value]]] = []
-        for i in range(0, len(level), 2):
-            (low, low_places), (high, high_places) = level[i], level[i + 1]
-            higher = sized(m, high > low, 1, f"{name}_higher_{depth}_{i // 2}")
-            code = sized(m, Mux(higher, high, low), len(low), f"{name}_code_{depth}_{i // 2}")
-            following.append((code, [p & ~higher for p in low_places] + [p & higher for p in high_places]))
-        level, depth = following, depth + 1
-    [(code, places)] = level
-    return code, sized(m, Cat(*places), len(places), f"{name}_places")
-
-
-def refinement(m: Module, codes: Sequence[Value], metadata: Value, name: str) -> Value:
-    """What metadata add to the largest element of a subgroup: ``+-2**n`` eighths.
-
-    The E2M3 code ``4 code + metadata - 1`` is a step below, at, a step or two steps above the element's own E2M1
-    value; a step is a power of two, so that the difference never needs more than a shift.
-
-    Returns
-    -------
-    Bits 0 to 7: which element, none if nothing is added. Bits 8 and 9: n. Bit 10: the sign of what is added.
-    """
-    code, places = top1(m, [c[:-1] for c in codes], name)
-    sign = Cat(*(c[-1] for c in codes)) & places
-    one, two = ~metadata[0] & metadata[1], metadata[0] & metadata[1]
-    down = ~metadata[0] & ~metadata[1]
-    # The step above the code; going down from a power of two, that below it.
-    step = Mux(down, Mux(code == 7, 2, code >= 5), Mux(code[2], 1 + code[1], 0))
-    places = places & (one | two | (down & code.any())).replicate(ELEMENTS)
-    exponent = sized(m, step + two, 2, f"{name}_exponent")
-    return Cat(places, exponent, sign.any() ^ down)
+from hwsim.golden.formats import E2M3, E8M0
+from hwsim.rtl.arith import sized
+from hwsim.rtl.hierarchy import registered
+from hwsim.rtl.tile.blocks import BlockMMA
+from hwsim.rtl.tile.operands import M2XFP
+from hwsim.rtl.tile.refinement import BLOCK, ELEMENTS, FINE_WIDTH, METADATA_WIDTH, SUBGROUPS, top1
 
 
 class M2XFPDecode(wiring.Component):
@@ -141,3 +96,14 @@ def _eighths(code: Value) -> Value:
         Mux(exponent[0], Cat(0, 0, fraction, 1), Cat(0, fraction, 1)),
         Cat(fraction, exponent[0]),
     )
+
+
+class M2XFPMMA(BlockMMA):
+    """M2XFP: A are activations (Elem-EM), B weights (Sg-EM). Parameters and ports: :class:`BlockMMA`."""
+
+    def __init__(
+        self, k: int = 64, m: int = 8, n: int = 8,
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
+        pipeline: str = "group+block+term+align+sum+magnitude",
+    ):  # fmt: skip
+        super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline)

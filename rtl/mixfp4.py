@@ -1,9 +1,13 @@
-"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale."""
+"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale. Decoder and MMA tile."""
+
+from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal, Value
 
-from golden.formats import E2M2, UE4M3
-from rtl.block_decoder import BlockDecoder, canonical_sign
+from hwsim.golden.formats import E2M2, UE4M3
+from hwsim.rtl.block_decoder import BlockDecoder, canonical_sign
+from hwsim.rtl.tile.blocks import BlockMMA
+from hwsim.rtl.tile.operands import MIXFP4
 
 
 class MixFP4Decode(BlockDecoder):
@@ -40,3 +44,13 @@ class MixFP4Decode(BlockDecoder):
         with m.Else():
             m.d.comb += magnitude.eq(minifloat)
         return Cat(magnitude, canonical_sign(code))
+
+
+class MixFP4MMA(BlockMMA):
+    """MixFP4: E2M1 or E1M2 per block. Parameters and ports: :class:`BlockMMA`."""
+
+    def __init__(
+        self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 16, polarity: int = 0,
+        fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+align+sum",
+    ):  # fmt: skip
+        super().__init__(MIXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, polarity)

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hwsim import flow, simulators, tech
-from hwsim.units import Design
+from hwsim import units
+from hwsim.base import simulators
+from hwsim.synthesis.mapping import Options, map_design
+from hwsim.technology import catalogue
 
 ROOT = Path(__file__).parent.parent
 
@@ -24,10 +26,16 @@ def library(build):
 
     def load(name="asap7"):
         if name not in found:
-            found[name] = tech.load(name, build_dir=build)
+            found[name] = catalogue.load(name, build_dir=build)
         return found[name]
 
     return load
+
+
+@pytest.fixture
+def sky(library):
+    """SkyWater's library, on which small netlists stand."""
+    return library("sky130hd")
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +47,7 @@ def mapped(build, library):
         key = unit, technology, tuple(settings.items())
         if key not in found:
             lib = library(technology)
-            found[key] = flow.map_design(Design.of(unit, settings), lib, flow.Options(lib.clock_period_ns), build)
+            found[key] = map_design(units.design(unit, settings), lib, Options(lib.clock_period_ns), build)
         return found[key]
 
     return map_unit

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import golden
-from hwsim.conformance import NO_TYPE, SLICE, SUM_ORDER, TIES_UP, compare
-from hwsim.errors import InputError
+from hwsim import golden
+from hwsim.base.errors import InputError
+from hwsim.peers.conformance import NO_TYPE, SLICE, SUM_ORDER, TIES_UP, compare
 
 WHOLE = Path(__file__).parents[2].parent / "shared" / "vectors" / "conformance_seed11.npz"
 VECTORS = WHOLE if WHOLE.exists() else SLICE
@@ -59,9 +59,7 @@ def test_one_wrong_code_is_noticed(name):
 
 def test_another_scale_rounding_is_noticed():
     def wrong(x, format, **options):
-        return golden.quantize(
-            x, format, **options, **({"scale_rounding": "up"} if format == "nvfp4" else {})
-        )
+        return golden.quantize(x, format, **options, **({"scale_rounding": "up"} if format == "nvfp4" else {}))
 
     assert any(c.unexplained for c in compare(SLICE, wrong) if c.format == "nvfp4" and c.what == "scales")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwsim.errors import InputError
-from hwsim.report_silicon import (
+from hwsim.base.errors import InputError
+from hwsim.peers.silicon import (
     ADDED,
     IN_CORE,
     NATIVE,
@@ -16,8 +16,8 @@ from hwsim.report_silicon import (
     other_models,
     recordings,
     replay,
-    write_silicon,
 )
+from hwsim.reports import silicon as report
 
 WHOLE = Path(__file__).parents[2].parent / "shared" / "silicon"
 FOLDER = WHOLE if WHOLE.exists() else SLICE
@@ -59,7 +59,7 @@ def test_the_report_counts_every_model(tmp_path):
         d[0, 0, 0] ^= 1
         return d
 
-    write_silicon(tmp_path, tmp_path, SLICE, {"golden": golden_instruction, "flipped": flipped})
+    report.write(tmp_path, tmp_path, SLICE, {"golden": golden_instruction, "flipped": flipped})
     text = (tmp_path / "silicon.md").read_text()
     results = sum(r.d.size for r in recordings(SLICE))
     assert f"**golden: {results} results compared, 0 mismatches.**" in text

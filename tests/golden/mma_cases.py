@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 import mma_model
 import numpy as np
 
-from golden import accumulate
-from golden.accumulate import Accumulator
-from golden.formats import Rounding
-from golden.mma import instruction
+from hwsim.golden import accumulate
+from hwsim.golden.accumulate import Accumulator
+from hwsim.golden.formats import Rounding
+from hwsim.golden.mma import instruction
 
 WIDTHS = {"fp16": 16, "bf16": 16, "e4m3": 8, "e5m2": 8,
           "mxfp6_e2m3": 6, "mxfp6_e3m2": 6, "mxfp8_e4m3": 8, "mxfp8_e5m2": 8}  # fmt: skip
@@ -62,9 +62,7 @@ class Case:
         """What the reference gives."""
         result = np.empty_like(self.c)
         for v, m, n in np.ndindex(*self.c.shape):
-            result[v, m, n] = mma_model.mma(
-                self.terms(v, m, n), int(self.c[v, m, n]), accumulator, self.step_terms
-            )
+            result[v, m, n] = mma_model.mma(self.terms(v, m, n), int(self.c[v, m, n]), accumulator, self.step_terms)
         return result
 
     def terms(self, v: int, m: int, n: int) -> list:

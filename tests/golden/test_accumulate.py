@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from golden import accumulate
-from golden.accumulate import Accumulator, round_to_fp32
-from golden.formats import Rounding
-from golden.terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, scale_tables
+from hwsim.golden import accumulate
+from hwsim.golden.accumulate import Accumulator, round_to_fp32
+from hwsim.golden.formats import Rounding
+from hwsim.golden.terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, scale_tables
 
 
 def test_presets_are_those_of_the_contract():

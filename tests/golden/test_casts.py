@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from golden.formats import (
+from hwsim.golden.formats import (
     E2M1,
     E2M3,
     E3M2,
@@ -21,8 +21,8 @@ from golden.formats import (
     decode,
     encode,
 )
-from golden.kernels import cast_constants, kernel, nearest_code, nearest_magnitude, spread
-from golden.mixfp4 import E1M2_INTEGERS
+from hwsim.golden.kernels import cast_constants, kernel, nearest_code, nearest_magnitude, spread
+from hwsim.golden.mixfp4 import E1M2_INTEGERS
 
 ELEMENTS = [FORMATS[name] for name in ("e2m1", "e1m2", "e2m2", "e2m3", "e3m2", "e4m3", "e5m2", "int8")]
 ELEMENTS.append(E1M2_INTEGERS)
@@ -69,11 +69,7 @@ def expected_codes(fmt, start, stop):
 
 
 def with_sign(fmt, codes):
-    return (
-        (-codes.astype(np.int16)).astype(np.uint8)
-        if isinstance(fmt, FixedPoint)
-        else codes | 1 << fmt.width - 1
-    )
+    return (-codes.astype(np.int16)).astype(np.uint8) if isinstance(fmt, FixedPoint) else codes | 1 << fmt.width - 1
 
 
 @njit

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from mma_cases import ACCUMULATORS, C_CLASSES, MODES, SHAPES, UNSCALED, Case, make
 
-from golden import accumulate
-from golden.accumulate import BLOCK, EXACT, Accumulator
-from golden.mma import FORMATS, instruction
+from hwsim.golden import accumulate
+from hwsim.golden.accumulate import BLOCK, EXACT, Accumulator
+from hwsim.golden.mma import FORMATS, instruction
 
 
 def assert_same(case: Case, accumulator: Accumulator) -> None:

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mma_cases import ACCUMULATORS, MODES, SHAPES, UNSCALED, WIDTHS, make
 
-from golden.accumulate import EXACT, Accumulator
+from hwsim.golden.accumulate import EXACT, Accumulator
 
 cases = st.builds(
     lambda shape, mode, seed: make(*shape, mode, np.random.default_rng(seed)),

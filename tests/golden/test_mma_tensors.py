@@ -7,11 +7,11 @@ import mma_model
 import numpy as np
 import pytest
 
-import golden
-from golden.accumulate import BLOCK, EXACT, HOPPER_FP16
-from golden.formats import FP16, encode
-from golden.micromix import assign_channels
-from golden.mma import PAIRS, mma, mma_elements
+from hwsim import golden
+from hwsim.golden.accumulate import BLOCK, EXACT, HOPPER_FP16
+from hwsim.golden.formats import FP16, encode
+from hwsim.golden.micromix import assign_channels
+from hwsim.golden.mma import PAIRS, mma, mma_elements
 
 M, N, K = 5, 4, 256
 
@@ -178,7 +178,7 @@ def test_bad_input_is_refused():
             mma_elements(*arguments)
     for arguments, message in [
         ((x, b), "a must be a BlockTensor, as golden.quantize gives it, got ndarray"),
-        ((a, b, None, "BLOCK"), "accumulator must be a golden.accumulate.Accumulator, got str"),
+        ((a, b, None, "BLOCK"), "accumulator must be a golden.Accumulator, got str"),
     ]:
         with pytest.raises(TypeError, match=message):
             mma(*arguments)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import golden
-from golden import BlockTensor
-from golden.formats import E2M1, UE4M3, decode, encode
+from hwsim import golden
+from hwsim.golden import BlockTensor
+from hwsim.golden.formats import E2M1, UE4M3, decode, encode
 
 ALL = list(golden.SYSTEMS)
 MX = [name for name in ALL if name.startswith("mx")]
@@ -140,9 +140,7 @@ def test_polarity_changes_the_type_bit_alone(x, polarity):
 
 @pytest.mark.parametrize("name", ALL)
 @given(
-    x=hnp.arrays(
-        np.float32, hnp.array_shapes(min_dims=1, max_dims=3, max_side=40), elements=st.floats(-9, 9, width=32)
-    )
+    x=hnp.arrays(np.float32, hnp.array_shapes(min_dims=1, max_dims=3, max_side=40), elements=st.floats(-9, 9, width=32))
 )
 @quick
 def test_unpack_inverts_pack_for_any_shape(name, x):

@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-import golden
-from golden import four_over_six, m2xfp, micromix, mixfp4, mxfp4, nvfp4
-from golden.formats import E2M1, E2M2, E2M3, E4M3, E8M0, FORMATS, UE4M3, decode
+from hwsim import golden
+from hwsim.golden import four_over_six, m2xfp, micromix, mixfp4, mx, nvfp4
+from hwsim.golden.formats import E2M1, E2M2, E2M3, E4M3, E8M0, FORMATS, UE4M3, decode
 
 ELEMENT = {"mxfp4": "e2m1", "mxfp6_e3m2": "e3m2", "mxfp8_e4m3": "e4m3", "mxint8": "int8"}
 
@@ -50,9 +50,7 @@ def exponent(rule, bmax, fmt):
 def test_mx_scale_rules(name, rule):
     significands = np.float32([1, 1 + 2**-23, 1.25, 1.5, 1.75, 1.75 + 2**-22, 1.875, 1.96875, 2 - 2**-23])
     powers = np.float32(2) ** np.array([-126, -125, -20, -1, 0, 1, 2, 9, 100], np.float32)
-    maxima = np.concatenate(
-        [np.outer(significands, powers).reshape(-1), np.float32([1.4e-45, 1e-40, 5.9e-39])]
-    )
+    maxima = np.concatenate([np.outer(significands, powers).reshape(-1), np.float32([1.4e-45, 1e-40, 5.9e-39])])
     x = np.zeros((maxima.size, 32), np.float32)
     x[:, 3] = -maxima
     fmt = FORMATS[ELEMENT[name]]
@@ -61,9 +59,7 @@ def test_mx_scale_rules(name, rule):
 
 
 def test_oas_scales_put_the_maximum_in_its_interval():
-    maxima = np.float32(
-        [1, 1.5, 1.75, np.nextafter(np.float32(1.75), np.float32(2)), 1.99, 2, 3.5, 3.6, 7, 7.1]
-    )
+    maxima = np.float32([1, 1.5, 1.75, np.nextafter(np.float32(1.75), np.float32(2)), 1.99, 2, 3.5, 3.6, 7, 7.1])
     x = np.zeros((maxima.size, 16), np.float32)
     x[:, 0] = maxima
     scaled = maxima / decode(golden.quantize(x, "mxfp4_oas").scales[:, 0], E8M0)
@@ -236,9 +232,7 @@ def test_micromix_segments_are_mx_with_rceil():
     np.testing.assert_array_equal(w.permutation, t.permutation)
     with pytest.raises(ValueError, match="assignment is for K = 512, got K = 64"):
         golden.quantize(normal(2, 64), "micromix", assignment=a)
-    with pytest.raises(
-        ValueError, match=r"lengths must be 3 multiples of 32 that add up to 512, got \(512, 0, 32\)"
-    ):
+    with pytest.raises(ValueError, match=r"lengths must be 3 multiples of 32 that add up to 512, got \(512, 0, 32\)"):
         micromix.Assignment(a.permutation, (512, 0, 32))
     with pytest.raises(ValueError, match="permutation must hold every channel 0 to 511 once"):
         micromix.Assignment(np.zeros(512, np.int32), (512, 0, 0))
@@ -332,7 +326,7 @@ def test_nvfp4_operands():
 
 def test_mxfp4_operands():
     codes, scales = every_operand()
-    operands, scale, nan = mxfp4.decode_operands(codes, scales)
+    operands, scale, nan = mx.decode_operands(codes, scales)
     np.testing.assert_array_equal(operands, np.where(codes == 8, 0, codes))
     np.testing.assert_array_equal(scale, scales)
     np.testing.assert_array_equal(nan, scales == 0xFF)
@@ -350,7 +344,7 @@ def test_mixfp4_operands(polarity):
     np.testing.assert_array_equal(nan, scale == 0x7F)
 
 
-@pytest.mark.parametrize("module", [nvfp4, mixfp4, mxfp4])
+@pytest.mark.parametrize("module", [nvfp4, mixfp4, mx])
 def test_operand_codes_that_do_not_fit_are_refused(module):
     with pytest.raises(ValueError, match=r"e2m1 has 4 bits, got 16 at index \(1, 2\)"):
         module.decode_operands(np.uint8([[0, 0, 0], [0, 0, 16]]), np.uint8([0, 0]))

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import golden
-from golden import BlockTensor
-from golden.tensor import pack_bits, unpack_bits
+from hwsim import golden
+from hwsim.golden import BlockTensor
+from hwsim.golden.tensor import pack_bits, unpack_bits
 
 BITS = {
     "nvfp4": 4.5,
@@ -58,9 +58,7 @@ def test_padding_is_remembered_and_changes_no_block(name):
     whole = np.pad(x, ((0, 0), (0, t.codes.shape[-1] - 100)))
     assert t.shape == x.shape
     np.testing.assert_array_equal(t.codes, golden.quantize(whole, name).codes)
-    np.testing.assert_array_equal(
-        golden.dequantize(t), golden.dequantize(golden.quantize(whole, name))[:, :100]
-    )
+    np.testing.assert_array_equal(golden.dequantize(t), golden.dequantize(golden.quantize(whole, name))[:, :100])
     assert golden.error(x, t).count == 300
     assert golden.error(x, t).blocks.count.sum() == 300
 
@@ -220,9 +218,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 def test_arrays_that_do_not_fit_are_refused():
     t = golden.quantize(normal(2, 64), "nvfp4")
-    with pytest.raises(
-        ValueError, match=re.escape("scales of shape (2, 3) do not fit codes of shape (2, 64)")
-    ):
+    with pytest.raises(ValueError, match=re.escape("scales of shape (2, 3) do not fit codes of shape (2, 64)")):
         replace(t, scales=np.zeros((2, 3), np.uint8))
     with pytest.raises(ValueError, match="codes must be a uint8 array with elements, got int64"):
         replace(t, codes=np.zeros((2, 64), int))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hwsim import synth
-from hwsim.units import UNITS
+from hwsim.units.table import UNITS
 
 
 @pytest.fixture(scope="module")

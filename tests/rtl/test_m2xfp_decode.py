@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from hwsim.bits import to_integers
-from hwsim.units import Design
-from rtl.m2xfp import M2XFPDecode
+from hwsim import units
+from hwsim.base.bits import to_integers
+from hwsim.rtl.m2xfp import M2XFPDecode
 
 #: Magnitudes of E2M1 codes 0 to 7 in eighths: 0, 0.5, 1, 1.5, 2, 3, 4, 6.
 PLAIN = [0, 4, 8, 12, 16, 24, 32, 48]
@@ -115,7 +115,7 @@ def test_scale_passes_and_only_byte_255_is_nan():
 
 def differing(golden_metadata):
     """Blocks in which RTL and golden differ, golden being given the metadata that the function makes of the RTL's."""
-    design = Design.of("m2xfp_decode", {"registered": 0})
+    design = units.design("m2xfp_decode", {"registered": 0})
     ports = {k: v[:300] for k, v in design.unit.testbench(design.parameters, 3).items()}
     metadata = ports["metadata_code"][:, 0].astype(int)
     split = (metadata[:, None] >> np.array([0, 2, 4, 6])) & 3

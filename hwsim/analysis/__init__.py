@@ -1,0 +1,1 @@
+"""How fast, how busy, how hungry is a netlist? Timing, switching activity and power."""

@@ -1,0 +1,279 @@
+"""A mapped netlist: what stands where, as arrays over the instances of every cell.
+
+Tiles hold hundreds of thousands of cells, most of them copies of few modules. A hierarchical netlist is read module by
+module, and copies are made by renumbering arrays; everything behind works on arrays, one cell type at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numba import njit
+
+from hwsim.base.errors import ToolError
+from hwsim.technology.cells import Cell
+from hwsim.technology.library import Library
+
+
+class NetlistError(ToolError):
+    """The netlist cannot be analysed: an unresolved cell, an undriven or doubly driven net, a loop."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """All instances of one cell.
+
+    Attributes
+    ----------
+    cell : Cell
+    names : object [instances]
+        Within their modules.
+    scopes : int32 [instances]
+        The module instance that each stands in, as an index into :attr:`Netlist.scopes`.
+    pins : dict of str to int32 [instances]
+        The net at every pin; -1 where nothing is connected.
+    """
+
+    cell: Cell
+    names: np.ndarray
+    scopes: np.ndarray
+    pins: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Netlist:
+    """A netlist on a library, its hierarchy dissolved.
+
+    Attributes
+    ----------
+    top : str
+    library : Library
+    net_names : object [nets]
+        Within their modules; nets are numbered by their position.
+    net_scopes : int32 [nets]
+    scopes : list of str
+        Paths of module instances, ``dot_0_0.sum``; the first is the top, empty.
+    scope_modules : list of str
+        The module that each of them is an instance of.
+    inputs, outputs : dict of str to list of int
+        Nets of every port, bit 0 first.
+    groups : list of Group
+    constants : dict of int to int
+        Nets tied to 0 or 1 without a cell.
+
+    Raises
+    ------
+    NetlistError
+        If a cell has no function, a net has no driver or two, or cells form a loop.
+    """
+
+    top: str
+    library: Library
+    net_names: np.ndarray
+    net_scopes: np.ndarray
+    scopes: list[str]
+    scope_modules: list[str]
+    inputs: dict[str, list[int]]
+    outputs: dict[str, list[int]]
+    groups: list[Group]
+    constants: dict[int, int]
+
+    def __post_init__(self) -> None:
+        for group in self.groups:
+            cell = group.cell
+            for pin in () if cell.flip_flop else cell.outputs:
+                if cell.pins[pin].function is None:
+                    raise NetlistError(f"{self.top}: {cell.name}/{pin} of {self.instance_name(group, 0)} "
+                                       "has no function")  # fmt: skip
+        self._check_drivers()
+        _ = self.order
+
+    @property
+    def count(self) -> int:
+        """Number of nets."""
+        return len(self.net_names)
+
+    @property
+    def cells(self) -> int:
+        """Number of instances."""
+        return sum(map(len, self.groups))
+
+    @cached_property
+    def nets(self) -> list[str]:
+        """Names of the nets, with the path of the module instance they are in."""
+        return [_path(self.scopes[s], n) for s, n in zip(self.net_scopes.tolist(), self.net_names, strict=True)]
+
+    def net_name(self, net: int) -> str:
+        """Name of one net, with its path."""
+        return _path(self.scopes[self.net_scopes[net]], self.net_names[net])
+
+    def instance_name(self, group: Group, position: int) -> str:
+        """Name of an instance, with its path."""
+        return _path(self.scopes[group.scopes[position]], group.names[position])
+
+    @cached_property
+    def flip_flops(self) -> list[Group]:
+        """The groups of sequential cells."""
+        return [group for group in self.groups if group.cell.flip_flop]
+
+    @cached_property
+    def clocks(self) -> frozenset[int]:
+        """Nets at the clock pins of flip-flops."""
+        found: set[int] = set()
+        for group in self.flip_flops:
+            assert group.cell.flip_flop is not None
+            for pin in group.cell.flip_flop.clocked_on.pins:
+                found.update(np.unique(group.pins[pin]).tolist())
+        return frozenset(found - {-1})
+
+    @property
+    def area(self) -> float:
+        """um2, in the library's own measure."""
+        return sum(len(group) * group.cell.area for group in self.groups)
+
+    @property
+    def sequential_area(self) -> float:
+        """um2 of the flip-flops."""
+        return sum(len(group) * group.cell.area for group in self.flip_flops)
+
+    @cached_property
+    def given(self) -> np.ndarray:
+        """Nets that come from ports or are constant, bool [nets]."""
+        found = np.zeros(self.count, bool)
+        found[[n for bits in self.inputs.values() for n in bits]] = True
+        found[list(self.constants)] = True
+        return found
+
+    @cached_property
+    def driven(self) -> np.ndarray:
+        """How many cells drive every net, int64 [nets]."""
+        return self._at_pins(lambda cell: cell.outputs)
+
+    @cached_property
+    def fanout(self) -> np.ndarray:
+        """Input pins on every net, int64 [nets]."""
+        return self._at_pins(lambda cell: cell.inputs)
+
+    @cached_property
+    def ports(self) -> np.ndarray:
+        """Output ports on every net, int64 [nets]."""
+        return np.bincount([n for bits in self.outputs.values() for n in bits], minlength=self.count)
+
+    def _at_pins(self, which) -> np.ndarray:
+        nets = np.concatenate([np.zeros(0, int), *(g.pins[pin] for g in self.groups for pin in which(g.cell))])
+        return np.bincount(nets[nets >= 0], minlength=self.count)
+
+    def _check_drivers(self) -> None:
+        twice = np.flatnonzero(self.driven + self.given > 1)
+        if len(twice):
+            net = int(twice[0])
+            one = next(
+                self.instance_name(group, int(np.flatnonzero(group.pins[pin] == net)[-1]))
+                for group in self.groups for pin in group.cell.outputs if (group.pins[pin] == net).any()
+            )  # fmt: skip
+            raise NetlistError(f"{self.top}: net {self.net_name(net)} has two drivers, one is {one}")
+        floating = np.flatnonzero((self.fanout + self.ports > 0) & (self.driven == 0) & ~self.given)
+        if len(floating):
+            raise NetlistError(f"{self.top}: net {self.net_name(int(floating[0]))} has no driver")
+
+    @cached_property
+    def order(self) -> list[np.ndarray]:
+        """Rank of every instance, by group: each combinational cell stands behind what drives it; flip-flops: -1.
+
+        Cells follow those that need them closely, so that a simulation finds what it reads in the cache.
+        """
+        starts = np.cumsum([0, *map(len, self.groups)])
+        driver = np.full(self.count + 1, -1)
+        width = max((len(group.cell.inputs) for group in self.groups), default=1)
+        fanin = np.full((starts[-1], width), -1)
+        for start, group in zip(starts, self.groups, strict=False):
+            for pin in () if group.cell.flip_flop else group.cell.outputs:
+                driver[group.pins[pin]] = start + np.arange(len(group))
+        driver[-1] = -1
+        for start, group in zip(starts, self.groups, strict=False):
+            for k, pin in enumerate(group.cell.inputs):
+                fanin[start : start + len(group), k] = driver[group.pins[pin]]
+        sequential = np.zeros(starts[-1], bool)
+        for start, group in zip(starts, self.groups, strict=False):
+            sequential[start : start + len(group)] = group.cell.flip_flop is not None
+        # What registers and ports need first; what nothing needs last.
+        outputs = driver[[n for bits in self.outputs.values() for n in bits]]
+        roots = np.concatenate([np.flatnonzero(sequential), outputs[outputs >= 0], np.flatnonzero(~sequential)])
+        rank, loop = _depth_first(fanin, sequential, roots)
+        if loop >= 0:
+            at = int(np.searchsorted(starts, loop, "right")) - 1
+            stuck = self.instance_name(self.groups[at], loop - int(starts[at]))
+            raise NetlistError(f"{self.top}: cells form a combinational loop, {stuck} among them")
+        return [rank[a:b] for a, b in pairwise(starts)]
+
+    def loads(self, wire_load: bool, output_load: float | None = None) -> np.ndarray:
+        """Capacitance on every net: pins, wire, and what hangs on outputs.
+
+        Parameters
+        ----------
+        wire_load : bool
+            Whether the library's wire-load model is added.
+        output_load : float or None
+            fF on every output port; default the library's.
+
+        Returns
+        -------
+        float64 [nets, 3]
+            fF that a rising edge, a falling edge, and on average an edge sees.
+        """
+        outside = self.library.output_load_fF if output_load is None else output_load
+        at = [(group.pins[name], group.cell.pins[name]) for group in self.groups for name in group.cell.inputs]
+        nets = np.concatenate([np.zeros(0, int), *(n for n, _ in at)])
+        count = [len(n) for n, _ in at]
+        loads = np.stack([
+            np.bincount(nets, np.repeat([value(pin) for _, pin in at], count), self.count)
+            for value in (lambda pin: pin.load(0), lambda pin: pin.load(1), lambda pin: pin.capacitance)
+        ], axis=1)  # fmt: skip
+        # A wire to a port is a wire: a port counts as one fanout.
+        fanout, position = np.unique(self.fanout + self.ports, return_inverse=True)
+        wire = np.array([self.library.wire_load.capacitance(int(f)) if wire_load else 0.0 for f in fanout])
+        return loads + (wire[position] + self.ports * outside)[:, None]
+
+
+def _path(scope: str, name: str) -> str:
+    return f"{scope}.{name}" if scope else name
+
+
+@njit(cache=True)
+def _depth_first(fanin, sequential, roots):
+    """Position of every combinational instance behind its drivers, and an instance of a loop or -1."""
+    count, width = fanin.shape
+    rank = np.full(count, -1)
+    # 0: not seen, 1: waiting for its drivers, 2: placed.
+    state = np.zeros(count, np.uint8)
+    stack, pin = np.empty(count + 1, np.int64), np.empty(count + 1, np.int64)
+    placed = 0
+    for root in roots:
+        if state[root]:
+            continue
+        depth = 0
+        stack[0], pin[0], state[root] = root, 0, 1
+        while depth >= 0:
+            at = stack[depth]
+            if pin[depth] < width:
+                driver = fanin[at, pin[depth]]
+                pin[depth] += 1
+                if driver >= 0:
+                    if state[driver] == 0:
+                        depth += 1
+                        stack[depth], pin[depth], state[driver] = driver, 0, 1
+                    elif state[driver] == 1:
+                        return rank, driver
+            else:
+                state[at] = 2
+                if not sequential[at]:
+                    rank[at] = placed
+                    placed += 1
+                depth -= 1
+    return rank, -1

@@ -1,0 +1,186 @@
+"""Power of a mapped netlist from its switching activity.
+
+Leakage, weighted by the states that the activity makes likely where the library distinguishes them; internal power
+from the library's energy tables; switching power ``C V**2 / 2`` per toggle of every net that a cell drives. Nets that
+come in from outside (ports, the clock) are charged by what drives them and not counted here; what the clock pins load
+the clock with is reported apart, because a clock tree is not part of the netlist.
+
+An output toggle does not say which input caused it. Each input gets the share of ``its toggle rate x probability that
+the output depends on it``, pins taken as independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsim.analysis.netlist import Group, Netlist, NetlistError
+from hwsim.analysis.timing import FALL, RISE, Timing
+from hwsim.technology import expression
+from hwsim.technology.cells import Cell, EnergyArc
+
+
+@dataclass(frozen=True)
+class Power:
+    """Milliwatts; ``clock_pins`` is what the clock's driver spends on the clock pins and is not in the total."""
+
+    internal: float
+    switching: float
+    leakage: float
+    clock_pins: float
+
+    @property
+    def total(self) -> float:
+        """Internal, switching and leakage power."""
+        return self.internal + self.switching + self.leakage
+
+
+def analyse(
+    netlist: Netlist,
+    timing: Timing,
+    loads: np.ndarray,
+    rate: np.ndarray,
+    high: np.ndarray,
+    group_of: type[CellGroup] | None = None,
+) -> Power:
+    """Power at the clock period of ``timing``.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    timing : Timing
+        Gives the period and every net's slew.
+    loads : float64 [nets, 3]
+        fF on every net, as :meth:`Netlist.loads` gives them; the mean over edges is used.
+    rate, high : float64 [nets]
+        Toggles per cycle, and probability of 1.
+    group_of : subclass of CellGroup, optional
+        Another rule for sharing output toggles among inputs, for comparisons with other tools.
+
+    Raises
+    ------
+    NetlistError
+        If a net has no activity: every net must be annotated.
+    """
+    missing = np.flatnonzero(~np.isfinite(rate) | ~np.isfinite(high))
+    if len(missing) or len(rate) != netlist.count:
+        some = [netlist.net_name(net) for net in missing[:3]]
+        raise NetlistError(f"{netlist.top}: {len(missing)} nets have no activity, among them {some}")
+    load = loads[:, 2]
+    voltage, period = netlist.library.voltage, timing.period_ns
+    driven = netlist.driven > 0
+    # fF V**2 = fJ; fJ per ns = uW.
+    switching = 0.5 * voltage**2 * float((load[driven] * rate[driven]).sum()) / period
+    internal = leakage = clock = 0.0
+    for instances in netlist.groups:
+        group = (group_of or CellGroup)(instances, timing, load, rate, high)
+        internal += group.internal() / period
+        leakage += group.leakage()
+        if flop := instances.cell.flip_flop:
+            clock += len(instances) * sum(instances.cell.pins[pin].capacitance for pin in flop.clocked_on.pins)
+    return Power(internal * 1e-3, switching * 1e-3, leakage * 1e-6, voltage**2 * clock / period * 1e-3)
+
+
+class CellGroup:
+    """All instances of one cell, computed together; arrays run over instances."""
+
+    def __init__(self, instances: Group, timing: Timing, load, rate, high):
+        self.cell: Cell = instances.cell
+        self.count = len(instances)
+        # An unconnected output has no net; it does not toggle and drives nothing.
+        nets = instances.pins
+        self.rate = {pin: np.where(n >= 0, rate[n], 0.0) for pin, n in nets.items()}
+        self.high = {pin: np.where(n >= 0, high[n], 0.5) for pin, n in nets.items()}
+        self.load = {pin: np.where(n >= 0, load[n], 0.0) for pin, n in nets.items()}
+        self.slew = {pin: timing.slew_ns[n] for pin, n in nets.items()}
+
+    def internal(self) -> float:
+        """fJ per cycle."""
+        total = 0.0
+        for pin in self.cell.pins:
+            arcs = [arc for arc in self.cell.energy if arc.pin == pin]
+            own = [arc for arc in arcs if arc.related_pin is None]
+            for arc in own:
+                total += float((self.rate[pin] * self.applies(arc, own) * self.energy(arc)).sum())
+            caused = [arc for arc in arcs if arc.related_pin is not None]
+            shares = [self.share(arc, caused) for arc in caused]
+            for arc, weight in zip(caused, self.weights(pin, shares), strict=True):
+                total += float((self.rate[pin] * weight * self.energy(arc)).sum())
+        return total
+
+    def weights(self, pin: str, shares: list[np.ndarray]) -> list[np.ndarray]:
+        """Shares of the causes of an output's toggles, adding up to 1; where nothing tells them apart, alike."""
+        whole = np.sum(shares, axis=0) if shares else np.zeros(self.count)
+        return [np.where(whole > 0, s / np.where(whole > 0, whole, 1.0), 1.0 / len(shares)) for s in shares]
+
+    def applies(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
+        """Probability that an arc is the one to use: one without a condition is for the states of no other."""
+        if arc.when:
+            return self.probability(arc.when)
+        rest = [self.probability(a.when) for a in among if a.when and a.related_pin == arc.related_pin]
+        return np.clip(1.0 - np.sum(rest, axis=0), 0.0, 1.0) if rest else np.ones(self.count)
+
+    def leakage(self) -> float:
+        """nW."""
+        if not self.cell.leakage_states:
+            return self.count * self.cell.leakage
+        shares = [self.probability(when) for when, _ in self.cell.leakage_states]
+        known = sum(
+            float((share * value).sum()) for share, (_, value) in zip(shares, self.cell.leakage_states, strict=True)
+        )
+        # States that the library leaves out leak like the average.
+        rest = np.clip(1.0 - np.sum(shares, axis=0), 0.0, 1.0)
+        return known + float(rest.sum()) * self.cell.leakage
+
+    def energy(self, arc: EnergyArc) -> np.ndarray:
+        """fJ of an edge, mean of rise and fall."""
+        sense = next(
+            (t.sense for t in self.cell.timing if (t.related_pin, t.pin) == (arc.related_pin, arc.pin)),
+            "positive_unate",
+        )
+        source = arc.related_pin or arc.pin
+        load = self.load[arc.pin] if arc.related_pin else np.zeros(self.count)
+        found = []
+        for edge, name in ((RISE, "rise"), (FALL, "fall")):
+            table = arc.energy.get(name)
+            if table is None:
+                continue
+            if sense == "non_unate":
+                slew = self.slew[source].mean(axis=1)
+            else:
+                slew = self.slew[source][:, 1 - edge if sense == "negative_unate" else edge]
+            # A table of one point gives a scalar.
+            found.append(np.broadcast_to(table.lookup(slew, load), self.count))
+        return np.sum(found, axis=0) / 2 if found else np.zeros(self.count)
+
+    def share(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
+        """How much of the output's toggles an input causes, up to a common factor."""
+        function = self.cell.pins[arc.pin].function
+        if self.cell.flip_flop or function is None or arc.related_pin not in function.pins:
+            return self.applies(arc, among)
+        pins = tuple(dict.fromkeys((*function.pins, *(expression.parse(arc.when).pins if arc.when else ()))))
+        one, zero = expression.cofactors(function.table(pins), len(pins), pins.index(arc.related_pin))
+        sensitive = one ^ zero
+        if arc.when:
+            sensitive &= expression.parse(arc.when).table(pins)
+        return self.rate[arc.related_pin] * self.probability_of(sensitive, pins)
+
+    def probability(self, when: str) -> np.ndarray:
+        """Probability of a condition."""
+        if not when:
+            return np.ones(self.count)
+        condition = expression.parse(when)
+        return self.probability_of(condition.table(), condition.pins)
+
+    def probability_of(self, table: int, pins: Sequence[str]) -> np.ndarray:
+        """Probability that a truth table over pins is 1."""
+        total = np.zeros(self.count)
+        for row in range(1 << len(pins)):
+            if table >> row & 1:
+                term = np.ones(self.count)
+                for k, pin in enumerate(pins):
+                    term *= self.high[pin] if row >> k & 1 else 1.0 - self.high[pin]
+                total += term
+        return total

@@ -1,0 +1,247 @@
+"""A netlist as a straight program of two-input operations, for bit-parallel simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from hwsim.analysis.netlist import Group, Netlist, NetlistError
+from hwsim.technology.expression import Expression, minimised, parse
+
+# Every operation is ``(AND & a & b) ^ (XOR & (a ^ b)) ^ INVERT`` with masks of all ones or all zeros: no branch in the
+# inner loop, and an OR is an AND and a XOR together.
+_AND, _OR, _XOR, _NAND, _NOR, _XNOR = range(6)
+_INVERTED = _NAND - _AND
+_COPY, _NOT = _AND, _NAND
+MASKS = np.array(
+    [
+        (conjunction, exclusive, inversion)
+        for inversion in (0, 1)
+        for conjunction, exclusive in ((1, 0), (1, 1), (0, 1))
+    ],
+    np.uint64,
+) * np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A netlist as operations on slots; the first slots are the nets.
+
+    Attributes
+    ----------
+    operations : int32 [n, 4]
+        What to do (a row of the masks), the destination and the two sources as slots. Small, because all of it goes
+        through the cache in every cycle.
+    slots : int
+    state : int64 [flip-flops, 2]
+        Slot of the next state and slot of the state.
+    ones : list of int
+        Slots that hold constant 1.
+    """
+
+    operations: np.ndarray
+    slots: int
+    state: np.ndarray
+    ones: list[int]
+
+
+def compile_program(netlist: Netlist) -> Program:
+    """Turn a netlist into operations.
+
+    Raises
+    ------
+    NetlistError, InputError
+        From the netlist or from functions that are not boolean.
+    """
+    program = _Assembly(netlist)
+    for group in netlist.flip_flops:
+        program.outputs(group)
+    for group, rank in zip(netlist.groups, netlist.order, strict=True):
+        if not group.cell.flip_flop:
+            program.functions(group, rank)
+    for group in netlist.flip_flops:
+        program.next_state(group)
+    return program.assembled()
+
+
+class _Assembly:
+    """Operations of whole groups of cells: one template each, its places filled with the instances' nets."""
+
+    def __init__(self, netlist: Netlist):
+        self.netlist = netlist
+        #: The first slots are the nets, then comes one that holds constant 1.
+        self.one = netlist.count
+        self.slots = netlist.count + 1
+        self._tied = _tied(netlist)
+        self._operations: list[np.ndarray] = []
+        self._ranks: list[np.ndarray] = []
+        self._pairs: list[np.ndarray] = []
+        self._states: dict[str, np.ndarray] = {}
+
+    def outputs(self, group: Group) -> None:
+        """Copy the states of flip-flops to their outputs; the net at a true output is the state."""
+        flop = group.cell.flip_flop
+        assert flop is not None
+        true = [group.pins[pin] for pin, which in flop.outputs.items() if which == "IQ"]
+        state = np.full(len(group), -1)
+        for nets in true:
+            state = np.where(state < 0, nets, state)
+        state = np.where(state < 0, self._fresh(len(group)), state)
+        self._states[group.cell.name] = state
+        for pin, which in flop.outputs.items():
+            nets = group.pins[pin]
+            where = np.flatnonzero((nets >= 0) & (nets != state))
+            kind = np.full(len(where), _COPY if which == "IQ" else _NOT)
+            operations = np.stack([kind, nets[where], state[where], state[where]], axis=1)
+            self._add(operations[:, None], np.full(len(where), -1))
+
+    def functions(self, group: Group, rank: np.ndarray) -> None:
+        """Compute the outputs of combinational cells."""
+        outputs = [pin for pin in group.cell.outputs if (group.pins[pin] >= 0).any()]
+        template = _Compiler(group.cell.pins)
+        for pin in outputs:
+            function = group.cell.pins[pin].function
+            assert function is not None
+            template.expression(_cheapest(function), to=template.places[pin])
+        # A net that an instance lacks becomes a slot that nothing reads.
+        nets = {pin: np.where(n >= 0, n, self._fresh(len(group)) if (n < 0).any() else n)
+                for pin, n in group.pins.items()}  # fmt: skip
+        self._add(template.filled(self._slots(template, nets)), rank)
+
+    def next_state(self, group: Group) -> None:
+        """Compute the next states of flip-flops."""
+        flop = group.cell.flip_flop
+        assert flop is not None
+        for asynchronous in (flop.clear, flop.preset):
+            if asynchronous is not None:
+                self._check_tied_off(asynchronous, group)
+        state = self._states[group.cell.name]
+        # Liberty writes the state as IQ, whatever the library calls it (hwsim.cell_reader renames it).
+        nets = group.pins | {"IQ": state}
+        template = _Compiler(nets)
+        result = template.expression(flop.next_state)
+        where = self._slots(template, nets)
+        self._add(template.filled(where), np.full(len(group), self.netlist.cells))
+        self._pairs.append(np.stack([where[:, result], state], axis=1))
+
+    def assembled(self) -> Program:
+        """The program, in order."""
+        operations = np.concatenate([np.zeros((0, 4), np.int32), *self._operations])
+        order = np.argsort(np.concatenate([np.zeros(0, np.int64), *self._ranks]), kind="stable")
+        constants = [net for net, value in self.netlist.constants.items() if value]
+        pairs = np.concatenate([np.zeros((0, 2), np.int64), *self._pairs])
+        return Program(operations[order], self.slots, pairs, [*constants, self.one])
+
+    def _add(self, operations: np.ndarray, rank: np.ndarray) -> None:
+        self._operations.append(operations.reshape(-1, 4).astype(np.int32))
+        self._ranks.append(np.repeat(rank, operations.shape[1]))
+
+    def _fresh(self, count: int) -> np.ndarray:
+        self.slots += count
+        return np.arange(self.slots - count, self.slots)
+
+    def _slots(self, template: _Compiler, nets: dict[str, np.ndarray]) -> np.ndarray:
+        """Slot of every place of a template, by instance."""
+        count = len(next(iter(nets.values())))
+        temporary = [self._fresh(count) for _ in range(template.count - len(nets) - 1)]
+        return np.stack([*nets.values(), np.full(count, self.one), *temporary], axis=1)
+
+    def _check_tied_off(self, asynchronous: Expression, group: Group) -> None:
+        values = {pin: self._tied[group.pins[pin]] for pin in asynchronous.pins}
+        for i in range(len(group)):
+            at = {pin: int(value[i]) for pin, value in values.items()}
+            if min(at.values()) < 0 or asynchronous.evaluate(at):
+                raise NetlistError(
+                    f"{self.netlist.top}: asynchronous {asynchronous} of {self.netlist.instance_name(group, i)} is not "
+                    "tied off: not simulated"
+                )
+
+
+def _tied(netlist: Netlist) -> np.ndarray:
+    """Value of every net that always has one (constants and outputs of tie cells), else -1; one more for no net."""
+    tied = np.full(netlist.count + 1, -1)
+    for net, value in netlist.constants.items():
+        tied[net] = value
+    for group in netlist.groups:
+        for pin in group.cell.outputs:
+            function = group.cell.pins[pin].function
+            if function is not None and function.op in "01":
+                tied[group.pins[pin]] = int(function.op)
+    tied[-1] = -1
+    return tied
+
+
+@lru_cache(maxsize=4096)
+def _cheapest(function: Expression) -> Expression:
+    """An equal expression of few operations: libraries write an AOI21 as a sum of products of complements."""
+    pins = function.pins
+    table, ones = function.table(), (1 << (1 << len(pins))) - 1
+    candidates = [
+        function,
+        parse(minimised(table, pins)),
+        Expression("not", (parse(minimised(table ^ ones, pins)),)),
+    ]
+    parity = Expression("xor", tuple(Expression("pin", (pin,)) for pin in pins))
+    if len(pins) > 1:
+        candidates += [e for e in (parity, Expression("not", (parity,))) if e.table(pins) == table]
+    return min(candidates, key=_cost)
+
+
+def _cost(e: Expression) -> int:
+    if e.op in ("pin", "0", "1"):
+        return 0
+    if e.op == "not":
+        # An inverted output costs nothing, an inverted input an operation.
+        return max(_cost(e.operands[0]), 1)
+    return len(e.operands) - 1 + sum(map(_cost, e.operands))
+
+
+class _Compiler:
+    """Operations of one cell on places: its pins, then constant 1, then intermediate values."""
+
+    def __init__(self, pins: Iterable[str]):
+        self.places = {pin: place for place, pin in enumerate(pins)}
+        self._one = len(self.places)
+        self.count = self._one + 1
+        self.operations: list[tuple[int, int, int, int]] = []
+
+    def emit(self, operation: int, a: int, b: int, to: int | None = None) -> int:
+        if to is None:
+            to = self.count
+            self.count += 1
+        self.operations.append((operation, to, a, b))
+        return to
+
+    def expression(self, e: Expression, to: int | None = None) -> int:
+        """Emit an expression; the place that holds it, which is ``to`` if given."""
+        if e.op == "pin":
+            source = self.places[e.operands[0]]
+            return source if to is None else self.emit(_COPY, source, source, to)
+        if e.op in "01":
+            return self.emit(_COPY if e.op == "1" else _NOT, self._one, self._one, to)
+        if e.op == "not":
+            inner = e.operands[0]
+            if inner.op in ("and", "or", "xor"):
+                return self._chain(inner, to, inverted=True)
+            source = self.expression(inner)
+            return self.emit(_NOT, source, source, to)
+        return self._chain(e, to, inverted=False)
+
+    def _chain(self, e: Expression, to: int | None, inverted: bool) -> int:
+        operation = {"and": _AND, "or": _OR, "xor": _XOR}[e.op]
+        *first, last = [self.expression(operand) for operand in e.operands]
+        value = first[0]
+        for operand in first[1:]:
+            value = self.emit(operation, value, operand)
+        return self.emit(operation + _INVERTED * inverted, value, last, to)
+
+    def filled(self, slots: np.ndarray) -> np.ndarray:
+        """The operations of every instance, int32 [instances, operations, 4], from its slots [instances, places]."""
+        template = np.array(self.operations, np.int64).reshape(-1, 4)
+        found = np.empty((len(slots), *template.shape), np.int32)
+        found[:, :, 0] = template[:, 0]
+        found[:, :, 1:] = slots[:, template[:, 1:]]
+        return found

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, bits, text, and programs that run as children."""

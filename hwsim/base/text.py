@@ -1,0 +1,37 @@
+"""Text for people: aligned tables, Markdown, and names that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows of text, columns aligned; columns in ``right`` to the right."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    return "\n".join(
+        "  ".join(c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(row)).rstrip()
+        for row in rows
+    )
+
+
+def unknown(what: str, name: str, known: Any) -> str:
+    """Message about a name that does not exist: the names that do, and the nearest of them.
+
+    Parameters
+    ----------
+    what : str
+        Kind of thing, ``unit``.
+    name : str
+    known : iterable of str
+    """
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {what}: {name} (known: {', '.join(known)}){hint}"
+
+
+def markdown(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """A Markdown table; the first row is the header, columns in ``right`` are aligned to the right."""
+    rule = ["---:" if i in right else "---" for i in range(len(rows[0]))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))

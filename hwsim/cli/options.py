@@ -1,0 +1,95 @@
+"""Options that several tools share, and what they choose."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim import units
+from hwsim.base.errors import InputError
+from hwsim.cli.run import BUILD, build_from, natural
+from hwsim.technology import catalogue
+from hwsim.technology.library import Library
+from hwsim.tensors.files import read_tensor
+from hwsim.units.unit import Design
+
+#: What ABC, which counts in whole picoseconds, and SAIF can say.
+MIN_PERIOD_NS, MAX_PERIOD_NS = 0.001, 1e6
+#: Enough for every stream to be longer than a pipeline; and what memory holds.
+MIN_VECTORS, MAX_VECTORS = 4096, 1 << 26
+
+
+def add_design(p: argparse.ArgumentParser, required: bool = True) -> None:
+    """Options that name a unit and its parameters."""
+    p.add_argument("--unit", metavar="NAME", required=required, help="unit (python -m hwsim.synth --list)")
+    p.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help="parameter of the unit"
+    )
+    p.add_argument("--build", metavar="DIR", type=Path, default=BUILD, help="folder for scripts, logs and netlists")
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """``["lanes=32", "format=e4m3"]`` as a dictionary; whole numbers become int, the rest stay text."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key or not value:
+            raise InputError(f"--set takes KEY=VALUE, got {pair!r}")
+        if key in values:
+            raise InputError(f"--set gives {key} twice")
+        values[key] = int(value) if re.fullmatch(r"-?[0-9]{1,9}", value) else value
+    return values
+
+
+def design_from(args: argparse.Namespace) -> Design:
+    """The design that ``--unit`` and ``--set`` name; built once so that bad parameters are refused here."""
+    design = units.design(args.unit, parse_settings(args.settings))
+    design.component()
+    return design
+
+
+def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
+    """Options that choose a library, a clock and a wire load."""
+    p.add_argument(
+        "--tech", metavar="NAME", help="asap7 (default), sg13g2, sky130hd, nangate45 or a pack of yours, FILE.toml"
+    )
+    p.add_argument("--liberty", metavar="FILE", nargs="+", type=Path, help="your own library, several files as one")
+    p.add_argument("--clock-period", metavar="NS", type=float, help="default: the technology's")
+    if wire_load:
+        p.add_argument(
+            "--wire-load", choices=("zero", "fanout"), default="fanout", help="capacitance of wires (default: fanout)"
+        )
+
+
+def add_stimulus(p: argparse.ArgumentParser) -> None:
+    """Options that choose what the unit works on while activity is counted."""
+    p.add_argument("--tensor", metavar="FILE.npy", type=Path, help="float tensor to quantise (default: random tensors)")
+    p.add_argument("--vectors", metavar="N", type=int, help="of the activity (default: 65536; tiles: 8192)")
+    p.add_argument("--seed", type=natural, default=1, help="of the random tensors (default: 1)")
+
+
+def tensor_from(args: argparse.Namespace) -> np.ndarray | None:
+    """The tensor of ``--tensor`` as float32, or None; InputError as :func:`hwsim.tensors.files.read_tensor`."""
+    if args.vectors is not None and not MIN_VECTORS <= args.vectors <= MAX_VECTORS:
+        raise InputError(f"--vectors must be {MIN_VECTORS} to {MAX_VECTORS}, got {args.vectors}")
+    return None if args.tensor is None else read_tensor("--tensor", args.tensor)
+
+
+def library_from(args: argparse.Namespace) -> Library:
+    """The library that ``--tech`` or ``--liberty`` chooses."""
+    if args.tech and args.liberty:
+        raise InputError("give --tech or --liberty, not both")
+    return catalogue.load(args.tech, args.liberty, build_from(args))
+
+
+def clock_period_from(args: argparse.Namespace, library: Library) -> float:
+    """Clock period in ns: the option, or the technology's."""
+    period = library.clock_period_ns if args.clock_period is None else args.clock_period
+    if not MIN_PERIOD_NS <= period <= MAX_PERIOD_NS:
+        raise InputError(f"--clock-period must be {MIN_PERIOD_NS:g} to {MAX_PERIOD_NS:g} ns, got {period:g}")
+    return period

@@ -1,0 +1,137 @@
+"""What a unit costs beside its baseline: the figures that ``hwsim.synth`` prints, as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim import units
+from hwsim.costs import flow, summary
+from hwsim.costs.flow import Result, Workload
+from hwsim.synthesis.mapping import Options, map_design
+from hwsim.technology import catalogue
+from hwsim.technology.library import Library
+from hwsim.units.table import baseline_of
+from hwsim.units.unit import Design
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A measured unit and its baseline; ``print`` shows what ``hwsim.synth`` prints.
+
+    Attributes
+    ----------
+    result : Result
+        Area, timing, activity, power and provenance of the unit.
+    baseline : Result or None
+        Those of the unit that it is compared with.
+    """
+
+    result: Result
+    baseline: Result | None = None
+
+    @property
+    def overhead(self) -> dict[str, Any] | None:
+        """Costs over the baseline in percent, and the published figure if there is one; None without a baseline."""
+        return summary.overhead(self.result, self.baseline) if self.baseline else None
+
+    def to_dict(self, saif: Path | None = None) -> dict[str, Any]:
+        """All figures, ready for ``json.dumps``; :mod:`hwsim.costs.summary` lists the keys.
+
+        Parameters
+        ----------
+        saif : Path, optional
+            Where the switching activity was written, for ``artifacts``.
+        """
+        baseline = summary.to_json(self.baseline) if self.baseline else None
+        return summary.to_json(self.result, self.overhead, saif) | {"baseline": baseline}
+
+    def __str__(self) -> str:
+        """The table for people."""
+        return summary.to_text(self.result, self.baseline, self.overhead)
+
+
+def cost(
+    unit: str,
+    *,
+    technology: str | Library | None = None,
+    liberty: Sequence[str | Path] | None = None,
+    baseline: str | None = None,
+    clock_period_ns: float | None = None,
+    wire_load: bool = True,
+    vectors: int | None = None,
+    seed: int = 1,
+    tensor: np.ndarray | None = None,
+    build: str | Path = "build",
+    **settings: Any,
+) -> Cost:
+    """Map a unit and its baseline to a cell library and measure both.
+
+    Parameters
+    ----------
+    unit : str
+        Name of the unit; ``hwsim.units.UNITS`` holds them all.
+    technology : str or Library, optional
+        ``asap7`` (default), ``sg13g2``, ``sky130hd``, ``nangate45``, the path of a pack, or a library that
+        :func:`hwsim.technology.load` gave.
+    liberty : sequence of path, optional
+        Liberty files, one library together, instead of a technology.
+    baseline : str, optional
+        The unit to compare with; by default the one in the table of units, and ``none`` for no comparison.
+    clock_period_ns : float, optional
+        By default the technology's.
+    wire_load : bool
+        Whether wires have the capacitance of the library's wire-load model; else none.
+    vectors : int, optional
+        Input vectors of the activity.
+    seed : int
+        Of the random tensors.
+    tensor : float32 array, optional
+        A tensor to quantise instead of random ones.
+    build : path
+        Folder for scripts, logs and netlists.
+    **settings
+        Parameters of the unit.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    InputError
+        For an unknown unit, parameter or technology, or a value that the unit refuses.
+    NetlistError
+        If a netlist differs from the golden model.
+
+    Examples
+    --------
+    >>> hwsim.cost("mixfp4_decode", lanes=32).to_dict()["overhead"]["area_percent"]
+    """
+    folder = Path(build).resolve()
+    design = units.design(unit, settings)
+    library = technology if isinstance(technology, Library) else catalogue.load(technology, liberty, folder)
+    period = library.clock_period_ns if clock_period_ns is None else clock_period_ns
+    options = Options(period, wire_load, hierarchical=design.unit.is_tile)
+    name = "" if tensor is None else "given as an array"
+    workload = Workload(vectors, seed, tensor, name)
+    return compare(design, baseline_of(design, settings, baseline), library, options, workload, folder)
+
+
+def compare(
+    design: Design, baseline: Design | None, library: Library, options: Options, workload: Workload, build: Path
+) -> Cost:
+    """Map a design and its baseline to a library, both with the same options, and measure both.
+
+    Errors as :func:`hwsim.synthesis.mapping.map_design` and :func:`hwsim.costs.flow.measure`.
+    """
+    designs = [design] if baseline is None else [design, baseline]
+    # Two children map in parallel; the analysis behind them is compiled code that lets go of the interpreter.
+    with ThreadPoolExecutor(2) as pool:
+        mapped = list(pool.map(lambda d: map_design(d, library, options, build), designs))
+    return Cost(*(flow.measure(m, workload) for m in mapped))

@@ -1,0 +1,254 @@
+"""From a design to timing, activity and power of its mapped netlist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hwsim.analysis import activity, netlist_reader, power, timing
+from hwsim.analysis.netlist import Netlist, NetlistError
+from hwsim.base.bits import to_bits
+from hwsim.synthesis import emit
+from hwsim.synthesis.mapping import Mapped, Options
+from hwsim.technology.library import Library
+from hwsim.units.ports import Ports
+from hwsim.units.unit import Design
+
+#: Streams of the activity simulation; each is a sequence of consecutive blocks of the tensor.
+STREAMS = 512
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a unit works on while its activity is counted.
+
+    Attributes
+    ----------
+    vectors : int or None
+        Input vectors; None: the unit's default.
+    seed : int
+        Of the random tensors.
+    tensor : float32 array or None
+        A tensor to quantise instead of random ones.
+    tensor_name : str
+        Where it came from, for the provenance.
+    """
+
+    vectors: int | None = None
+    seed: int = 1
+    tensor: np.ndarray | None = None
+    tensor_name: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything measured of a mapped design.
+
+    Attributes
+    ----------
+    mapped : Mapped
+    netlist : Netlist
+    loads : float64 [nets, 3]
+        fF on every net, as :meth:`Netlist.loads` gives them.
+    timing : Timing
+    activity : Activity
+    power : Power
+    testbench_vectors : int
+        Vectors of the testbench on which the netlist equals golden.
+    warnings : list of str
+    stimulus : str
+        What the activity was counted on, in words.
+    seed : int
+        Of the stimulus and of the testbench.
+    """
+
+    mapped: Mapped
+    netlist: Netlist
+    loads: np.ndarray
+    timing: timing.Timing
+    activity: activity.Activity
+    power: power.Power
+    testbench_vectors: int
+    warnings: list[str]
+    stimulus: str
+    seed: int
+
+    @property
+    def design(self) -> Design:
+        """What was measured."""
+        return self.mapped.design
+
+    @property
+    def library(self) -> Library:
+        """The library it is mapped to."""
+        return self.mapped.library
+
+    @property
+    def options(self) -> Options:
+        """How it was mapped."""
+        return self.mapped.options
+
+    @property
+    def gate_equivalents(self) -> float:
+        """Area in units of the library's smallest two-input NAND."""
+        return self.netlist.area / self.library.nand2_area
+
+    @property
+    def energy_per_cycle_pj(self) -> float:
+        """Total power times the clock period."""
+        return self.power.total * self.options.clock_period_ns
+
+    @property
+    def energy_per_operand_fj(self) -> float:
+        """Energy per cycle over the operands handled in one."""
+        return 1000 * self.energy_per_cycle_pj / self.design.unit.operands(self.design.parameters)
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """Where the figures come from."""
+        o = self.options
+        rate = self.activity.toggle_rate()
+        annotated = int(np.isfinite(rate).sum())
+        if not o.wire_load:
+            wires = "zero: wires have no capacitance"
+        elif self.library.wire_load.lengths:
+            wires = f"{self.library.wire_load.name}, by fanout"
+        else:
+            wires = "zero: the library has no wire-load model"
+        clock = "ideal" if self.netlist.flip_flops else "virtual (the unit has no registers)"
+        return {
+            "technology": self.library.name,
+            "corner": self.library.corner,
+            "liberty": ", ".join(Path(f).name for f in self.library.files),
+            "area": self.library.area_note,
+            "tools": emit.generator(),
+            "licence": f"{self.library.licence}; {self.library.attribution or self.library.source}",
+            "clock": f"{clock}, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
+            "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
+            "wire_load": wires,
+            "mapping": "hierarchical" if o.hierarchical else "flat",
+            "activity": f"{self.stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left "
+            "out; glitches not counted",
+            "annotated": f"{annotated} of {self.netlist.count} nets",
+            "seed": str(self.seed),
+            "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
+            f"{self.testbench_vectors} of the testbench's operands",
+        }
+
+
+_DEFAULT_STIMULUS = "quantised random tensors, half Gaussian, half Student's t (3 degrees of freedom)"
+
+
+def measure(mapped: Mapped, workload: Workload) -> Result:
+    """Timing, activity and power of a mapped design.
+
+    Raises
+    ------
+    NetlistError
+        If the netlist is not sound, or differs from the golden model.
+    """
+    design = mapped.design
+    tensor = workload.tensor
+    name = _DEFAULT_STIMULUS if tensor is None else f"tensor {workload.tensor_name}, repeated to length"
+    vectors = design.unit.default_vectors if workload.vectors is None else workload.vectors
+    inputs = design.unit.stimulus(design.parameters, vectors, workload.seed, tensor)
+    [result] = measure_each(mapped, {name: inputs}, workload.seed)
+    return result
+
+
+def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> list[Result]:
+    """Timing, activity and power of a mapped design on several stimuli.
+
+    Parameters
+    ----------
+    mapped : Mapped
+    stimuli : mapping of str to Ports
+        Inputs by what they are, in words.
+    seed : int
+        Of the stimuli; the testbench takes the same.
+
+    Returns
+    -------
+    list of Result
+        One for every stimulus.
+
+    Raises
+    ------
+    NetlistError
+        If the netlist is not sound, or differs from the golden model.
+    """
+    design, library, options = mapped.design, mapped.library, mapped.options
+    netlist = netlist_reader.read(mapped.netlist_json, design.name, library)
+    loads = netlist.loads(options.wire_load)
+    timed = timing.analyse(netlist, options.clock_period_ns, loads)
+    bench = simulate(design, netlist, _independent(design, design.unit.testbench(design.parameters, seed)))
+    warnings = []
+    if timed.slack_ns < 0:
+        warnings.append(
+            f"TIMING NOT MET: {design.name} needs {timed.critical_path_ns:.4g} ns, the clock gives "
+            f"{options.clock_period_ns:g} ns"
+        )
+    driven = {net for bits in netlist.inputs.values() for net in bits}
+    through = sum(net in driven for bits in netlist.outputs.values() for net in bits)
+    if through:
+        warnings.append(f"{through} outputs of {design.name} are inputs passed through: their load is not in the power")
+    if timed.unconstrained:
+        warnings.append(f"{timed.unconstrained} endpoint edges of {design.name} are constant and not timed")
+    results = []
+    for name, inputs in stimuli.items():
+        counted = simulate(design, netlist, inputs)
+        watts = power.analyse(netlist, timed, loads, counted.toggle_rate(), counted.probability())
+        results.append(Result(mapped, netlist, loads, timed, counted, watts, bench.cycles, warnings, name, seed))
+    return results
+
+
+def _independent(design: Design, inputs: Ports) -> Ports:
+    """A testbench for streams that run side by side.
+
+    A unit that streams gets its instructions without bubbles, chains and resets, whose golden model would follow one
+    stream only.
+    """
+    if not design.unit.streams:
+        return inputs
+    ones = np.ones_like(inputs["valid"])
+    kept = {name: values for name, values in inputs.items() if name != "rst"}
+    return kept | {"valid": ones, "accumulate": 0 * ones}
+
+
+def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) -> activity.Activity:
+    """Activity of a netlist on stimulus, its outputs compared with the golden model in every bit.
+
+    Raises
+    ------
+    NetlistError
+        If an input port has no stimulus, or an output differs.
+    """
+    undriven = netlist.inputs.keys() - inputs.keys() - {"clk", "rst"}
+    if undriven:
+        raise NetlistError(f"{design.name}: no stimulus for {', '.join(sorted(undriven))}: nets would not be annotated")
+    latency = design.component().latency
+    vectors = len(next(iter(inputs.values())))
+    # Short stimulus in fewer streams, so that most cycles of each are counted.
+    streams = min(STREAMS, max(64, vectors // (64 * 4 * (latency + 2)) * 64))
+    counted = activity.simulate(netlist, inputs, streams, warm_up=latency + 1 if latency else 1)
+    cycles = vectors // streams
+    expected = design.unit.golden({k: v[: cycles * streams] for k, v in inputs.items()}, design.parameters)
+    for name, fields in expected.items():
+        width = len(netlist.outputs[name])
+        want = to_bits(fields, width).reshape(streams, cycles, width)[:, : cycles - latency]
+        got = counted.outputs[name].reshape(streams, cycles, width)[:, latency:]
+        if not np.array_equal(got, want):
+            stream, cycle, bit = map(int, np.argwhere(got != want)[0])
+            vector = stream * cycles + cycle
+            seen = ", ".join(f"{k}={v[vector].tolist()}" for k, v in inputs.items())
+            raise NetlistError(f"{design.name}: netlist differs from golden at {name}[{bit}], vector {vector}: {seen}")
+    return counted
+
+
+def percent(value: float, base: float) -> float | None:
+    """``value`` over ``base`` in percent; None where the base is zero."""
+    return 100.0 * (value / base - 1.0) if base else None

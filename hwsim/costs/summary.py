@@ -1,0 +1,152 @@
+"""The report of ``hwsim.synth``: a table for people, JSON for machines.
+
+JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``area_um2``, ``gate_equivalents``,
+``sequential_percent``, ``critical_path_ns``, ``arrival_ns``, ``setup_ns``, ``endpoint``, ``slack_ns``, ``fmax_mhz``,
+``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
+``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
+energy_per_operand_percent,published}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``, ``nets``,
+``warnings``, ``artifacts.{verilog,netlist,liberty,saif,log}`` and ``baseline``, which holds the same keys of the
+baseline or null. A percentage over a baseline of zero is null.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hwsim.base.text import table
+from hwsim.costs.flow import Result, percent
+
+
+def overhead(result: Result, baseline: Result) -> dict[str, Any]:
+    """Costs over a baseline in percent, and the published figure if there is one."""
+    published = result.design.unit.published
+    return {
+        "baseline": baseline.design.slug,
+        "area_percent": percent(result.netlist.area, baseline.netlist.area),
+        "power_percent": percent(result.power.total, baseline.power.total),
+        "delay_percent": percent(result.timing.critical_path_ns, baseline.timing.critical_path_ns),
+        "energy_per_operand_percent": percent(result.energy_per_operand_fj, baseline.energy_per_operand_fj),
+        "published": asdict(published) if published else None,
+    }
+
+
+def to_json(result: Result, extra: dict[str, Any] | None = None, saif: Path | None = None) -> dict[str, Any]:
+    """All figures of a result, ready for ``json.dumps``; keys as this module's docstring lists them."""
+    timing, power, mapped = result.timing, result.power, result.mapped
+    return {
+        "top": result.design.name,
+        "parameters": {k: int(v) if isinstance(v, bool) else v for k, v in result.design.parameters.items()},
+        "latency_cycles": result.design.component().latency,
+        "cells": result.netlist.cells,
+        "area_um2": result.netlist.area,
+        "gate_equivalents": result.gate_equivalents,
+        "sequential_percent": 100 * result.netlist.sequential_area / result.netlist.area,
+        "critical_path_ns": timing.critical_path_ns,
+        "arrival_ns": timing.arrival_ns,
+        "setup_ns": timing.setup_ns,
+        "endpoint": timing.endpoint,
+        "slack_ns": timing.slack_ns,
+        "fmax_mhz": timing.fmax_mhz,
+        "timing_met": bool(timing.slack_ns >= 0),
+        "critical_path": [asdict(step) for step in timing.path],
+        "power_mw": {
+            "internal": power.internal,
+            "switching": power.switching,
+            "leakage": power.leakage,
+            "total": power.total,
+            "clock_pins": power.clock_pins,
+        },
+        "energy_pj_per_cycle": result.energy_per_cycle_pj,
+        "energy_fj_per_operand": result.energy_per_operand_fj,
+        "overhead": extra,
+        "provenance": result.provenance,
+        "seed": result.seed,
+        "clock_period_ns": result.options.clock_period_ns,
+        "vector_cycles": result.activity.cycles,
+        "nets": result.netlist.count,
+        "warnings": result.warnings,
+        "artifacts": {
+            "verilog": str(mapped.verilog),
+            "netlist": str(mapped.netlist),
+            "liberty": str(mapped.library.liberty_path),
+            "saif": str(saif) if saif else None,
+            "log": str(mapped.log),
+        },
+    }
+
+
+def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | None) -> str:
+    """The figures of a result beside its baseline as a table, with critical path and provenance.
+
+    Parameters
+    ----------
+    result : Result
+    baseline : Result or None
+    extra : dict or None
+        What :func:`overhead` gave.
+    """
+    compared = [result] if baseline is None else [result, baseline]
+    rows = [["", *(r.design.slug for r in compared), *(["overhead"] if baseline else [])]]
+    for label, value, shown in _FIGURES:
+        figures = [value(r) for r in compared]
+        row = [label.format(counted=result.design.unit.counted), *(shown(f) for f in figures)]
+        if baseline and label in _COMPARED:
+            over = percent(*figures)
+            row.append("-" if over is None else f"{over:+.1f} %")
+        rows.append(row)
+    lines = [table(rows, right=range(1, len(rows[0]))), ""]
+    lines += [f"critical path of {result.design.name} ({result.timing.endpoint}):", _path(result), ""]
+    published = (extra or {}).get("published")
+    if published:
+        figures = [
+            f"{published[key]:+g} % {what}"
+            for key, what in (("area_percent", "area"), ("power_percent", "power"))
+            if published[key] is not None
+        ]
+        lines += [f"published: {', '.join(figures)} ({published['source']})", f"  {published['differs']}", ""]
+    lines += [table([[f"{k.replace('_', ' ')}:", v] for k, v in result.provenance.items()])]
+    if result.power.clock_pins:
+        lines.append(
+            f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more, not in the total: no clock tree"
+        )
+    warnings = [w for r in compared for w in r.warnings]
+    if warnings:
+        lines += ["", *(f"WARNING: {w}" for w in warnings)]
+    folder = result.mapped.netlist.parent
+    lines += ["", f"files: {folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder}"]
+    return "\n".join(lines)
+
+
+_FIGURES = [
+    ("cells", lambda r: r.netlist.cells, "{:d}".format),
+    ("area (um2)", lambda r: r.netlist.area, "{:.2f}".format),
+    ("area (NAND2 equivalents)", lambda r: r.gate_equivalents, "{:.1f}".format),
+    ("sequential share (%)", lambda r: 100 * r.netlist.sequential_area / r.netlist.area, "{:.1f}".format),
+    ("critical path (ns)", lambda r: r.timing.critical_path_ns, "{:.4f}".format),
+    ("slack (ns)", lambda r: r.timing.slack_ns, "{:.4f}".format),
+    ("max frequency (MHz)", lambda r: r.timing.fmax_mhz, "{:.0f}".format),
+    ("internal power (mW)", lambda r: r.power.internal, "{:.5f}".format),
+    ("switching power (mW)", lambda r: r.power.switching, "{:.5f}".format),
+    ("leakage power (mW)", lambda r: r.power.leakage, "{:.3g}".format),
+    ("total power (mW)", lambda r: r.power.total, "{:.5f}".format),
+    ("energy (pJ/cycle)", lambda r: r.energy_per_cycle_pj, "{:.5f}".format),
+    ("energy (fJ/{counted})", lambda r: r.energy_per_operand_fj, "{:.3f}".format),
+]
+_COMPARED = {
+    "cells", "area (um2)", "critical path (ns)", "internal power (mW)", "switching power (mW)", "leakage power (mW)",
+    "total power (mW)", "energy (fJ/{counted})",
+}  # fmt: skip
+
+
+def _path(result: Result) -> str:
+    rows = [["  cell", "through", "edge", "arrival (ns)", "slew (ns)", "load (fF)", "net"]]
+    for step in result.timing.path:
+        rows.append([
+            f"  {step.cell}", step.through, step.edge, f"{step.arrival_ns:.4f}", f"{step.slew_ns:.4f}",
+            f"{step.load_fF:.3f}", step.net,
+        ])  # fmt: skip
+    if result.timing.setup_ns:
+        rows.append(["  setup", "", "", f"{result.timing.arrival_ns + result.timing.setup_ns:.4f}", "", "", ""])
+    return table(rows, right=(3, 4, 5))

@@ -1,0 +1,1 @@
+"""What do other programs and real silicon say?"""

@@ -1,0 +1,254 @@
+"""Event-driven and compiled simulators on a mapped netlist: what the bit-parallel engine is held against."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from vcd.reader import TokenKind, tokenize
+
+from hwsim.analysis.netlist import Netlist
+from hwsim.base import simulators
+from hwsim.base.bits import to_integers
+from hwsim.base.errors import ToolError
+from hwsim.synthesis.mapping import Mapped
+from hwsim.technology.cells import Cell
+from hwsim.technology.expression import Expression
+
+# Inputs change together with the registers, at the rising edge, as in the engine: a net settles once a cycle. They come
+# from a clocked statement, because simulators differ in whether a clock's own process writes before registers sample.
+_TESTBENCH = """
+`timescale 1ns/1ps
+module testbench;
+  reg clk = 0;
+  reg [{last}:0] vectors [0:{vectors_last}];
+  reg [{last}:0] given;
+  integer next = 0;
+  {instance}
+  always @(posedge clk) begin
+    given <= vectors[next];
+    next <= next + 1;
+  end
+  initial begin
+    $readmemh("vectors.hex", vectors);
+    $dumpfile("netlist.vcd");
+    $dumpvars(1, dut);
+    repeat ({vectors}) begin
+      #1 clk = 1;
+      #1 clk = 0;
+    end
+    #1 $finish;
+  end
+endmodule
+"""
+
+
+def toggles(
+    mapped: Mapped, netlist: Netlist, inputs: dict[str, np.ndarray], warm_up: int, simulator: str
+) -> np.ndarray:
+    """Toggles of every net of a mapped netlist over one stream, as a simulator's VCD has them.
+
+    Parameters
+    ----------
+    inputs : dict of str to unsigned array [cycles, fields]
+        One stream; reset stays low.
+    warm_up : int
+        Cycles not counted.
+    simulator : str
+        ``icarus`` or ``verilator``.
+
+    Returns
+    -------
+    int64 [nets]
+    """
+    folder = mapped.netlist.parent / f"toggles-{simulator}"
+    folder.mkdir(exist_ok=True)
+    _write_models(netlist, folder / "cells.v")
+    widths = {name: len(netlist.inputs[name]) for name in inputs}
+    values = {name: to_integers(v, widths[name]) for name, v in inputs.items()}
+    cycles = len(next(iter(values.values())))
+    rows, at, pins = [0] * cycles, 0, []
+    for name, width in widths.items():
+        rows = [row | v << at for row, v in zip(rows, values[name], strict=True)]
+        pins.append(f".{name}(given[{at + width - 1}:{at}])")
+        at += width
+    if "clk" in netlist.inputs:
+        pins += [".clk(clk)", ".rst(1'b0)"]
+    (folder / "vectors.hex").write_text("\n".join(f"{row:x}" for row in rows) + "\n")
+    (folder / "testbench.v").write_text(
+        _TESTBENCH.format(
+            last=at - 1, vectors=cycles, vectors_last=cycles - 1, instance=f"{netlist.top} dut ({', '.join(pins)});"
+        )
+    )
+    sources = ["testbench.v", str(mapped.netlist), "cells.v"]
+    if simulator == "icarus":
+        _run(["iverilog", "-o", "simulation", *sources], folder)
+        _run(["vvp", "simulation"], folder)
+    else:
+        # The testbench's delays become coroutines, which older compilers only know when told.
+        flags = ["-CFLAGS", "-std=gnu++20", "-Wno-fatal", "--top-module", "testbench"]
+        _run(["verilator", "--binary", "--trace", *flags, *sources], folder)
+        _run([str(folder / "obj_dir" / "Vtestbench")], folder)
+    # Cycle i settles in the time step of its rising edge, 2 i + 1 ns.
+    return _count(folder / "netlist.vcd", netlist, first_ps=1000 * (2 * warm_up + 1))
+
+
+def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
+    # Nets that are always equal share an identifier.
+    names: dict[str, set[str]] = defaultdict(set)
+    last: dict[str, list[str]] = {}
+    counted: Counter[tuple[str, int]] = Counter()
+    now = 0
+    scale = 1
+    with vcd.open("rb") as file:
+        for token in tokenize(file):
+            if token.kind is TokenKind.TIMESCALE:
+                scale = {"ps": 1, "ns": 1000}[token.timescale.unit.value] * token.timescale.magnitude.value
+            elif token.kind is TokenKind.VAR:
+                width = token.var.size
+                names[token.var.id_code].add(token.var.reference)
+                last[token.var.id_code] = ["x"] * width
+            elif token.kind is TokenKind.CHANGE_TIME:
+                now = token.time_change * scale
+            elif token.kind in (TokenKind.CHANGE_SCALAR, TokenKind.CHANGE_VECTOR):
+                change = token.scalar_change if token.kind is TokenKind.CHANGE_SCALAR else token.vector_change
+                width, value = len(last[change.id_code]), change.value
+                text = f"{value:0{width}b}" if isinstance(value, int) else str(value).rjust(width, "x")
+                new = list(reversed(text))
+                for bit, (a, b) in enumerate(zip(last[change.id_code], new, strict=True)):
+                    if a != b and now >= first_ps:
+                        for name in names[change.id_code]:
+                            counted[name, bit if width > 1 else -1] += 1
+                last[change.id_code] = new
+    result = np.zeros(netlist.count, np.int64)
+    for net, name in enumerate(netlist.nets):
+        base, _, position = name.rpartition("[")
+        key = (base, int(position[:-1])) if position.endswith("]") and base else (name, -1)
+        result[net] = counted[key]
+    return result
+
+
+_HARNESS = """
+#include "V{top}.h"
+#include "verilated.h"
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <vector>
+int main() {{
+  V{top} dut;
+  std::vector<uint32_t> data({words} * {vectors});
+  FILE* file = fopen("vectors.bin", "rb");
+  if (!file || fread(data.data(), 4, data.size(), file) != data.size()) return 1;
+  auto start = std::chrono::steady_clock::now();
+  uint32_t sum = 0;
+  for (int i = 0; i < {vectors}; ++i) {{
+    const uint32_t* v = &data[size_t(i) * {words}];
+    {drive}
+    {clock}
+    sum += {observe};
+  }}
+  std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  printf("%.9f %u\\n", seconds.count(), sum);
+}}
+"""
+
+
+def verilator_seconds(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.ndarray]) -> float:
+    """Seconds that Verilator (-O3, one thread, no tracing, no toggle counts) takes for a stream on the netlist."""
+    folder = mapped.netlist.parent / "verilated"
+    folder.mkdir(exist_ok=True)
+    _write_models(netlist, folder / "cells.v")
+    columns: list[np.ndarray] = []
+    drive: list[str] = []
+    for name, values in inputs.items():
+        width = len(netlist.inputs[name])
+        count = -(-width // 32)
+        packed = np.array(
+            [[v >> 32 * k & 0xFFFFFFFF for k in range(count)] for v in to_integers(values, width)], np.uint32
+        )
+        at = sum(c.shape[1] for c in columns)
+        if width <= 32:
+            drive.append(f"dut.{name} = v[{at}];")
+        elif width <= 64:
+            drive.append(f"dut.{name} = v[{at}] | uint64_t(v[{at + 1}]) << 32;")
+        else:
+            drive += [f"dut.{name}[{k}] = v[{at + k}];" for k in range(count)]
+        columns.append(packed)
+    data = np.concatenate(columns, axis=1)
+    data.tofile(folder / "vectors.bin")
+    registered = "clk" in netlist.inputs
+    first = next(iter(netlist.outputs))
+    wide = len(netlist.outputs[first]) > 64
+    (folder / "harness.cpp").write_text(
+        _HARNESS.format(
+            top=netlist.top, words=data.shape[1], vectors=len(data), drive=" ".join(drive),
+            clock="dut.clk = 1; dut.eval(); dut.clk = 0; dut.eval();" if registered else "dut.eval();",
+            observe=f"dut.{first}[0]" if wide else f"dut.{first}",
+        )
+    )  # fmt: skip
+    _run(
+        ["verilator", "--cc", "--exe", "--build", "-O3", "-CFLAGS", "-O3 -march=native", "-Wno-fatal", "--top-module",
+         netlist.top, str(mapped.netlist), "cells.v", "harness.cpp"],
+        folder,
+    )  # fmt: skip
+    return float(_run([str(folder / "obj_dir" / f"V{netlist.top}")], folder).split()[0])
+
+
+def _write_models(netlist: Netlist, path: Path) -> None:
+    path.write_text(cell_models(group.cell for group in netlist.groups))
+
+
+def _run(command: list[str], folder: Path) -> str:
+    result = subprocess.run(command, cwd=folder, env=simulators.environment(), capture_output=True, text=True)
+    if result.returncode:
+        raise ToolError(f"{command[0]} failed in {folder}: {(result.stdout + result.stderr)[-2000:]}")
+    return result.stdout
+
+
+def cell_models(cells: Iterable[Cell]) -> str:
+    """Verilog of zero-delay models of library cells, one module each, in order of name.
+
+    Raises
+    ------
+    ValueError
+        If an output has no function.
+    """
+    return "\n".join(_module(cell) for cell in sorted(cells, key=lambda cell: cell.name))
+
+
+def _module(cell: Cell) -> str:
+    ports = [f"input {pin}" for pin in cell.inputs] + [f"output {pin}" for pin in cell.outputs]
+    lines = [f"module {cell.name} ({', '.join(ports)});"]
+    flop = cell.flip_flop
+    if flop:
+        sets = {name: e for name, e in (("clear", flop.clear), ("preset", flop.preset)) if e is not None}
+        events = " or ".join(["posedge clocked_on", *(f"posedge {name}" for name in sets)])
+        choice = "".join(f"{name} ? 1'b{int(name == 'preset')} : " for name in sets)
+        lines += [
+            "  reg IQ;",
+            f"  wire clocked_on = {_text(flop.clocked_on)};",
+            *(f"  wire {name} = {_text(e)};" for name, e in sets.items()),
+            f"  always @({events}) IQ <= {choice}{_text(flop.next_state)};",
+            *(f"  assign {pin} = {'IQ' if state == 'IQ' else '~IQ'};" for pin, state in flop.outputs.items()),
+        ]
+    else:
+        for pin in cell.outputs:
+            function = cell.pins[pin].function
+            if function is None:
+                raise ValueError(f"{cell.name}/{pin} has no function")
+            lines.append(f"  assign {pin} = {_text(function)};")
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def _text(e: Expression) -> str:
+    if e.op == "pin":
+        return e.operands[0]
+    if e.op in "01":
+        return f"1'b{e.op}"
+    if e.op == "not":
+        return f"~{_text(e.operands[0])}"
+    return "(" + f" {'&|^'[('and', 'or', 'xor').index(e.op)]} ".join(_text(o) for o in e.operands) + ")"

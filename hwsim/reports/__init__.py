@@ -1,0 +1,1 @@
+"""What did we find? One module for every report in ``reports/``."""

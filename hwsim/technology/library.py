@@ -1,0 +1,211 @@
+"""A standard-cell library as one object, from one or several Liberty files.
+
+Units are fixed whatever the files use: time ns, capacitance fF, energy fJ, leakage nW, area um2, voltage V,
+temperature C. Slews are those of the tables (see `hwsim.cell_reader`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim.base.errors import InputError
+from hwsim.technology import liberty
+from hwsim.technology.cell_reader import CellReader, Units
+from hwsim.technology.cells import INVERTER, NAND2, Cell, fanout_of_4, smallest
+
+#: Clock period that a library without a stated one gets, in fanout-of-4 inverter delays: an unhurried
+#: pipeline, the depth at which area rather than speed decides.
+CLOCK_PERIOD_IN_FO4 = 60
+
+
+@dataclass(frozen=True, slots=True)
+class WireLoad:
+    """Wire capacitance estimated from the fanout of a net, as a Liberty ``wire_load`` gives it.
+
+    Attributes
+    ----------
+    name : str
+        As in the file; "none" for no wire load.
+    capacitance_per_length : float
+        fF per unit of length.
+    lengths : tuple of (float, float)
+        Fanout and length, by increasing fanout.
+    slope : float
+        Length per fanout beyond the last entry, and before the first.
+    """
+
+    name: str = "none"
+    capacitance_per_length: float = 0.0
+    lengths: tuple[tuple[float, float], ...] = ()
+    slope: float = 0.0
+
+    def capacitance(self, fanout: int) -> float:
+        """Wire capacitance in fF of a net with ``fanout`` sinks, interpolated as OpenSTA does."""
+        if not self.lengths or fanout <= 0:
+            return 0.0
+        first, last = self.lengths[0], self.lengths[-1]
+        if fanout <= first[0]:
+            length = first[1] - (first[0] - fanout) * self.slope
+        elif fanout >= last[0]:
+            length = last[1] + (fanout - last[0]) * self.slope
+        else:
+            k = next(k for k, (f, _) in enumerate(self.lengths) if f >= fanout)
+            (f0, l0), (f1, l1) = self.lengths[k - 1 : k + 1]
+            length = l0 + (l1 - l0) * (fanout - f0) / (f1 - f0)
+        return max(length, 0.0) * self.capacitance_per_length
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Library:
+    """A standard-cell library at one corner.
+
+    Attributes
+    ----------
+    name : str
+    files : tuple of str
+        What it was read from.
+    cells : mapping of str to Cell
+    voltage, temperature, process : float
+        V, C, and the scale factor of the process.
+    corner : str
+        The same in words.
+    wire_load : WireLoad
+    input_slew_ns, clock_slew_ns : float
+        Slew at the inputs and at the clock pins of a design, unless the user says otherwise.
+    output_load_fF : float
+        Load on every output of a design.
+    clock_period_ns : float
+    nand2_area : float
+        um2 of the smallest two-input NAND: one gate equivalent.
+    time_unit_ns, capacitance_unit_fF : float
+        Units of the (first) Liberty file, for other files that must use the same.
+    area_note, source, licence, attribution : str
+    liberty_path : Path or None
+        The one Liberty file to give to Yosys, ABC and OpenSTA; `hwsim.tech.load` sets it.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    cells: Mapping[str, Cell]
+    voltage: float
+    temperature: float
+    process: float
+    corner: str
+    wire_load: WireLoad
+    input_slew_ns: float
+    clock_slew_ns: float
+    output_load_fF: float
+    clock_period_ns: float
+    nand2_area: float
+    time_unit_ns: float
+    capacitance_unit_fF: float
+    area_note: str = "as the file states it"
+    source: str = ""
+    licence: str = "see the Liberty files"
+    attribution: str = ""
+    liberty_path: Path | None = None
+
+    @property
+    def usable_cells(self) -> tuple[Cell, ...]:
+        """Cells that logic synthesis may choose, in file order."""
+        return tuple(cell for cell in self.cells.values() if cell.is_usable)
+
+    @classmethod
+    def load(cls, paths: Sequence[str | Path] | str | Path) -> "Library":
+        """Read Liberty files, plain or gzip-compressed, as one library.
+
+        Every file is converted from its own units. Corner and wire load are those of the first file that
+        states them. Slews, load and clock period are defaults by rule: the slew at the output of an
+        inverter that drives four copies of itself, four times the data pin of a flip-flop, and
+        `CLOCK_PERIOD_IN_FO4`.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or broken, two files hold the same cell, voltages differ, or there is no
+            flip-flop, inverter or two-input NAND that synthesis may use.
+        """
+        paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+        return cls.from_groups([liberty.read(path) for path in paths], [str(path) for path in paths])
+
+    @classmethod
+    def from_groups(cls, groups: Sequence[liberty.Group], files: Sequence[str]) -> "Library":
+        """Like :meth:`load`, from parsed Liberty; ``files`` names the groups in messages."""
+        if not groups:
+            raise InputError("no Liberty file given, expected at least one")
+        cells: dict[str, Cell] = {}
+        origin: dict[str, str] = {}
+        for group, file in zip(groups, files, strict=True):
+            for cell in CellReader(group).cells():
+                if cell.name in cells:
+                    raise InputError(f"cell {cell.name} is in {origin[cell.name]} and again in {file}")
+                cells[cell.name], origin[cell.name] = cell, file
+        where = ", ".join(files)
+        inverter = smallest(cells.values(), INVERTER, 1, f"inverter in {where}")
+        flops = [cell for cell in cells.values() if cell.is_usable and cell.flip_flop]
+        if not flops:
+            raise InputError(f"no edge-triggered flip-flop that synthesis may use in {where}")
+        flop = min(flops, key=lambda cell: (cell.area, cell.name))
+        slew, _, delay = fanout_of_4(inverter)
+        corner = _corner(groups, files)
+        return cls(
+            name=groups[0].name,
+            files=tuple(files),
+            cells=cells,
+            wire_load=next(filter(lambda load: load.lengths, map(_wire_load, groups)), WireLoad()),
+            input_slew_ns=slew,
+            clock_slew_ns=slew,
+            output_load_fF=4 * flop.pins[_data_pin(flop)].capacitance,
+            clock_period_ns=float(f"{CLOCK_PERIOD_IN_FO4 * delay:.1g}"),
+            nand2_area=smallest(cells.values(), NAND2, 2, f"two-input NAND in {where}").area,
+            time_unit_ns=Units.of(groups[0]).time,
+            capacitance_unit_fF=Units.of(groups[0]).capacitance,
+            **corner,
+        )
+
+
+def _data_pin(flop: Cell) -> str:
+    assert flop.flip_flop is not None
+    return flop.flip_flop.next_state.pins[0]
+
+
+def _corner(groups: Sequence[liberty.Group], files: Sequence[str]) -> dict:
+    """Voltage, temperature, process and their description; the voltage must be the same in all files."""
+    stated = [
+        (group.number("nom_voltage"), file)
+        for group, file in zip(groups, files, strict=True)
+        if "nom_voltage" in group.simple
+    ]
+    if not stated:
+        raise InputError(f"{files[0]}: library has no nom_voltage")
+    for volt, file in stated:
+        if volt != stated[0][0]:
+            raise InputError(
+                f"libraries of different corners: {stated[0][1]} is at {stated[0][0]} V, {file} at {volt} V"
+            )
+    first = groups[0]
+    voltage = stated[0][0]
+    temperature, process = first.number("nom_temperature", 25.0), first.number("nom_process", 1.0)
+    name = first.get("default_operating_conditions")
+    corner = f"{voltage:g} V, {temperature:g} C, process {process:g}" + (f" ({name})" if name else "")
+    return {"voltage": voltage, "temperature": temperature, "process": process, "corner": corner}
+
+
+def _wire_load(group: liberty.Group) -> WireLoad:
+    """The wire load a library asks for by ``default_wire_load``, else the first of its default selection."""
+    name = group.get("default_wire_load")
+    if not name:
+        wanted = group.get("default_wire_load_selection")
+        selection = next((s for s in group.all("wire_load_selection") if s.name == wanted), None)
+        rows = selection.values("wire_load_from_area") if selection else iter(())
+        name = next(rows, ("",))[-1]
+    found = next((load for load in group.all("wire_load") if load.name == name), None)
+    if found is None:
+        return WireLoad()
+    lengths = sorted((float(fanout), float(length)) for fanout, length, *_ in found.values("fanout_length"))
+    return WireLoad(
+        name=name,
+        capacitance_per_length=found.number("capacitance") * Units.of(group).capacitance,
+        lengths=tuple(lengths),
+        slope=found.number("slope"),
+    )

@@ -1,0 +1,120 @@
+"""A technology pack from Liberty files."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from hwsim.technology import fit, liberty, pack, selection
+from hwsim.technology.cell_reader import Units
+from hwsim.technology.library import CLOCK_PERIOD_IN_FO4, Library
+
+# Length of wire per sink, in pitches of a gate: the square root of the area of a NAND2 placed at 70 %. The
+# default wire loads of public libraries say, for up to five sinks, 1.6 to 2.2 (Nangate 45 nm), 3.1 to 3.7
+# (IHP SG13G2) and 6 to 10 (SkyWater 130 nm); this is the middle one.
+_WIRE_PITCHES_PER_SINK = 3.0
+_UTILISATION = 0.7
+
+
+def fit_pack(paths: Sequence[str | Path], about: dict, patterns: Sequence[str] = ()) -> tuple[dict, fit.Fit, dict]:
+    """Fit a pack from Liberty files.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        One library together.
+    about : dict
+        The hand-written table of the pack; what it lacks is filled from the library.
+    patterns : sequence of str
+        Regular expressions of cell names to take instead of the rule (`hwsim.selection.select`).
+
+    Returns
+    -------
+    pack : dict
+    fit : Fit
+        With the errors.
+    left_out : dict of str to str
+        Cell and reason.
+    """
+    sources = sorted(map(Path, paths), key=lambda path: path.name)
+    groups = [liberty.read(path) for path in sources]
+    library = Library.from_groups(groups, [path.name for path in sources])
+    cells, left_out = selection.select(library, patterns)
+    fitted = fit.Fit(library)
+    models = {cell.name: fitted.cell(cell) for cell in cells}
+    defaults = {
+        "name": library.name,
+        "node": "not stated",
+        "licence": "see the source files",
+        "attribution": "see the source files",
+        "area_note": library.area_note,
+        "clock_period_ns": library.clock_period_ns,
+        "clock_period_source": f"{CLOCK_PERIOD_IN_FO4} fanout-of-4 inverter delays, to one digit",
+    }
+    about = {**defaults, **about}
+    errors = {
+        quantity: [float(round(100 * error, 1)) for error in relative] for quantity, relative, _ in fitted.errors.rows()
+    }
+    content = {
+        "format": pack.FORMAT,
+        "about": about,
+        "sources": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources},
+        "library": _library_table(library, groups[0], about),
+        "fit": {
+            "cells": len(cells),
+            "region": fit.REGION_TEXT,
+            "error_percent_mean_p95_max": errors,
+        },
+        "cell": models,
+    }
+    return content, fitted, dict(left_out)
+
+
+def _library_table(library: Library, first: liberty.Group, about: dict) -> dict:
+    """The ``[library]`` table of a pack: corner, thresholds and defaults with their sources."""
+    thresholds = {
+        key: first.number(key, default)
+        for kind, default in (
+            ("input_threshold_pct", 50.0),
+            ("output_threshold_pct", 50.0),
+            ("slew_lower_threshold_pct", 20.0),
+            ("slew_upper_threshold_pct", 80.0),
+        )
+        for key in (f"{kind}_rise", f"{kind}_fall")
+    }
+    table: dict = {
+        "corner": library.corner,
+        "process": library.process,
+        "voltage": library.voltage,
+        "temperature": library.temperature,
+        "thresholds": {
+            **thresholds,
+            "slew_derate_from_library": first.number("slew_derate_from_library", 1.0),
+        },
+    }
+    if "default_max_transition" in first.simple:
+        table["max_transition_ns"] = first.number("default_max_transition") * Units.of(first).time
+    table |= {
+        "input_slew_ns": library.input_slew_ns,
+        "clock_slew_ns": library.clock_slew_ns,
+        "slew_source": "output slew of the smallest inverter in a chain where each drives four like it",
+        "output_load_fF": library.output_load_fF,
+        "output_load_source": "four times the data pin of the smallest flip-flop",
+        "nand2_area": library.nand2_area,
+    }
+    wire, per_um = library.wire_load, about.get("wire_fF_per_um")
+    if wire.lengths:
+        table["wire_load"] = {
+            "name": wire.name,
+            "source": "default_wire_load of the Liberty file",
+            "fanout_fF": [[int(fanout), wire.capacitance(int(fanout))] for fanout, _ in wire.lengths],
+            "slope_fF": wire.slope * wire.capacitance_per_length,
+        }
+    elif per_um is not None:
+        per_sink = _WIRE_PITCHES_PER_SINK * (library.nand2_area / _UTILISATION) ** 0.5 * per_um
+        table["wire_load"] = {
+            "name": "estimate",
+            "source": f"{_WIRE_PITCHES_PER_SINK:g} * sqrt(nand2_area / {_UTILISATION:g}) um per sink",
+            "fanout_fF": [[1, per_sink]],
+            "slope_fF": per_sink,
+        }
+    return table

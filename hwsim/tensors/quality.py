@@ -1,0 +1,197 @@
+"""What every format does to a tensor: bits per element, error, choices."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim import golden
+from hwsim.base import text
+from hwsim.base.errors import InputError
+from hwsim.base.files import replace
+from hwsim.golden import micromix
+from hwsim.tensors.files import Source
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one format does on one tensor. ``choices``: a choice and the share of blocks that took it."""
+
+    tensor: str
+    format: str
+    bits_per_element: float
+    error: golden.Error
+    choices: dict[str, float]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "tensor": self.tensor,
+            "format": self.format,
+            "bits_per_element": self.bits_per_element,
+            "sqnr_db": _finite(self.error.sqnr),
+            "mse": _finite(self.error.mse),
+            "max_error": _finite(self.error.max_error),
+            "cosine": _finite(self.error.cosine),
+            "choices": self.choices,
+        }
+
+
+def _finite(value: float) -> float | None:
+    """What JSON can say of a number."""
+    return value if math.isfinite(value) else None
+
+
+def measure(source: Source, formats: Sequence[str], progress: bool = False) -> list[Result]:
+    """Quantise one tensor to each format and measure the error.
+
+    Parameters
+    ----------
+    source : Source
+    formats : sequence of str
+        Names of :data:`golden.SYSTEMS`.
+    progress : bool
+        Show progress on stderr.
+
+    Raises
+    ------
+    InputError
+        If the tensor holds NaN, infinity or a value beyond FP32, or cannot be read.
+    """
+    array = source.load()
+    amax, done = 0.0, 0
+    assignment = None
+    for piece in source.pieces(array):
+        largest = float(np.abs(piece).max())
+        if not math.isfinite(largest):
+            raise InputError(_not_finite(source, array, piece, done))
+        amax = max(amax, largest)
+        done += piece.size
+        if assignment is None and "micromix" in formats:
+            whole = np.pad(piece, ((0, 0), (0, -piece.shape[1] % micromix.BLOCK_SIZE)))
+            assignment = micromix.assign_channels(whole)
+        if progress:
+            _show(source, "largest magnitude", done)
+    results = []
+    for name in formats:
+        known = inspect.signature(golden.SYSTEMS[name].quantize).parameters
+        options: dict[str, Any] = {"amax": amax} if "amax" in known else {}
+        if name == "micromix":
+            options["assignment"] = assignment
+        results.append(_measure_format(source, array, name, options, progress))
+    if progress:
+        print(" " * 70, end="\r", file=sys.stderr)
+    return results
+
+
+def _not_finite(source: Source, array: np.ndarray, piece: np.ndarray, done: int) -> str:
+    """What is wrong with the first value of ``piece``, ``done`` elements into ``array``, that is not finite."""
+    first = int(np.argmin(np.isfinite(piece)))
+    where = tuple(int(i) for i in np.unravel_index(done + first, source.shape))
+    value = piece.flat[first] if source.bf16 else array[where]
+    if np.isfinite(value):
+        return f"{source.name}: {value} at index {where} overflows FP32"
+    return f"{source.name}: expected finite values, got {value} at index {where}"
+
+
+def _show(source: Source, what: str, done: int) -> None:
+    share = 100 * done / math.prod(source.shape)
+    print(f"{source.name[:40]:40} {what:18} {share:3.0f} %", end="\r", file=sys.stderr)
+
+
+def _measure_format(source: Source, array: np.ndarray, name: str, options: dict[str, Any], progress: bool) -> Result:
+    total: golden.Error | None = None
+    choices: dict[str, float] = {}
+    bits = 0.0
+    for piece in source.pieces(array):
+        if name == "micromix":
+            whole = piece.shape[1] + -piece.shape[1] % micromix.BLOCK_SIZE
+            if options["assignment"] is None or options["assignment"].permutation.size != whole:
+                options = {"assignment": None}  # The tail of a row longer than a piece has channels of its own.
+        t = golden.quantize(piece, name, pad=True, **options)
+        error = golden.error(piece, t)
+        total = error if total is None else total + error
+        bits += t.bits_per_element * t.codes.size  # Padding is stored too.
+        chosen = golden.SYSTEMS[name].choices
+        for choice, share in (chosen(t) if chosen else {}).items():
+            choices[choice] = choices.get(choice, 0.0) + share * piece.size
+        if progress:
+            _show(source, name, total.count)
+    assert total is not None
+    count = total.count
+    return Result(source.name, name, bits / count, total, {c: s / count for c, s in choices.items()})
+
+
+def overall(results: Sequence[Result]) -> list[Result]:
+    """One result for each format over all tensors."""
+    merged: dict[str, Result] = {}
+    for r in results:
+        if r.format not in merged:
+            merged[r.format] = Result("all tensors", r.format, r.bits_per_element, r.error, dict(r.choices))
+            continue
+        m = merged[r.format]
+        total = m.error + r.error
+        a, b = m.error.count / total.count, r.error.count / total.count
+        choices = {c: m.choices.get(c, 0.0) * a + r.choices.get(c, 0.0) * b for c in m.choices | r.choices}
+        bits = m.bits_per_element * a + r.bits_per_element * b
+        merged[r.format] = Result("all tensors", r.format, bits, total, choices)
+    return list(merged.values())
+
+
+def table(results: Sequence[Result]) -> str:
+    """Results as text, the best SQNR first."""
+    rows = [["format", "bits/element", "SQNR dB", "MSE", "max error", "cosine", "choices"]]
+    for r in sorted(results, key=lambda r: -r.error.sqnr):
+        chosen = sorted(r.choices.items(), key=lambda item: -item[1])
+        told = ", ".join(f"{name}: {share:.1%}" for name, share in chosen[:4])
+        rows.append(
+            [
+                r.format,
+                f"{r.bits_per_element:.4g}",
+                f"{r.error.sqnr:.2f}",
+                f"{r.error.mse:.3g}",
+                f"{r.error.max_error:.3g}",
+                f"{r.error.cosine:.6f}",
+                told + (", ..." if len(chosen) > 4 else ""),
+            ]
+        )
+    return text.table(rows, right=range(1, 6))
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Bits per element against SQNR, one point for each format, as PNG or SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    finite = sorted((r for r in results if math.isfinite(r.error.sqnr)), key=lambda r: r.error.sqnr)
+    gap = 0.035 * (finite[-1].error.sqnr - finite[0].error.sqnr) if finite else 0.0
+    below = [-math.inf, -math.inf]
+    for i, r in enumerate(finite):
+        axes.plot(r.bits_per_element, r.error.sqnr, "o", color="C0")
+        # Many formats have 4.5 bits: labels alternate sides and keep a distance from the one below.
+        left = i % 2
+        below[left] = max(r.error.sqnr, below[left] + gap)
+        axes.annotate(
+            r.format,
+            (r.bits_per_element, r.error.sqnr),
+            xytext=(r.bits_per_element + (-0.15 if left else 0.15), below[left]),
+            ha="right" if left else "left",
+            va="center",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6},
+        )
+    axes.margins(x=0.25)
+    axes.set(xlabel="bits per element", ylabel="SQNR [dB]", title=finite[0].tensor if finite else "")
+    axes.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=path.suffix[1:] or "png", metadata={"Date": None} if path.suffix == ".svg" else None)
+    replace(path, buffer.getvalue())

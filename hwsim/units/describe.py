@@ -1,0 +1,47 @@
+"""Units, their parameters and ports, as text."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from typing import cast
+
+from hwsim.base.text import table
+from hwsim.units.table import UNITS
+from hwsim.units.unit import Unit
+
+
+def described(unit: Unit) -> str:
+    """What the docstrings of a unit's component and its bases say of its parameters and ports."""
+    documented = [inspect.cleandoc(c.__doc__ or "").replace("``", "") for c in inspect.getmro(cast(type, unit.builder))]
+    left = set(unit.defaults)
+    parameters: list[str] = []
+    for entry in (entry for text in documented for entry in _entries(text, "Parameters")):
+        names = left & set(re.findall(r"\w+", entry.partition(" :")[0]))
+        if names:
+            parameters.append(entry)
+            left -= names
+    ports = next(entries for entries in (_entries(text, "Ports") for text in documented) if entries)
+    lines = [f"{unit.name}: {unit.summary}"]
+    for title, entries in (("parameters", parameters), ("defaults", [_settings(unit)]), ("ports", ports)):
+        lines += ["", f"{title}:", *(textwrap.indent(entry, "  ") for entry in entries)]
+    return "\n".join(lines)
+
+
+def _entries(text: str, section: str) -> list[str]:
+    """The entries of a section of a docstring."""
+    body = text.partition(f"\n{section}\n{'-' * len(section)}\n")[2].partition("\n\n")[0]
+    return re.split(r"\n(?=\S)", body) if body else []
+
+
+def _settings(unit: Unit) -> str:
+    return " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in unit.defaults.items())
+
+
+def listed() -> str:
+    """All units, one a line: parameters, baseline, summary."""
+    rows = [["unit", "parameters", "baseline", "what it is"]]
+    for unit in UNITS.values():
+        rows.append([unit.name, _settings(unit), unit.baseline or "-", unit.summary])
+    return table(rows)

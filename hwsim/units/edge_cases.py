@@ -1,0 +1,204 @@
+"""Inputs that verify an MMA unit: every class of operand and of C, cancellation, chains, bubbles and resets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwsim.golden.formats import MiniFloat, Nan
+from hwsim.units.mma import MMAUnit, source_of_chain
+from hwsim.units.ports import Parameters, Ports
+
+#: Vectors of a testbench; one in this many is a reset.
+TESTBENCH_VECTORS, _RESET_EVERY = 3000, 97
+
+
+def stream(unit: MMAUnit, parameters: Parameters, seed: int) -> Ports:
+    """Edge cases mixed with random operands, in a stream with bubbles, chains and resets."""
+    rng = np.random.default_rng(seed)
+    count = TESTBENCH_VECTORS
+    ports = instructions(unit, parameters, count, rng)
+    component = unit.builder(**parameters)
+    # Bubbles, then runs back to back.
+    valid = rng.random(count) < np.where(np.arange(count) // 50 % 2, 0.5, 1.0)
+    rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
+    last_reset = np.maximum.accumulate(np.where(rst, np.arange(count), -1))
+    alive = valid & ~_any_ahead(rst, component.latency)
+    source = source_of_chain(alive, component.chain_interval)
+    chained = (rng.random(count) < 0.3) & (source > last_reset)
+    return {
+        "rst": rst.astype(np.uint8)[:, None],
+        "valid": valid.astype(np.uint8)[:, None],
+        "accumulate": chained.astype(np.uint8)[:, None],
+    } | ports
+
+
+def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.random.Generator) -> Ports:
+    """Operands and C of independent instructions: edge cases mixed with random ones.
+
+    Parameters
+    ----------
+    unit : MMAUnit
+    parameters : mapping
+    count : int
+        Instructions.
+    rng : Generator
+
+    Returns
+    -------
+    dict of arrays [count, fields]
+        Ports of A, B and C.
+    """
+    m, n, k, block = unit.shape(parameters)
+    element, scale, term = unit.element(parameters), unit.scale(parameters), unit.term(parameters)
+    ports: Ports = {}
+    kind = rng.integers(0, 8, count)
+    for side, rows in (("a", m), ("b", n)):
+        ports[f"{side}_codes"] = codes(element, kind, rows * k, rng)
+        if scale is not None:
+            fields = rows * (k // block)
+            ports[f"{side}_scales"] = scales(scale, rng.integers(0, 8, count), fields, rng)
+            if term is not None and term.has_metadata:
+                ports[f"{side}_metadata"] = rng.integers(0, 256, (count, fields), np.uint8)
+    # Pairs that cancel along K: the second half of B is the first, negated, against an equal A.
+    pairs = np.flatnonzero(rng.random(count) < 0.2)
+    if k >= 2:
+        _cancel(unit, parameters, ports, pairs)
+    # All of K zero but one element: every term is once the only one.
+    alone = np.flatnonzero(rng.random(count) < 0.2)
+    a_codes = ports["a_codes"].reshape(count, m, k)
+    a_codes[alone] = np.where(np.arange(k) == rng.integers(0, k, (len(alone), 1, 1)), a_codes[alone], 0)
+    zero = np.zeros((count, m * n), np.uint32)
+    c = fp32(rng, (count, m * n))
+    # C close to minus the terms' sum, exactly or but for a bit at any place, and C of a similar exponent.
+    terms = unit.step(ports, parameters, zero)
+    choice = rng.integers(0, 4, (count, 1))
+    place = np.uint32(1) << rng.integers(0, 24, terms.shape).astype(np.uint32)
+    nudge = np.where(rng.random(terms.shape) < 0.5, place, -place.astype(np.int64)).astype(np.uint32)
+    near = (terms ^ np.uint32(0x80000000)) + nudge * (choice == 1)
+    similar = (terms + (rng.integers(-40, 41, terms.shape) << 23).astype(np.uint32)) ^ rng.integers(
+        0, 1 << 23, terms.shape
+    ).astype(np.uint32)
+    c = np.where(choice <= 1, near, np.where(choice == 2, similar, c)).astype(np.uint32)
+    return ports | {"c": c}
+
+
+def _cancel(unit: MMAUnit, parameters: Parameters, ports: Ports, which: np.ndarray) -> None:
+    """Let the second half of K undo the first, in the vectors ``which``."""
+    m, n, k, _ = unit.shape(parameters)
+    half = k // 2
+    sign = 1 << (unit.element(parameters).width - 1)
+    for side, rows in (("a", m), ("b", n)):
+        values = ports[f"{side}_codes"].reshape(-1, rows, k)
+        flip = values.dtype.type(sign if side == "b" else 0)
+        values[which, :, half : 2 * half] = values[which, :, :half] ^ flip
+        scale_bytes = ports.get(f"{side}_scales")
+        if scale_bytes is not None and scale_bytes.shape[1] > rows:
+            by_row = scale_bytes.reshape(len(scale_bytes), rows, -1)
+            middle = by_row.shape[2] // 2
+            by_row[which, :, middle : 2 * middle] = by_row[which, :, :middle]
+
+
+def _any_ahead(flags: np.ndarray, distance: int) -> np.ndarray:
+    """Whether a flag is set at a vector or at one of the ``distance - 1`` after it; bool [vectors]."""
+    ahead = flags.copy()
+    for i in range(1, distance):
+        ahead[:-i] |= flags[i:]
+    return ahead
+
+
+def codes(fmt: MiniFloat, kind: np.ndarray, fields: int, rng: np.random.Generator) -> np.ndarray:
+    """Element codes by kind of vector.
+
+    Kind 0: uniform among finite numbers. 1: nine in ten are zero. 2: the three smallest magnitudes. 3: the largest
+    magnitude. 4: positive. 5 to 7: exponents around 1, so that products align; 7 with rare infinities and NaN.
+
+    Parameters
+    ----------
+    fmt : MiniFloat
+        Format of the elements.
+    kind : int [vectors], 0 to 7
+    fields : int
+        Codes of a vector.
+    rng : Generator
+
+    Returns
+    -------
+    uint8 [vectors, fields]; uint16 for elements of 16 bits
+    """
+    shape = (len(kind), fields)
+    dtype = np.uint16 if fmt.width > 8 else np.uint8
+    top = (1 << fmt.magnitude_width) - 1
+    bits = rng.integers(0, 1 << fmt.width, shape, dtype)
+    magnitude, sign = bits & dtype(top), bits & dtype(top + 1)
+    # NaN and infinity are rare: otherwise nothing else would be seen.
+    if fmt.max_code < top:
+        magnitude = np.where(magnitude > fmt.max_code, magnitude % dtype(fmt.max_code + 1), magnitude)
+    if fmt.nan is not Nan.NONE:
+        infinity = fmt.infinity_code if fmt.has_infinity else top
+        row, column = np.nonzero(rng.random((np.count_nonzero(kind == 7), shape[1])) < 0.3 / shape[1])
+        special = np.where(rng.random(len(row)) < 0.7, infinity, top)
+        magnitude[np.flatnonzero(kind == 7)[row], column] = special
+    sparse, small, middle = kind == 1, kind == 2, kind >= 5
+    magnitude[sparse] *= rng.random((np.count_nonzero(sparse), shape[1])) < 0.1
+    magnitude[small] = np.minimum(magnitude[small], 2)
+    magnitude[kind == 3] = fmt.max_code
+    near = rng.integers(0, 2 << fmt.fraction_width, (np.count_nonzero(middle), shape[1]), dtype)
+    near = np.minimum(near + dtype(fmt.bias << fmt.fraction_width), fmt.max_code).astype(dtype)
+    magnitude[middle] = np.where(magnitude[middle] > fmt.max_code, magnitude[middle], near)
+    sign[kind == 4] = 0
+    return magnitude | sign
+
+
+def scales(scale_format: MiniFloat, kind: np.ndarray, fields: int, rng: np.random.Generator) -> np.ndarray:
+    """Scale bytes by kind of vector: near 1, random, extreme, zero here and there, NaN here and there.
+
+    Parameters
+    ----------
+    scale_format : MiniFloat
+        UE4M3, whose byte has a random bit above the scale, or E8M0.
+    kind : int [vectors], 0 to 7
+    fields : int
+        Scales of a vector.
+    rng : Generator
+
+    Returns
+    -------
+    uint8 [vectors, fields]
+    """
+    shape = (len(kind), fields)
+    full = rng.integers(0, 256, shape)
+    k1 = kind[:, None]
+    if scale_format.fraction_width:
+        one = scale_format.bias << scale_format.fraction_width
+        nan, largest = scale_format.nan_code, scale_format.max_code
+        below = full & nan
+        scale = np.where(below == nan, one, below)
+        scale = np.where(k1 == 1, rng.integers(0, 12, shape), scale)
+        scale = np.where(k1 == 2, rng.choice([0, 1, largest - 7, largest], shape), scale)
+        scale = np.where((k1 == 3) & (rng.random(shape) < 0.3), 0, scale)
+        scale = np.where((k1 == 4) & (rng.random(shape) < 0.5 / fields), nan, scale)
+        return (full & ~nan | scale).astype(np.uint8)
+    near = rng.integers(119, 136, shape)
+    scale = np.where(k1 < 4, near, np.minimum(full, 254))
+    scale = np.where(k1 == 5, rng.integers(50, 70, shape), scale)
+    scale = np.where(k1 == 6, rng.integers(180, 196, shape), scale)
+    scale = np.where((k1 == 3) & (rng.random(shape) < 0.5 / fields), 255, scale)
+    scale = np.where(k1 == 7, np.minimum(rng.choice([0, 1, 40, 127, 254], shape), 254), scale)
+    return scale.astype(np.uint8)
+
+
+def fp32(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """FP32 bits of every class, uint32 of a shape."""
+    bits = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+    sign, fraction = bits & np.uint32(0x80000000), bits & np.uint32(0x7FFFFF)
+    kind = rng.integers(0, 24, shape)
+    middle = sign | (rng.integers(100, 160, shape).astype(np.uint32) << np.uint32(23)) | fraction
+    values = np.where(kind < 12, middle, bits)
+    values = np.where(kind == 12, sign, values)
+    values = np.where(kind == 13, sign | fraction, values)
+    values = np.where(kind == 14, sign | np.uint32(0x7F800000), values)
+    values = np.where((kind == 15) & (rng.random(shape) < 0.3), sign | np.uint32(0x7F800001) | fraction, values)
+    values = np.where(kind == 16, sign | np.uint32(0x7F7FFFFF), values)
+    # A power of two has one bit more than its predecessor: subtracting from it moves the leading one.
+    values = np.where(kind >= 21, values & np.uint32(0xFF800000), values)
+    return values.astype(np.uint32)

@@ -1,0 +1,159 @@
+"""The golden side of an MMA unit: which instruction of :mod:`hwsim.golden.mma` its ports and parameters ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.golden.accumulate import Accumulator
+from hwsim.golden.formats import E2M1, E8M0, MiniFloat, Rounding
+from hwsim.golden.mma import instruction
+from hwsim.golden.terms import BLOCK_TERMS, ELEMENT_TERMS, BlockTerm
+from hwsim.units.ports import Parameters, Ports
+
+_ROUNDINGS = {"rz": Rounding.TOWARD_ZERO, "rne": Rounding.NEAREST_EVEN}
+
+
+@dataclass(frozen=True)
+class MMAUnit:
+    """What the tools know of an MMA unit beyond :class:`hwsim.units.unit.Unit`.
+
+    Parameters
+    ----------
+    name : str
+        Format, without an element.
+    builder : callable
+        The component, for its latency and chain interval.
+    block_size : int
+        Elements that share a scale, for units without a parameter of that name; 0 for units without scales.
+    """
+
+    name: str
+    builder: Callable[..., Any]
+    block_size: int = 0
+
+    def format(self, parameters: Parameters) -> str:
+        """Name of the unit's format in :data:`hwsim.golden.mma.FORMATS`."""
+        element = parameters.get("element")
+        if element is None:
+            return self.name
+        # Elements without scales are formats of their own.
+        return f"{self.name}_{element}" if self.block_size else element
+
+    def term(self, parameters: Parameters) -> BlockTerm | None:
+        """What golden says of a format whose terms are blocks; None where terms are products of elements."""
+        return BLOCK_TERMS.get(self.format(parameters))
+
+    def element(self, parameters: Parameters) -> MiniFloat:
+        """Format of the stored elements."""
+        return ELEMENT_TERMS.get(self.format(parameters), E2M1)
+
+    def scale(self, parameters: Parameters) -> MiniFloat | None:
+        """Format of the block scales; None without scales."""
+        term = self.term(parameters)
+        return term.scale if term else E8M0 if self.block_size else None
+
+    def shape(self, parameters: Parameters) -> tuple[int, int, int, int]:
+        """m, n, K, block size."""
+        return parameters["m"], parameters["n"], parameters["k"], parameters.get("block_size", self.block_size)
+
+    def accumulator(self, parameters: Parameters) -> Accumulator:
+        """The accumulation step of the unit: all of its K at once."""
+        _, _, k, block = self.shape(parameters)
+        terms = k // block if self.term(parameters) else k
+        return Accumulator(
+            terms, parameters["fraction_bits"], parameters["result_bits"], _ROUNDINGS[parameters["rounding"]]
+        )
+
+    def operands(self, parameters: Parameters) -> int:
+        """Multiply-adds a cycle."""
+        m, n, k, _ = self.shape(parameters)
+        return m * n * k
+
+    def step(self, ports: Ports, parameters: Parameters, c: np.ndarray) -> np.ndarray:
+        """Results of independent instructions.
+
+        Parameters
+        ----------
+        ports : dict of arrays [vectors, fields]
+            Codes, scales and metadata of A and B.
+        parameters : mapping
+        c : uint32 [vectors, m n]
+            FP32 bits.
+
+        Returns
+        -------
+        uint32 [vectors, m n]
+        """
+        m, n, k, block = self.shape(parameters)
+        count = len(c)
+        kind = np.uint16 if self.element(parameters).width > 8 else np.uint8
+
+        def operand(side: str, rows: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+            codes = ports[f"{side}_codes"].astype(kind).reshape(count, rows, k)
+            if not self.block_size:
+                return codes, None, None
+            scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, k // block)
+            metadata = ports.get(f"{side}_metadata")
+            if metadata is not None:
+                metadata = metadata.astype(np.uint8).reshape(scales.shape)
+            return codes, scales, metadata
+
+        a, a_scales, a_metadata = operand("a", m)
+        b, b_scales, b_metadata = operand("b", n)
+        options = {"polarity": parameters["polarity"]} if "polarity" in parameters else {}
+        d = instruction(
+            a, a_scales, b, b_scales, np.ascontiguousarray(c.reshape(count, m, n), np.uint32),
+            self.format(parameters), self.accumulator(parameters),
+            a_metadata=a_metadata, b_metadata=b_metadata, **options,
+        )  # fmt: skip
+        return d.reshape(count, m * n)
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """``out_valid`` and ``d`` of a stream of instructions.
+
+        ``accumulate`` takes the result that stands in ``d`` then (:func:`source_of_chain`). Where ``rst`` is among
+        the ports, instructions that a reset clears do not come out.
+        """
+        component = self.builder(**parameters)
+        valid = ports["valid"][:, 0].astype(bool)
+        if "rst" in ports:
+            resets = np.flatnonzero(ports["rst"][:, 0])
+            following = np.append(resets, 1 << 40)[np.searchsorted(resets, np.arange(len(valid)))]
+            valid = valid & (following >= np.arange(len(valid)) + component.latency)
+        c = ports["c"].astype(np.uint32)
+        d = np.zeros_like(c)
+        source = source_of_chain(valid, component.chain_interval)
+        chained = ports["accumulate"][:, 0].astype(bool) & valid
+        waiting = np.flatnonzero(valid)
+        done = np.zeros(len(valid), bool)
+        # All instructions whose C is known, side by side, until none waits for another's result.
+        while len(waiting):
+            ready = waiting[~chained[waiting] | done[source[waiting]]]
+            start = np.where(chained[ready, None], d[source[ready]], c[ready])
+            d[ready] = self.step({k: v[ready] for k, v in ports.items()}, parameters, start)
+            done[ready] = True
+            waiting = waiting[~done[waiting]]
+        return {"out_valid": valid.astype(np.uint8)[:, None], "d": d}
+
+
+def source_of_chain(valid: np.ndarray, interval: int) -> np.ndarray:
+    """The instruction whose result an accumulating one takes as C.
+
+    Parameters
+    ----------
+    valid : bool [vectors]
+        Whether there is an instruction whose result comes out.
+    interval : int
+        The unit's chain interval in cycles.
+
+    Returns
+    -------
+    int [vectors]
+        For every cycle the last valid one at least ``interval`` before it, or -1.
+    """
+    last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
+    return np.concatenate([np.full(interval, -1), last])[: len(valid)]

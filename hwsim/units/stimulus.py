@@ -1,0 +1,106 @@
+"""Realistic inputs of MMA units: tiles of quantised tensors, an instruction a cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hwsim import golden
+from hwsim.golden.tensor import pack_bits
+from hwsim.tensors.random import realistic_tensor
+from hwsim.units import edge_cases
+from hwsim.units.mma import MMAUnit
+from hwsim.units.ports import Parameters, Ports
+
+#: K slices that a row of a tensor is cut into.
+_SLICES = 16
+
+
+def tiles(unit: MMAUnit, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
+    """Tiles of one tensor as A and as B, or of random ones; see :func:`instructions`."""
+    return instructions(unit, parameters, vectors, seed, tensor, None)
+
+
+def instructions(
+    unit: MMAUnit, parameters: Parameters, vectors: int, seed: int, a: np.ndarray | None, b: np.ndarray | None
+) -> Ports:
+    """Ports for a stream of independent instructions on quantised tensors, slice of K after slice of K.
+
+    Parameters
+    ----------
+    unit : MMAUnit
+    parameters : mapping
+    vectors : int
+        Instructions; tensors are repeated to that length.
+    seed : int
+        Of C and of random tensors.
+    a, b : float32 [rows, columns], optional
+        By default random tensors (:func:`hwsim.tensors.random.realistic_tensor`).
+    """
+    m, n, k, _ = unit.shape(parameters)
+    rng = np.random.default_rng(seed)
+    ports: Ports = {}
+    # C as large as the dot products, in the units of D: those of the operands without their tensor scales.
+    size = np.float32(k**0.5)
+    for side, rows, tensor in (("a", m, a), ("b", n, b)):
+        operand, tensor_scale = _operand(unit, parameters, side, rows, vectors, seed + (side == "b"), tensor)
+        ports, size = ports | operand, size / tensor_scale
+    c = rng.standard_normal((vectors, m * n)).astype(np.float32) * size
+    ones = np.ones((vectors, 1), np.uint8)
+    return {"valid": ones, "accumulate": 0 * ones} | ports | {"c": c.view(np.uint32)}
+
+
+def random_codes(unit: MMAUnit, parameters: Parameters, ports: Ports, rng: np.random.Generator) -> Ports:
+    """``ports`` with uniformly random codes of finite numbers and random metadata; scales as they are."""
+    replaced = {}
+    for name, values in ports.items():
+        if name.endswith("_codes"):
+            plain = np.zeros(len(values), int)
+            replaced[name] = edge_cases.codes(unit.element(parameters), plain, values.shape[1], rng)
+        elif name.endswith("_metadata"):
+            replaced[name] = rng.integers(0, 256, values.shape, np.uint8)
+    return ports | replaced
+
+
+def _operand(
+    unit: MMAUnit, parameters: Parameters, side: str, rows: int, vectors: int, seed: int, tensor: np.ndarray | None
+) -> tuple[Ports, np.float32]:
+    """Ports of one operand, the tensor's rows taken ``rows`` at a time along K, and its tensor scale."""
+    _, _, k, block = unit.shape(parameters)
+    if tensor is None:
+        tensor = realistic_tensor(vectors * rows * k, 64, seed)
+    flat = tensor.reshape(-1)
+    columns = _SLICES * k
+    matrix = np.resize(flat, (max(rows, flat.size // columns // rows * rows), columns))
+    if not unit.block_size:
+        codes, scales, metadata = golden.formats.encode(matrix, unit.element(parameters)), None, None
+        tensor_scale = None
+    else:
+        system = _system(unit, parameters, side)
+        options = {"block_size": block, "polarity": parameters.get("polarity")}
+        taken: dict[str, Any] = {
+            name: value for name, value in options.items() if name in golden.SYSTEMS[system].options
+        }
+        t = golden.quantize(matrix, system, **taken)
+        codes, scales, metadata, tensor_scale = t.codes, t.scales, t.metadata, t.tensor_scale
+
+    def by_tile(values: np.ndarray) -> np.ndarray:
+        each = values.shape[1] // _SLICES
+        shaped = values.reshape(-1, rows, _SLICES, each).transpose(0, 2, 1, 3).reshape(-1, rows * each)
+        return np.ascontiguousarray(shaped[np.arange(vectors) % len(shaped)])
+
+    ports = {f"{side}_codes": by_tile(codes)}
+    if scales is not None:
+        ports[f"{side}_scales"] = by_tile(np.asarray(scales).reshape(len(codes), -1))
+    if metadata is not None:
+        ports[f"{side}_metadata"] = by_tile(pack_bits(np.asarray(metadata).reshape(len(codes), -1), 2))
+    return ports, np.float32(1) if tensor_scale is None else tensor_scale
+
+
+def _system(unit: MMAUnit, parameters: Parameters, side: str) -> str:
+    """The system that an operand's tensor is quantised to."""
+    term = unit.term(parameters)
+    if term is None:
+        return unit.format(parameters)
+    return term.systems[unit.shape(parameters)[3]][side == "b"]

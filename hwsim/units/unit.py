@@ -1,0 +1,142 @@
+"""What the tools know of a unit, and a unit with its parameters: a design."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import UnusedElaboratable
+from amaranth.lib import wiring
+
+from hwsim.base.errors import InputError
+from hwsim.base.text import unknown
+from hwsim.units.mma import MMAUnit
+from hwsim.units.ports import Parameters, Ports
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure from the literature to stand beside ours."""
+
+    area_percent: float | None
+    power_percent: float | None
+    source: str
+    differs: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Everything the tools know of a unit.
+
+    Parameters
+    ----------
+    name : str
+        Name of the unit, and of its top module in Verilog.
+    builder : subclass of wiring.Component
+        Its constructor's keyword arguments are the unit's parameters.
+    summary : str
+        One line for lists.
+    golden : callable (Ports, Parameters) -> Ports
+        Outputs that the golden model gives for inputs, without latency.
+    stimulus : callable (Parameters, vectors, seed, tensor or None) -> Ports
+        Realistic inputs: what the unit sees when it works on quantised tensors.
+    testbench : callable (Parameters, seed) -> Ports
+        Inputs that verify: exhaustive, or edge cases and random.
+    operands : callable (Parameters) -> int
+        Operands, or what ``counted`` says, handled a cycle: for the energy of one.
+    baseline : str or None
+        The unit that overheads refer to by default.
+    spec : str
+        File in ``hwsim/verification/specs``: the bit-level statement of the contract that the RTL is proven against.
+    published : Published or None
+    counted : str
+        What is done a cycle: an operand decoded, a multiply-add.
+    mma : MMAUnit or None
+        The golden side of an MMA unit.
+    streams : bool
+        Whether the unit has ``valid``: its testbench then brings resets, bubbles and chains of its own, and results
+        count only where ``out_valid`` says so. Other units are compared in every cycle.
+    """
+
+    name: str
+    builder: Callable[..., wiring.Component]
+    summary: str
+    golden: Callable[[Ports, Parameters], Ports]
+    stimulus: Callable[[Parameters, int, int, np.ndarray | None], Ports]
+    testbench: Callable[[Parameters, int], Ports]
+    operands: Callable[[Parameters], int]
+    baseline: str | None
+    spec: str
+    published: Published | None = None
+    counted: str = "operand"
+    mma: MMAUnit | None = None
+    streams: bool = False
+
+    @property
+    def is_tile(self) -> bool:
+        """Whether the unit is a tile of parts, which is mapped and proven module by module."""
+        return self.mma is not None
+
+    @property
+    def default_vectors(self) -> int:
+        """Input vectors that activity is counted over: enough for a block, fewer for a tile of many dot units."""
+        return 1 << 13 if self.is_tile else 1 << 16
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Parameters and their default values, in declared order."""
+        return {p.name: p.default for p in inspect.signature(self.builder).parameters.values()}
+
+    def parameters(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The defaults with ``settings`` applied.
+
+        Raises
+        ------
+        InputError
+            For a parameter that the unit does not have.
+        """
+        defaults = self.defaults
+        for key in settings:
+            if key not in defaults:
+                raise InputError(unknown(f"parameter of {self.name}", key, defaults))
+        return defaults | dict(settings)
+
+    def build(self, parameters: Parameters) -> wiring.Component:
+        """The Amaranth component.
+
+        Raises
+        ------
+        InputError
+            If the constructor refuses a value.
+        """
+        try:
+            # Often only the ports are wanted; Amaranth would complain of every component that is not elaborated.
+            warnings.simplefilter("ignore", UnusedElaboratable)
+            return self.builder(**parameters)
+        except ValueError as error:
+            raise InputError(f"{self.name}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Design:
+    """A unit with its parameters: what the tools work on."""
+
+    unit: Unit
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.unit.name
+
+    @property
+    def slug(self) -> str:
+        """Name with the parameters that are not defaults; names build folders."""
+        changed = {k: v for k, v in self.parameters.items() if v != self.unit.defaults[k]}
+        return "-".join([self.name, *(f"{k}={v}" for k, v in changed.items())])
+
+    def component(self) -> wiring.Component:
+        return self.unit.build(self.parameters)

@@ -1,0 +1,100 @@
+"""RTL against golden in a simulator, by cocotb."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocotb_tools.runner import get_runner
+
+from hwsim.base import simulators
+from hwsim.base.errors import ToolError
+from hwsim.units.unit import Design
+from hwsim.verification import testbench
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a simulation found: vectors compared, the first mismatch or None, mutants noticed."""
+
+    vectors: int
+    wrong: str | None
+    killed: list[int]
+
+
+def simulate(
+    design: Design, verilog: Path, build: Path, simulator: str = "verilator", seed: int = 1, mutants: int = 0
+) -> Outcome:
+    """Run the testbench of a design on a Verilog file.
+
+    Parameters
+    ----------
+    design : Design
+    verilog : Path
+        Source whose top module is the unit; with ``mutants`` it has a port ``mutsel`` that selects one.
+    build : Path
+        Folder for the simulator's files and ``cosim.log``.
+    simulator : str
+        ``verilator`` or ``icarus``.
+    seed : int
+        Of the random part of the testbench.
+    mutants : int
+        Mutants to try, 1 to this number.
+
+    Raises
+    ------
+    InputError
+        If the simulator is not installed.
+    ToolError
+        If it did not come to a result; the message names its log.
+    """
+    simulators.version(simulator)
+    build.mkdir(parents=True, exist_ok=True)
+    result, log = build / "result.json", build / "cosim.log"
+    result.unlink(missing_ok=True)
+    task = {
+        "unit": design.name,
+        "parameters": design.parameters,
+        "seed": seed,
+        "mutants": mutants,
+        "result": str(result),
+    }
+    saved = dict(os.environ)
+    os.environ.update(simulators.environment())
+    try:
+        runner = get_runner(simulator)
+        # Compiling takes longer than simulating: no optimisation.
+        verilator_flags = ["-Wno-fatal", "--x-initial", "unique", "--output-split", "0", "-CFLAGS", "-O0"]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            runner.build(
+                sources=[verilog],
+                hdl_toplevel=design.name,
+                build_dir=build,
+                timescale=("1ns", "1ps"),
+                always=True,
+                build_args=verilator_flags if simulator == "verilator" else [],
+                log_file=log,
+            )
+            runner.test(
+                hdl_toplevel=design.name,
+                test_module=testbench.__name__,
+                build_dir=build,
+                test_dir=build,
+                results_xml=str(build / "results.xml"),
+                extra_env={"HWSIM_TASK": json.dumps(task)},
+                log_file=log,
+            )
+    except (SystemExit, RuntimeError) as error:
+        if not result.exists():
+            raise ToolError(f"{simulator} came to no result; see {log}") from error
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+    if not result.exists():
+        raise ToolError(f"{simulator} came to no result; see {log}")
+    found = json.loads(result.read_text())
+    return Outcome(found["vectors"], found["wrong"], found["killed"])

@@ -1,0 +1,234 @@
+"""Proofs of the lemmas of :mod:`hwsim.verification.lemmas`.
+
+A *property* is a module in ``specs`` that takes a module's inputs and outputs and says whether the outputs are right;
+the proof shows that it always says so. A *sum* names the terms that an output must be the sum of, and is proven in
+three steps: the output's adders are undone one by one until it is a linear form (:mod:`hwsim.verification.adders`), a sum of
+bits with weights; these bits fall into groups, each a function of the inputs of one term; and the solver shows that the
+word which each group stands for equals its term.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hwsim.base.errors import ToolError
+from hwsim.rtl.hierarchy import all_parts
+from hwsim.units.unit import Design
+from hwsim.verification import adders, equivalence
+from hwsim.verification.aig import TRUE, Aig, unrolled
+from hwsim.verification.equivalence import REFUTED, SPECS, UNDECIDED, Proof
+from hwsim.verification.lemmas import Lemma, lemmas
+from hwsim.verification.sources import rtl_modules
+
+#: What a property says of ports that not every format has.
+_OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats"}
+
+
+def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:
+    """Prove every lemma of an MMA unit's RTL; with ``inject``, of modules with a random fault."""
+    build = build / "lemmas"
+    names = [*all_parts(design.component()), design.name]
+    modules = equivalence.modules(rtl_modules(design, build), names, build, "rtl")
+    for lemma in lemmas(design):
+        yield decide(lemma, modules[lemma.module], build, inject)
+
+
+def specification(lemma: Lemma, build: Path) -> Aig:
+    """A lemma's specification as a graph."""
+    settings = " ".join(f"-set {name} {value}" for name, value in lemma.parameters.items())
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "mma_codes.vh").write_text(lemma.codes)
+    read = [f'read_verilog -sv -I"{SPECS}" -I"{build.resolve()}" "{SPECS / lemma.file}"']
+    read += [f"chparam {settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
+    return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})
+
+
+def decide(lemma: Lemma, part: Aig, build: Path, inject: int | None = None) -> Proof:
+    """Decide one lemma; with ``inject``, of a module with a random fault."""
+    if inject is not None:
+        return equivalence.first_refuted(lambda seed: decide(lemma, part.with_fault(seed), build), inject)
+    start = time.perf_counter()
+    proof = (_sum if lemma.sum_of else _property)(lemma, specification(lemma, build), part.with_inputs({}), build)
+    claim = f"{lemma.module}: {lemma.claim} (hwsim/verification/specs/{lemma.file})"
+    return replace(proof, claim=claim, seconds=time.perf_counter() - start)
+
+
+def _property(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
+    """Whether the specification says that the module's outputs are right, always."""
+    part = _combinational(part)
+    ok = Aig()
+    # Inputs that follow from others, by the specification; those of the module are its other outputs.
+    given = {name.removeprefix("given_"): o for name, o in spec.outputs.items() if name.startswith("given_")}
+    given = {name: literal for name, literal in given.items() if name in part.inputs}
+    of = {part.inputs[name] >> 1: literal for name, literal in ok.copied(spec, given).items()}
+    of |= {literal >> 1: ok.input(name) for name, literal in part.inputs.items() if name not in given}
+    known = {name: of[literal >> 1] for name, literal in part.inputs.items()}
+    done = ok.copy(part, part.outputs.values(), of)
+    known |= {name: done[o >> 1] ^ (o & 1) for name, o in part.outputs.items()}
+    ports = {name.split("[")[0] for name in known}
+    # Modules of formats without types, metadata and the like have no such ports, and nothing to be right there.
+    named = {
+        name: literal for name, literal in spec.outputs.items()
+        if name.startswith("ok_") and {read.split("[")[0] for read in _reads(spec, [literal])} <= ports
+    }  # fmt: skip
+    unsaid = {n.split("[")[0] for n in spec.outputs.keys() - named.keys() if n.startswith("ok_")} - _OPTIONAL
+    if unsaid:
+        raise ToolError(f"{lemma.module}: {', '.join(sorted(unsaid))} of {lemma.file} reads ports that do not exist")
+    done = ok.copy(spec, named.values(), {i >> 1: known.get(name, TRUE) for name, i in spec.inputs.items()})
+    ok.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in named.items()}
+    always = Aig(outputs=dict.fromkeys(ok.outputs, TRUE))
+    return _by_cases(lemma, always, ok, build)
+
+
+def _by_cases(lemma: Lemma, gold: Aig, gate: Aig, build: Path) -> Proof:
+    """Whether two graphs without registers are equal, case by case."""
+    cases = lemma.cases
+    if len(cases) > 1 and (found := equivalence.simulated(gold, gate)):
+        return Proof(lemma.claim, REFUTED, found, 0, "simulation")
+    for case in cases:
+        proof = equivalence.equal(lemma.claim, gold.with_inputs(case), gate.with_inputs(case), build, lemma.module)
+        if not proof.holds:
+            return replace(proof, counterexample=f"{proof.counterexample} {case}".rstrip(" {}"))
+    return replace(proof, method=f"ABC cec of {len(cases)} cases") if len(cases) > 1 else proof
+
+
+def _reads(aig: Aig, literals: list[int]) -> set[str]:
+    """Inputs that literals depend on."""
+    leaves = {leaf >> 1 for node in aig.cone(literals) for leaf in aig.ands[node]} | {leaf >> 1 for leaf in literals}
+    return {name for name, literal in aig.inputs.items() if literal >> 1 in leaves}
+
+
+def _combinational(aig: Aig) -> Aig:
+    """A pipeline's outputs as functions of its inputs, every output after a delay of its own."""
+    aig = unrolled(aig)
+    ages: dict[str, set[str]] = {}
+    for name, output in aig.outputs.items():
+        for read in _reads(aig, [output]):
+            ages.setdefault(name, set()).add(read.split("@")[-1])
+    for name, found in ages.items():
+        if len(found) > 1:
+            raise ToolError(f"{name} depends on inputs of several cycles")
+    result = Aig()
+    of = {literal >> 1: result.input(name.split("@")[0]) for name, literal in aig.inputs.items()}
+    done = result.copy(aig, aig.outputs.values(), of)
+    result.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in aig.outputs.items()}
+    return result
+
+
+def _sum(lemma: Lemma, spec: Aig, part: Aig, build: Path) -> Proof:
+    """Whether an output is the sum of the specification's terms."""
+    width, count = lemma.parameters["W"], sum(name.startswith("care") for name in spec.outputs)
+    name = f"{lemma.module}_sum"
+    terms = [_word("terms", t, width, count) for t in range(count)]
+    cares = [_word("care", t, 1, count)[0] for t in range(count)]
+    needs = [_reads(spec, [spec.outputs[n] for n in term]) for term in terms]
+    values = _cared_for(spec, cares, needs) | equivalence.patterns(part.inputs.keys() - spec.inputs.keys())
+    wanted, found = spec.simulate(values, _ZERO), _combinational(part).simulate(values, _ZERO)
+    differ = sum((_number(wanted, term) for term in terms), -_number(found, _word(lemma.sum_of, 0, width, 1)))
+    differs = np.flatnonzero(differ << np.uint64(64 - width))
+    if differs.size:
+        return Proof(lemma.claim, REFUTED, equivalence.shown(values, int(differs[0])), 0, "simulation")
+    outputs = [(part.outputs[f"{lemma.sum_of}[{i}]"], i) for i in range(width)]
+    bits = outputs
+    if part.latches:
+        # Registers stand in front of the last adder: the output is the sum of the words that they hold.
+        last, rows = Aig(), Aig()
+        of = {state >> 1: last.input(n) for n, (state, _) in part.latches.items()}
+        done = last.copy(part, (o for o, _ in outputs), of | {i >> 1: last.input(n) for n, i in part.inputs.items()})
+        last.outputs = {f"{i}": done[o >> 1] ^ (o & 1) for o, i in outputs}
+        held = [(rows.input(n), 1 << _index(n)) for n in part.latches]
+        rows.outputs = {f"{i}": o for i, o in enumerate(adders.word_of(rows, held, width))}
+        proof = equivalence.equal(lemma.claim, rows, last, build, f"{name}_rows")
+        if not proof.holds:
+            return replace(proof, outcome=UNDECIDED, counterexample="registers do not hold words that are added")
+        bits = [(after, _index(n)) for n, (_, after) in part.latches.items()]
+
+    def never(literals: list[int]) -> set[int]:
+        graph = Aig()
+        found = dict(zip(map(str, literals), _literals(graph, part, (o >> 1 for o in literals)), strict=True))
+        graph.outputs = {n: literal ^ (int(n) & 1) for n, literal in found.items()}
+        return {int(n) for n in equivalence.constant(graph, build, f"{name}_carries")}
+
+    form = adders.linear_form(part, bits, width, never)
+    gold, gate = Aig(), Aig()
+    right, care = gold.copied(spec, spec.outputs), gate.copied(spec, spec.outputs)
+    bit_of = dict(zip(form, _literals(gate, part, form), strict=True))
+    groups: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+    for node, weight in form.items():
+        reads = _reads(part, [2 * node])
+        if node:
+            groups[next((t for t, inputs in enumerate(needs) if reads <= inputs), 0)].append((bit_of[node], weight))
+    # The form's constant is that of all terms together: their own are what they lack where an operand is one.
+    left = form.get(0, 0)
+    at = replace(part, outputs={str(node): 2 * node for node in form}).simulate(values, _ZERO)
+    ones = {bit_of[node]: int(at[str(node)][0]) & 1 for node in form}
+    for term, group in enumerate(groups):
+        own = int(_number(wanted, terms[term])[0])
+        own -= sum(weight * ones[literal] for literal, weight in group)
+        group.append((TRUE, own % (1 << width)))
+        left -= own
+    groups[0].append((TRUE, left % (1 << width)))
+    for term, group in enumerate(groups):
+        gold.outputs, gate.outputs = {}, {}
+        for n, bit in zip(terms[term], adders.word_of(gate, group, width), strict=True):
+            gold.outputs[n] = gold.conjunction(right[n], right[cares[term]])
+            gate.outputs[n] = gate.conjunction(bit, care[cares[term]])
+        proof = equivalence.equal(lemma.claim, gold, gate, build, name)
+        if not proof.holds:
+            return replace(proof, outcome=UNDECIDED, counterexample=f"term {term}: {proof.counterexample}")
+    return replace(proof, method=f"adders undone to {len(form)} bits, then ABC cec of {count} terms")
+
+
+_ZERO = np.zeros(equivalence.WORDS, np.uint64)
+#: Times that inputs of terms are drawn.
+_DRAWS = 400
+
+
+def _number(values: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
+    """Numbers, a pattern each, whose bits have these names."""
+    bits = (equivalence.integers(values[name]) << np.uint64(i) for i, name in enumerate(names))
+    return functools.reduce(np.bitwise_or, bits)
+
+
+def _cared_for(spec: Aig, cares: list[str], needs: list[set[str]]) -> dict[str, np.ndarray]:
+    """Random inputs, a bit a pattern, for which the specification says of every term what it is."""
+    values = equivalence.patterns(spec.inputs)
+    spec = replace(spec, outputs={care: spec.outputs[care] for care in cares})
+    for draw in range(2, _DRAWS):
+        found = spec.simulate(values, _ZERO)
+        if all((~found[care] == 0).all() for care in cares):
+            break
+        again = equivalence.patterns(spec.inputs, draw)
+        drawn: set[str] = set()
+        for care, inputs in zip(cares, needs, strict=True):
+            for name in inputs - drawn:
+                values[name] = (values[name] & found[care]) | (again[name] & ~found[care])
+            drawn |= inputs
+    else:
+        raise ToolError("random inputs are none that the specification says anything of")
+    return values
+
+
+def _literals(to: Aig, source: Aig, nodes: Iterable[int]) -> list[int]:
+    """Nodes of a graph, copied into another."""
+    nodes = list(nodes)
+    of = {literal >> 1: to.input(name) for name, literal in source.inputs.items()}
+    of |= {state >> 1: to.input(name) for name, (state, _) in source.latches.items()}
+    done = to.copy(source, (2 * node for node in nodes), of)
+    return [done[node] for node in nodes]
+
+
+def _index(name: str) -> int:
+    """Position of a bit called ``NAME[POSITION]``."""
+    return int(name.rpartition("[")[2].rstrip("]")) if "[" in name else 0
+
+
+def _word(name: str, index: int, width: int, count: int) -> list[str]:
+    """Names of the bits of word ``index`` among ``count`` in an output."""
+    return [f"{name}[{i}]" if width * count > 1 else name for i in range(index * width, (index + 1) * width)]

@@ -1,0 +1,93 @@
+"""Mutation score of a testbench: the share of injected faults that it notices.
+
+Yosys puts one small fault after another into the RTL, all of them into one netlist with a port ``mutsel`` that selects
+which is active, so that one simulation tries them all. Those that the testbench does not notice are compared with the
+unmutated netlist by :mod:`hwsim.verification.equivalence`: a mutant that equals it is no fault and does not count.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwsim.base import yosys
+from hwsim.base.errors import ToolError
+from hwsim.units.unit import Design
+from hwsim.verification import cosimulation, equivalence, sources
+from hwsim.verification.aig import Aig
+
+
+@dataclass(frozen=True)
+class Score:
+    """Outcome: mutants made, killed by the testbench, proven equivalent, and the commands of the survivors."""
+
+    mutants: int
+    killed: int
+    equivalent: int
+    survivors: list[str]
+    vectors: int
+
+    @property
+    def percent(self) -> float:
+        """Killed, in percent of the mutants that are faults."""
+        faults = self.mutants - self.equivalent
+        return 100.0 * self.killed / faults if faults else 100.0
+
+
+def score(design: Design, count: int, build: Path, simulator: str = "verilator", seed: int = 1) -> Score:
+    """Make ``count`` mutants of a design and see how many its testbench kills.
+
+    Raises
+    ------
+    ToolError
+        If the unmutated design fails its testbench.
+    """
+    build = build / "mutants"
+    width = max(count.bit_length(), 1)
+    yosys.run(
+        [
+            *sources.rtl(design, build),
+            "opt -full",
+            "write_rtlil original.il",
+            f"mutate -list {count} -seed {seed} -none -ctrl mutsel {width} 0 -o mutations.ys",
+        ],
+        build,
+        "list",
+    )
+    # Mutants of clock pins are left out: they add a second clock, which the equivalence check cannot model.
+    commands = {
+        int(match[1]): line for line in (build / "mutations.ys").read_text().splitlines()
+        if (match := re.search(r"-ctrl \S+ \d+ (\d+)", line)) and "-mode none" not in line and "-port CLK " not in line
+    }  # fmt: skip
+    (build / "mutations.ys").write_text("\n".join(commands.values()) + "\n")
+    yosys.run(
+        [
+            "read_rtlil original.il",
+            "script mutations.ys",
+            "opt_clean",
+            "write_rtlil mutated.il",
+            "write_verilog -noattr mutated.v",
+        ],
+        build,
+        "mutate",
+    )
+    outcome = cosimulation.simulate(design, build / "mutated.v", build / "cosim", simulator, seed, max(commands))
+    if outcome.wrong:
+        raise ToolError(f"{design.slug} fails its testbench without any mutant: {outcome.wrong}")
+    killed = commands.keys() & set(outcome.killed)
+    equivalent, survivors = 0, []
+    [mutated] = equivalence.modules(["read_rtlil mutated.il"], [design.name], build, "mutated").values()
+
+    def chosen(number: int) -> Aig:
+        return mutated.with_inputs({f"mutsel[{i}]": number >> i & 1 for i in range(width)})
+
+    for number, command in commands.items():
+        if number in killed:
+            continue
+        claim = f"mutant {number} equals RTL"
+        if equivalence.equal(claim, chosen(0), chosen(number), build, f"mutant_{number}").holds:
+            equivalent += 1
+        else:
+            survivors.append(re.sub(r" -ctrl \S+ \S+ \S+", "", command))
+    return Score(len(commands), len(killed), equivalent, survivors, outcome.vectors)

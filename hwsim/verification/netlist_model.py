@@ -1,0 +1,113 @@
+"""A mapped MMA unit as a function, compared with golden in bulk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hwsim.analysis import activity, netlist_reader
+from hwsim.synthesis.mapping import Options, map_design
+from hwsim.technology.library import Library
+from hwsim.units import edge_cases
+from hwsim.units.coverage import bins
+from hwsim.units.ports import Parameters, Ports
+from hwsim.units.unit import Design
+
+#: Streams of the engine, and vectors that are packed at a time.
+_STREAMS, _CHUNK = 2048, 1 << 17
+
+
+class NetlistModel:
+    """A mapped MMA unit as a function of independent instructions.
+
+    Parameters
+    ----------
+    design : Design
+        An MMA unit.
+    library : Library
+    build : Path
+    clock_period_ns : float, optional
+        Default: the library's.
+    """
+
+    def __init__(self, design: Design, library: Library, build: Path, clock_period_ns: float | None = None):
+        self.design = design
+        self.latency = design.component().latency
+        options = Options(clock_period_ns or library.clock_period_ns, hierarchical=True)
+        mapped = map_design(design, library, options, build)
+        self.netlist = netlist_reader.read(mapped.netlist_json, design.name, library)
+
+    def __call__(self, ports: Ports) -> np.ndarray:
+        """``d``, uint32 [vectors, m n], for the operands' ports and ``c``."""
+        count = len(ports["c"])
+        streams = min(_STREAMS, max(64, count // 64 // 64 * 64))
+        cycles = -(-count // streams)
+        # Every stream goes on for as long as its last results take.
+        position = np.arange(streams)[:, None] * cycles + np.arange(cycles + self.latency)
+        padded = np.minimum(position, count - 1).reshape(-1)
+        ones = np.ones((len(padded), 1), np.uint8)
+        inputs = {"valid": ones, "accumulate": 0 * ones} | {k: v[padded] for k, v in ports.items()}
+        outputs = activity.simulate(self.netlist, inputs, streams).outputs
+        if not outputs["out_valid"].reshape(streams, -1)[:, self.latency :].all():
+            raise RuntimeError(f"{self.design.name}: a result does not come out")
+        width = outputs["d"].shape[1]
+        bits = outputs["d"].reshape(streams, cycles + self.latency, width)[:, self.latency :]
+        words = np.packbits(np.ascontiguousarray(bits).reshape(-1, width), axis=1, bitorder="little")
+        return words.view(np.uint32)[:count]
+
+
+@dataclass
+class Comparison:
+    """Outcome of a bulk comparison.
+
+    Attributes
+    ----------
+    vectors, mismatches : int
+    first : str
+        The first mismatch in words.
+    bins : Counter
+        How often each bin of :func:`hwsim.units.coverage.bins` was hit.
+    """
+
+    vectors: int = 0
+    mismatches: int = 0
+    first: str = ""
+    bins: Counter[str] = field(default_factory=Counter)
+
+
+def compare(
+    model: Callable[[Ports], np.ndarray], design: Design, vectors: int, seed: int, parameters: Parameters | None = None
+) -> Comparison:
+    """Compare a model of an MMA unit with golden on edge cases mixed with random operands, raw bits.
+
+    Parameters
+    ----------
+    model : callable (ports) -> uint32 [vectors, m n]
+    design : Design
+        An MMA unit; its parameters shape the operands.
+    vectors, seed : int
+    parameters : mapping, optional
+        What golden takes instead of the design's own parameters, to see a comparison fail.
+    """
+    mma = design.unit.mma
+    assert mma is not None, f"{design.name} is an MMA unit"
+    rng = np.random.default_rng(seed)
+    outcome = Comparison()
+    while outcome.vectors < vectors:
+        count = min(_CHUNK, vectors - outcome.vectors)
+        ports = edge_cases.instructions(mma, design.parameters, count, rng)
+        want = mma.step(ports, parameters or design.parameters, ports["c"])
+        got = model(ports)
+        wrong = np.flatnonzero((got != want).any(axis=1))
+        if len(wrong) and not outcome.mismatches:
+            i = int(wrong[0])
+            operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
+            outcome.first = f"d is {[hex(x) for x in got[i]]}, golden {[hex(x) for x in want[i]]}; {operands}"
+        outcome.vectors += count
+        outcome.mismatches += len(wrong)
+        outcome.bins.update(bins(ports["c"], want, mma.step(ports, design.parameters, np.zeros_like(want))))
+    return outcome

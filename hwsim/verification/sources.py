@@ -1,0 +1,64 @@
+"""Yosys commands that read the sides of a proof: RTL, specification, netlist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hwsim.base.errors import InputError
+from hwsim.synthesis.emit import ports, to_rtlil
+from hwsim.technology.library import Library
+from hwsim.units.unit import Design
+from hwsim.verification.equivalence import SPECS
+
+
+def rtl(design: Design, build: Path) -> list[str]:
+    """Yosys commands that read the RTL of a design as module ``design.name``."""
+    return [*rtl_modules(design, build), "flatten", "opt_clean", "memory_map"]
+
+
+def rtl_modules(design: Design, build: Path) -> list[str]:
+    """Yosys commands that read the RTL of a design with its hierarchy."""
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "rtl.il").write_text(to_rtlil(design))
+    return [f"read_rtlil {build / 'rtl.il'}", f"hierarchy -top {design.name}", "proc"]
+
+
+def specification(design: Design) -> list[str]:
+    """Yosys commands that read a unit's specification as module ``design.name``, its parameters set.
+
+    Raises
+    ------
+    InputError
+        If the unit has none.
+    """
+    if not design.unit.spec:
+        raise InputError(f"{design.name} has no specification in hwsim/verification/specs to prove it against")
+    top = f"{Path(design.unit.spec).stem}_spec"
+    settings = " ".join(f"-set {k.upper()} {int(v)}" for k, v in design.parameters.items())
+    commands = [
+        f'read_verilog -sv "{SPECS / "spec_registers.v"}" "{SPECS / design.unit.spec}"',
+        f"chparam {settings} {top}",
+        f"hierarchy -top {top}",
+        "proc -norom",
+        "flatten",
+        "opt_clean",
+        f"rename -top {design.name}",
+    ]
+    if "clk" not in ports(design.component()):
+        commands += [f"delete -port {design.name}/clk {design.name}/rst", "opt_clean -purge"]
+    return commands
+
+
+def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
+    """Yosys commands that read a mapped netlist, cells replaced by their functions in the library."""
+    return [*netlist_modules(design, mapped, library), "flatten", "opt_clean"]
+
+
+def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]:
+    """Yosys commands that read a mapped netlist with its hierarchy; the modules of cells are their functions."""
+    return [
+        f"read_liberty -ignore_miss_func {library.liberty_path}",
+        f"read_verilog {mapped}",
+        f"hierarchy -check -top {design.name}",
+        "proc",
+    ]

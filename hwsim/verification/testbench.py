@@ -1,0 +1,121 @@
+"""cocotb testbench of every unit: a stream against the golden model, raw bits.
+
+The simulator imports this module; :mod:`hwsim.verification.cosimulation` starts it.
+
+Each port is driven and each output compared in every cycle. ``rst`` is pulsed in the middle of the stream, where it
+must clear the outputs for exactly the cycle after.
+
+A unit with ``valid`` brings its own resets among its inputs: golden says which results come out (``out_valid``, which
+is compared in every cycle), and the other outputs are compared where it is high.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, Timer
+
+from hwsim import units
+from hwsim.base.bits import to_integers
+from hwsim.synthesis.emit import ports
+from hwsim.units.unit import Design
+
+#: One cycle in this many is a reset.
+_RESET_EVERY = 97
+
+
+class Bench:
+    """Inputs, resets and expected outputs, as Python integers per cycle."""
+
+    def __init__(self, design: Design, seed: int):
+        unit, component = design.unit, design.component()
+        self.latency = component.latency
+        self.kinds = ports(component)
+        # For tests of the mutation score: a testbench that is cut short should miss faults.
+        limit = int(os.environ.get("HWSIM_VECTORS", 0)) or None
+        inputs = {name: values[:limit] for name, values in unit.testbench(design.parameters, seed).items()}
+        expected = unit.golden(inputs, design.parameters)
+        self.cycles = len(next(iter(inputs.values())))
+        self.streams = unit.streams
+        self.inputs = {name: to_integers(v, self.kinds[name][1]) for name, v in inputs.items()}
+        self.expected = {name: to_integers(v, self.kinds[name][1]) for name, v in expected.items()}
+        self.resets = [not self.streams and i % _RESET_EVERY == _RESET_EVERY - 1 for i in range(self.cycles)]
+
+    async def first_mismatch(self, dut) -> str | None:
+        """Run the stream; the first difference in words, or None."""
+        return await (self._registered(dut) if self.latency else self._combinational(dut))
+
+    async def _combinational(self, dut) -> str | None:
+        for i in range(self.cycles):
+            for name, values in self.inputs.items():
+                getattr(dut, name).value = values[i]
+            await Timer(1, "ns")
+            if wrong := self._compare(dut, i, False):
+                return wrong
+        return None
+
+    async def _registered(self, dut) -> str | None:
+        # Inputs change at the falling edge, so that what the rising edge samples is settled.
+        clock = Clock(dut.clk, 2, "ns")
+        running: Any = clock.start(start_high=False)
+        dut.rst.value = 1
+        wrong = None
+        await FallingEdge(dut.clk)
+        for i in range(self.cycles + self.latency):
+            if i < self.cycles:
+                for name, values in self.inputs.items():
+                    getattr(dut, name).value = values[i]
+                if not self.streams:
+                    dut.rst.value = self.resets[i]
+            else:
+                dut.rst.value = 0
+                if self.streams:
+                    dut.valid.value = 0
+            await FallingEdge(dut.clk)
+            arrived = i - self.latency + 1
+            if 0 <= arrived < self.cycles:
+                was_reset = self.resets[i] if i < self.cycles else False
+                if wrong := self._compare(dut, arrived, was_reset):
+                    break
+        running.cancel()
+        dut.clk.value = 0
+        await Timer(1, "ns")
+        return wrong
+
+    def _compare(self, dut, i: int, was_reset: bool) -> str | None:
+        for name, values in self.expected.items():
+            if self.streams and name != "out_valid" and not self.expected["out_valid"][i]:
+                continue
+            got = getattr(dut, name).value
+            want = 0 if was_reset else values[i]
+            if not got.is_resolvable or int(got) != want:
+                shown = f"{int(got):#x}" if got.is_resolvable else str(got)
+                seen = ", ".join(f"{k}={v[i]:#x}" for k, v in self.inputs.items())
+                return f"vector {i}: {name} is {shown}, golden {want:#x}{' (reset)' if was_reset else ''}; {seen}"
+        return None
+
+
+@cocotb.test()
+async def stream(dut):
+    """The unit equals the golden model; with mutants in the design, say which ones were noticed."""
+    task = json.loads(os.environ["HWSIM_TASK"])
+    bench = Bench(units.design(task["unit"], task["parameters"]), task["seed"])
+    mutants = task["mutants"]
+    if mutants:
+        dut.mutsel.value = 0
+    wrong = await bench.first_mismatch(dut)
+    killed = []
+    if wrong is None:
+        for mutant in range(1, mutants + 1):
+            dut.mutsel.value = mutant
+            if await bench.first_mismatch(dut):
+                killed.append(mutant)
+    Path(task["result"]).write_text(json.dumps({"vectors": bench.cycles, "wrong": wrong, "killed": killed}))
+    assert wrong is None, wrong
+    assert np.all(np.diff(killed) > 0)

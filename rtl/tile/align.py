@@ -1,0 +1,303 @@
+"""Alignment of an accumulation step: the largest exponent, cut terms, their exact sum."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.rtl.arith import (
+    add_bits,
+    add_constant,
+    columns,
+    compress,
+    maximum,
+    prefix_add,
+    saturated,
+    shift_right,
+    sized,
+)
+from hwsim.rtl.hierarchy import clocked, registered
+from hwsim.rtl.tile.stage import Stage
+
+FP32_BIAS = 127
+FP32_FRACTION = 23
+FP32_WIDTH = 32
+
+
+@dataclass(frozen=True)
+class TermShape:
+    """Widths of the terms of one accumulation step.
+
+    A term is the number ``q``: sign and the magnitude of P, every bit inverted where the sign is set. Cutting bits
+    off that number cuts the magnitude towards zero, and adding the sign once makes it two's complement; so nothing
+    is negated before the sum. Its raw exponent is ``exponent - bias``.
+
+    Attributes
+    ----------
+    terms : int
+    magnitude_width : int
+        Bits of |P|.
+    fraction_width : int
+        q of the contract: ``value = P * 2**(E - fraction_width)``, ``|P| < 4 * 2**fraction_width``.
+    exponent_width, base_width, bias : int
+        Raw exponents: the sum of one of a term's own and of a base that all terms share, both unsigned, has this
+        bias. ``base_width`` 0: no base.
+    least_exponent : int
+        The smallest raw exponent E of a term that is not zero.
+    raise_width : int
+        A term may be multiplied by up to ``2**raise_width`` on its way into the alignment.
+    """
+
+    terms: int
+    magnitude_width: int
+    fraction_width: int
+    exponent_width: int
+    bias: int
+    least_exponent: int
+    base_width: int = 0
+    raise_width: int = 0
+
+    @property
+    def term_offset(self) -> int:
+        """What brings exponents of terms to the common bias."""
+        return max(0, FP32_BIAS - self.bias)
+
+    @property
+    def c_offset(self) -> int:
+        """What brings exponents of C to the common bias."""
+        return max(0, self.bias - FP32_BIAS)
+
+    @property
+    def common_bias(self) -> int:
+        """Bias of the largest exponent."""
+        return max(self.bias, FP32_BIAS)
+
+    @property
+    def common_width(self) -> int:
+        """Bits of the largest exponent."""
+        terms = (1 << self.exponent_width) - 1 + self.term_offset
+        if self.base_width:
+            terms += (1 << self.base_width) - 1
+        return max(terms, 255 + self.c_offset).bit_length()
+
+    def may_underflow(self, fraction_bits: int) -> bool:
+        """Whether a sum of terms may be subnormal; else only C may be, alone."""
+        return self.least_exponent - fraction_bits < 1 - FP32_BIAS
+
+    def frame_width(self, fraction_bits: int) -> int:
+        """Bits of a term with all that a shift may bring in."""
+        return self.magnitude_width + max(0, fraction_bits - self.fraction_width + self.raise_width)
+
+    def distance_width(self, fraction_bits: int) -> int:
+        """Bits of a term's shift distance; all ones shifts everything out."""
+        return self.frame_width(fraction_bits).bit_length()
+
+
+def c_frame_width(fraction_bits: int) -> int:
+    """Bits of C's significand with all that a shift may bring in."""
+    return FP32_FRACTION + 1 + max(0, fraction_bits - FP32_FRACTION)
+
+
+def c_distance_width(fraction_bits: int) -> int:
+    """Bits of C's shift distance."""
+    return c_frame_width(fraction_bits).bit_length()
+
+
+def sum_width(terms: int, fraction_bits: int) -> int:
+    """Bits of the aligned sum, sign included: |sum| <= (4 terms + 2) * 2**fraction_bits."""
+    return fraction_bits + (4 * terms + 2).bit_length() + 1
+
+
+class ExponentMaximum(wiring.Component):
+    """Largest exponent of the terms and C, and how far each is to be shifted right.
+
+    Combinational. Terms and C that are zero take no part; their distances mean nothing.
+
+    Parameters
+    ----------
+    shape : TermShape
+    fraction_bits : int
+
+    Ports
+    -----
+    exponents : in
+        Terms' own exponents, term 0 in the lowest bits.
+    nonzero : in, a bit a term
+    raises : in, two bits a term; only with ``raise_width``
+        Each bit that is set multiplies the term by two.
+    base : in; only with ``base_width``
+        Added to the exponent of every term.
+    candidates : in; only with ``groups``
+        Largest exponents of groups of terms, found in the cycle before.
+    c : in, 31 bits
+        FP32 without its sign.
+    largest : out
+        Largest exponent, with the common bias of ``shape``.
+    distances, c_distance : out
+        Right shifts from the frame of :class:`AlignedSum`; all ones shifts everything out.
+    floats : out, 1 bit; only where terms cannot underflow
+        Whether the sum is to be normalised: there are terms, or C is normal. A subnormal C alone stays where it is.
+    """
+
+    stage = Stage.EXPONENTS
+
+    def __init__(self, shape: TermShape, fraction_bits: int, groups: int = 0):
+        ports = {
+            "exponents": In(shape.terms * shape.exponent_width),
+            "nonzero": In(shape.terms),
+            "c": In(FP32_WIDTH - 1),
+            "largest": Out(shape.common_width),
+            "distances": Out(shape.terms * shape.distance_width(fraction_bits)),
+            "c_distance": Out(c_distance_width(fraction_bits)),
+        }
+        if not shape.may_underflow(fraction_bits):
+            ports["floats"] = Out(1)
+        if shape.raise_width:
+            ports["raises"] = In(2 * shape.terms)
+        if shape.base_width:
+            ports["base"] = In(shape.base_width)
+        if groups:
+            ports["candidates"] = In(groups * shape.exponent_width)
+        super().__init__(ports)
+        self.shape, self.fraction_bits, self.groups = shape, fraction_bits, groups
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        shape, width = self.shape, self.shape.common_width
+        own = [self.exponents.word_select(i, shape.exponent_width) for i in range(shape.terms)]
+        if self.groups:
+            present = [self.candidates.word_select(i, shape.exponent_width) for i in range(self.groups)]
+        else:
+            present = [present_exponent(e, self.nonzero[i]) for i, e in enumerate(own)]
+        most = maximum(m, present, "most")
+        any_term = sized(m, self.nonzero.any(), 1, "any_term")
+        offset: Value = Const(shape.term_offset, width)
+        if shape.base_width:
+            base = self.base + shape.term_offset if shape.term_offset else self.base
+            offset = sized(m, base, width, "offset")
+        # Where there is nothing to add there is no adder: Verilog would show its operand without bits.
+        shifted = bool(shape.base_width or shape.term_offset)
+        terms = sized(m, Mux(any_term, most + offset if shifted else most, 0), width, "terms_largest")
+        field = self.c[FP32_FRACTION:]
+        subnormal = ~field.any()
+        if not shape.may_underflow(self.fraction_bits):
+            m.d.comb += self.floats.eq(any_term | ~subnormal)
+        # The exponent of a subnormal is that of the smallest normal number.
+        stored: Value = Cat(field[0] | subnormal, field[1:])
+        stored = (stored + shape.c_offset)[:width] if shape.c_offset else stored
+        c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
+        c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
+        c_leads = sized(m, c_exponent > terms, 1, "c_leads")
+        m.d.comb += self.largest.eq(Mux(c_leads, c_exponent, terms))
+        # Both possible distances side by side: the comparison of C comes last, and only chooses.
+        c_own = sized(m, c_exponent - offset if shifted else c_exponent, width, "c_own")
+        count = shape.distance_width(self.fraction_bits)
+        for i, exponent in enumerate(own):
+            from_terms = sized(m, most - exponent + self._raised(i), shape.exponent_width + 1, f"from_terms_{i}")
+            from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
+            distance = Mux(c_leads, saturated(from_c, count), saturated(from_terms, count))
+            m.d.comb += self.distances.word_select(i, count).eq(distance)
+        # Beside the comparison, not behind it: where C leads it stays in place.
+        c_distance = sized(m, terms - stored, width, "c_distance_full")
+        stays = c_leads.replicate(len(self.c_distance))
+        m.d.comb += self.c_distance.eq(saturated(c_distance, len(self.c_distance)) & ~stays)
+        return m
+
+    def _raised(self, term: int) -> Value:
+        """The room for raising that term ``term`` does not use."""
+        if not self.shape.raise_width:
+            return Const(0, 1)
+        return ~self.raises[2 * term] + ~self.raises[2 * term + 1]
+
+
+def present_exponent(exponent: Value, nonzero: Value) -> Value:
+    """The exponent, or 0 for a term that is zero."""
+    return exponent & nonzero.replicate(len(exponent))
+
+
+class AlignedSum(wiring.Component):
+    """Terms and C shifted into place, cut, and summed exactly.
+
+    Combinational, or with a register between the tree and the adder (``registered``: latency 1). In front of the tree
+    a register would be as wide as all terms, behind it it holds two rows.
+
+    Parameters
+    ----------
+    shape : TermShape
+    fraction_bits : int
+        The sum is in units of ``2**(largest exponent - fraction_bits)``.
+    registered : bool
+
+    Ports
+    -----
+    clk : in, 1 bit; only with ``registered``
+    q : in
+        Terms: magnitude with the sign above it, every bit of the magnitude inverted where the sign is set.
+    distances : in
+    c : in, 25 bits
+        C in the same shape: significand and sign.
+    c_distance : in
+    total : out
+        Two's complement.
+    """
+
+    stage = Stage.ALIGN
+
+    def __init__(self, shape: TermShape, fraction_bits: int, registered: bool = False):
+        ports = {"clk": In(1)} if registered else {}
+        super().__init__(ports | {
+            "q": In(shape.terms * (shape.magnitude_width + 1)),
+            "distances": In(shape.terms * shape.distance_width(fraction_bits)),
+            "c": In(FP32_FRACTION + 2),
+            "c_distance": In(c_distance_width(fraction_bits)),
+            "total": Out(sum_width(shape.terms, fraction_bits)),
+        })  # fmt: skip
+        self.shape, self.fraction_bits, self.registered = shape, fraction_bits, registered
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        if self.registered:
+            clocked(m, self.clk)
+        shape, kept = self.shape, self.fraction_bits
+        width, count = shape.magnitude_width + 1, shape.distance_width(kept)
+        aligned = [
+            _aligned(
+                m, self.q.word_select(i, width), self.distances.word_select(i, count),
+                kept - shape.fraction_width + shape.raise_width, kept + 2, f"term_{i}",
+            )
+            for i in range(shape.terms)
+        ]  # fmt: skip
+        aligned.append(_aligned(m, self.c, self.c_distance, kept - FP32_FRACTION, kept + 1, "c"))
+        bits = columns(len(self.total))
+        for magnitude, sign in aligned:
+            add_ones_complement(bits, magnitude, sign)
+        low, high = compress(m, bits, "total_tree")
+        if self.registered:
+            low, high = registered(m, low, "low"), registered(m, high, "high")
+        m.d.comb += self.total.eq(prefix_add(m, low, high, "carry"))
+        return m
+
+
+def _aligned(m: Module, q: Value, distance: Value, up: int, width: int, name: str) -> tuple[Value, Value]:
+    """Inverted magnitude in units of the sum, and sign."""
+    sign = q[-1]
+    cut = max(-up, 0)
+    if cut:
+        # Below the unit of the sum even where nothing is shifted.
+        m.d.comb += Signal(cut, name=f"unused_{name}").eq(q[:cut])
+    frame = Cat(sign.replicate(max(up, 0)), q[cut:-1])
+    # Above the sum's width there are only copies of the sign.
+    return shift_right(m, frame, distance, sign, name)[:width], sign
+
+
+def add_ones_complement(to: list[list[Value]], value: Value, sign: Value) -> None:
+    """Add ``sign ? -(~value) : value``, where ``value`` comes inverted if ``sign`` is set."""
+    add_bits(to, value)
+    to[0].append(sign)
+    # -sign * 2**width is the complement of the sign there, and a constant.
+    if len(value) < len(to):
+        to[len(value)].append(~sign)
+        add_constant(to, -(1 << len(value)))

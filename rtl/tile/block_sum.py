@@ -1,0 +1,185 @@
+"""Exact sum of a block's products."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.rtl.arith import Columns, add_bits, add_constant, columns, compress, sized
+from hwsim.rtl.tile.align import add_ones_complement
+from hwsim.rtl.tile.products import E2M1, MAGNITUDE_WIDTH, Product, e2m1_magnitude
+from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, SUBGROUPS
+from hwsim.rtl.tile.stage import Stage
+
+#: Largest sum of a subgroup in sixteenths: activations up to 56 eighths, the others up to 48, weights 12 halves.
+LARGEST_SUBGROUP = (56 + (ELEMENTS - 1) * 48) * 12
+SUBGROUP_WIDTH = LARGEST_SUBGROUP.bit_length() + 1
+
+
+class BlockSum(wiring.Component):
+    """Sum of the signed products of a block, in units of both operands' units.
+
+    Combinational. The magnitudes' bits, inverted where the product is negative, go through one tree of full adders.
+    What inversion leaves to be added is the same for every negative product, so it depends on their number alone.
+
+    Parameters
+    ----------
+    lanes : int
+        Elements of a block.
+    product : Product
+    largest : int
+        Largest magnitude of a product.
+
+    Ports
+    -----
+    a, b : in
+        Codes of ``product`` with signs, lane 0 in the lowest bits.
+    total : out
+        Two's complement.
+    """
+
+    stage = Stage.PRODUCTS
+
+    def __init__(self, lanes: int, product: Product, largest: int):
+        super().__init__({
+            "a": In(lanes * product.width("a")),
+            "b": In(lanes * product.width("b")),
+            "total": Out(total_width(lanes, largest)),
+        })  # fmt: skip
+        self.lanes, self.product = lanes, product
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = columns(len(self.total))
+        add_products(m, bits, self.a, self.b, self.lanes, self.product)
+        [total] = compress(m, bits, "sum", rows=1)
+        m.d.comb += self.total.eq(total)
+        return m
+
+
+def total_width(lanes: int, largest: int) -> int:
+    """Bits of a two's complement sum of products."""
+    return (lanes * largest).bit_length() + 1
+
+
+def add_products(m: Module, to: Columns, a: Value, b: Value, lanes: int, product: Product, shift: int = 0) -> None:
+    """Add the products of ``lanes`` operands, times ``2**shift``, to columns."""
+    signs = columns(lanes.bit_length())
+    for lane in range(lanes):
+        left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
+        negative = Signal(name=f"negative_{lane}")
+        m.d.comb += negative.eq(left[-1] ^ right[-1])
+        signs[0].append(negative)
+        weight = 0
+        for position, column in enumerate(product.columns(m, left[:-1], right[:-1], f"product_{lane}")):
+            for i, bit in enumerate(column):
+                signed = Signal(name=f"signed_{lane}_{position}_{i}")
+                m.d.comb += signed.eq(bit ^ negative)
+                to[shift + position].append(signed)
+                weight += 1 << position
+    # Inverting a bit of weight w adds w - 2 w bit: the negation lacks minus the sum of all weights.
+    [negatives] = compress(m, signs, "negatives", rows=1)
+    add_multiple(to, negatives, -weight << shift)
+
+
+def add_multiple(to: Columns, value: Value, factor: int) -> None:
+    """Add ``value * factor``, the factor an integer of any sign, in as few rows as signed digits allow."""
+    position, ones = 0, (1 << len(value)) - 1
+    while factor and position < len(to):
+        if factor & 1:
+            digit = 2 - (factor & 3)
+            factor -= digit
+            if digit > 0:
+                add_bits(to, value, position)
+            else:
+                add_bits(to, Cat(*(~bit for bit in value)), position)
+                add_constant(to, -ones << position)
+        factor >>= 1
+        position += 1
+
+
+class SubgroupSum(wiring.Component):
+    """M2XFP: sum of a subgroup's products with the refinement of its largest activation, in sixteenths.
+
+    Combinational. The refined element's weight, shifted, joins the products' tree as one more term.
+
+    Ports
+    -----
+    a, b : in
+        Activations and weights, in codes of :data:`rtl.products.E2M1` with signs.
+    refinement : in
+        See :func:`rtl.m2xfp.refinement`.
+    total : out
+        Two's complement.
+    """
+
+    stage = Stage.PRODUCTS
+
+    def __init__(self) -> None:
+        super().__init__({
+            "a": In(ELEMENTS * E2M1.width("a")),
+            "b": In(ELEMENTS * E2M1.width("b")),
+            "refinement": In(REFINEMENT_WIDTH),
+            "total": Out(SUBGROUP_WIDTH),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = columns(len(self.total))
+        # Halves times halves are quarters.
+        add_products(m, bits, self.a, self.b, ELEMENTS, E2M1, shift=2)
+        width = MAGNITUDE_WIDTH + 1
+        weight: Value = Const(0, width)
+        for i in range(ELEMENTS):
+            code = self.b.word_select(i, E2M1.width("b"))
+            chosen = Cat(e2m1_magnitude(code[:-1]), code[-1]) & self.refinement[i].replicate(width)
+            weight = sized(m, weight | chosen, width, f"weight_{i}")
+        distance, smaller = self.refinement[ELEMENTS : ELEMENTS + 2], self.refinement[-1]
+        negative = sized(m, weight[-1] ^ smaller, 1, "refinement_negative")
+        added = sized(m, weight[:-1] << distance, MAGNITUDE_WIDTH + 3, "refinement_magnitude")
+        add_ones_complement(bits, added ^ negative.replicate(len(added)), negative)
+        [total] = compress(m, bits, "sum", rows=1)
+        m.d.comb += self.total.eq(total)
+        return m
+
+
+class MultipliedSum(wiring.Component):
+    """M2XFP: the sum of a block's subgroups, each times ``4 + k``, in 64ths.
+
+    Combinational.
+
+    Ports
+    -----
+    totals : in
+        Of the subgroups, two's complement, subgroup 0 in the lowest bits.
+    multipliers : in, 2 bits a subgroup
+        k.
+    total : out
+        Two's complement.
+    """
+
+    stage = Stage.PRODUCTS
+
+    def __init__(self) -> None:
+        super().__init__({
+            "totals": In(SUBGROUPS * SUBGROUP_WIDTH),
+            "multipliers": In(SUBGROUPS * METADATA_WIDTH),
+            "total": Out(total_width(SUBGROUPS, LARGEST_SUBGROUP * 7)),
+        })  # fmt: skip
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        bits = columns(len(self.total))
+        for group in range(SUBGROUPS):
+            total = self.totals.word_select(group, SUBGROUP_WIDTH)
+            k = self.multipliers.word_select(group, METADATA_WIDTH)
+            for shift, factor in ((2, Const(1, 1)), (1, k[1]), (0, k[0])):
+                add_bits(bits, total[:-1] & factor.replicate(SUBGROUP_WIDTH - 1), shift)
+                # The sign's bit counts negative: its complement, and a constant.
+                top = shift + SUBGROUP_WIDTH - 1
+                bits[top].append(~(total[-1] & factor))
+                add_constant(bits, -(1 << top))
+        [total] = compress(m, bits, "sum", rows=1)
+        m.d.comb += self.total.eq(total)
+        return m

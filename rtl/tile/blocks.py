@@ -1,0 +1,170 @@
+"""MMA units of the formats whose terms are blocks: NVFP4, MixFP4, MXFP4, M2XFP."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+
+from hwsim.rtl.arith import sized
+from hwsim.rtl.hierarchy import Cuts, instantiate
+from hwsim.rtl.tile.align import TermShape
+from hwsim.rtl.tile.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
+from hwsim.rtl.tile.operands import BlockScheme, OperandDecoder
+from hwsim.rtl.tile.refinement import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
+from hwsim.rtl.tile.scale import ScaledTerm
+from hwsim.rtl.tile.tile import BACK, DotUnit, Tile, accumulator, tile_size
+
+#: Places of pipeline registers, in the order of the data; ``group`` is M2XFP's, behind the sums of subgroups.
+PLACES = ("group", "block", *BACK)
+
+
+def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
+    """Widths of the terms of a format."""
+    scale, term = scheme.scale, scheme.term
+    significand = (1 << scale.significand_width) - 1
+    largest = term.a_largest * term.b_largest if scheme.refined else scheme.largest
+    # The exponents of both scales, of which each field stands for ``field - bias``.
+    bias = 2 * scale.bias - term.constant(block_size)
+    return TermShape(
+        terms=k // block_size,
+        magnitude_width=(block_size * largest * significand**2).bit_length(),
+        fraction_width=term.q(block_size),
+        exponent_width=scale.exponent_width + 1,
+        bias=bias,
+        least_exponent=2 * int(scale.has_subnormals) - bias,
+        raise_width=2 if scheme.typed else 0,
+    )
+
+
+#: Products that one tree sums in a cycle; the halves of a longer block meet behind the register.
+LANES = 16
+
+
+class BlockDot(DotUnit):
+    """One element of D from blocks: sums of products, times scales, aligned."""
+
+    FRONT = ("group", "block")
+
+    def __init__(self, scheme: BlockScheme, k: int, block_size: int, operands, cuts: Cuts, step):
+        shape = term_shape(scheme, k, block_size)
+        super().__init__(shape, operands, cuts, step)
+        self.scheme, self.block_size = scheme, block_size
+        if scheme.refined:
+            multiplied = MultipliedSum()
+            self.parts |= {"mma_subgroup": SubgroupSum(), "mma_block": multiplied}
+            self.total_width = len(multiplied.total)
+        else:
+            lanes = min(block_size, LANES)
+            self.parts["mma_block"] = BlockSum(lanes, scheme.product, scheme.largest)
+            self.total_width = total_width(block_size, scheme.largest)
+        self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale)
+
+    def terms(self, m: Module) -> dict[str, Value]:
+        scale = self.scheme.scale
+        ports = {name: getattr(self, name) for name in self.signature.members}
+        q, exponents, nonzero, raises = [], [], [], []
+        for i in range(self.shape.terms):
+            total, present = self._block(m, i)
+            number = Signal(self.shape.magnitude_width + 1, name=f"q_{i}")
+            inputs = {}
+            for side in "ab" if scale.fraction_width else "":
+                factor = ports[f"{side}_significands"].word_select(i, scale.significand_width)
+                inputs[f"{side}_significand"] = factor
+                present = present & factor.any()
+            instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
+            a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
+            exponent = self.cuts.delay(
+                m, sized(m, a + b, self.shape.exponent_width, f"exponent_{i}"), f"exponent_{i}", *self.FRONT
+            )
+            q.append(number)
+            exponents.append(exponent)
+            nonzero.append(present)
+            if self.scheme.typed:
+                raises.append(Cat(ports["a_types"][i], ports["b_types"][i]))
+        made = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}
+        if raises:
+            made["raises"] = Cat(*raises)
+        return made | {"nan": ports["a_nan"] | ports["b_nan"]}
+
+    def _block(self, m: Module, i: int) -> tuple[Value, Value]:
+        """Sum of block ``i`` behind its register, and whether it is not zero."""
+        if self.scheme.refined:
+            total = self.cuts.register(m, "block", self._refined(m, i), f"total_{i}")
+            return total, total.any()
+        a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
+        parts = -(-self.block_size // LANES)
+        count = self.shape.terms * parts
+        sums = []
+        for part in range(i * parts, (i + 1) * parts):
+            found = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
+            a, b = (x.word_select(part, len(x) // count) for x in (a_operands, b_operands))
+            instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=found)
+            sums.append(self.cuts.register(m, "block", found, f"total_{part}"))
+        if parts == 1:
+            return sums[0], sums[0].any()
+        low, high = sums
+        total = sized(m, low.as_signed() + high.as_signed(), self.total_width, f"total_{i}")
+        # Without waiting for carries: a sum is zero if every bit's sum is what no carry can change.
+        return total, ((low ^ high) ^ ((low | high) << 1)[: len(low)]).any()
+
+    def _refined(self, m: Module, i: int) -> Signal:
+        """M2XFP: sum of block ``i``."""
+        a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
+        total = Signal(self.total_width, name=f"block_total_{i}")
+        refinements, multipliers = getattr(self, "a_refinements"), getattr(self, "b_multipliers")  # noqa: B009
+        parts = []
+        for group in range(SUBGROUPS):
+            part = Signal(SUBGROUP_WIDTH, name=f"subgroup_total_{i}_{group}")
+            instantiate(
+                m, self, "mma_subgroup", f"subgroup_{i}_{group}",
+                a=a_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("a")),
+                b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("b")),
+                refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
+            )  # fmt: skip
+            parts.append(self.cuts.register(m, "group", part, f"subgroup_{i}_{group}"))
+        instantiate(
+            m, self, "mma_block", f"block_{i}", totals=Cat(*parts),
+            multipliers=multipliers.word_select(i, 2 * SUBGROUPS), total=total,
+        )  # fmt: skip
+        return total
+
+
+class BlockMMA(Tile):
+    """MMA tile of a format whose terms are blocks; ports, latency and chaining: :class:`rtl.mma.Tile`.
+
+    Parameters
+    ----------
+    scheme : BlockScheme
+    k : int
+        Elements of K in an instruction, a multiple of ``block_size``; all terms are one accumulation step.
+    m, n : int
+        Size of the tile.
+    block_size : int
+        Elements that share a scale: 16 or 32; M2XFP's are 32.
+    fraction_bits, result_bits, rounding : int, int, str
+        Of the accumulation step: bits kept below the largest exponent (1 to 40), bits of the result below its leading
+        one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
+        the sum lie below the result's.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``group`` (M2XFP only), ``block``,
+        ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
+    polarity : int
+        MixFP4: type bit of E2M1 blocks, 0 or 1.
+    """
+
+    def __init__(
+        self, scheme: BlockScheme, k: int, m: int, n: int, block_size: int,
+        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, polarity: int = 0,
+    ):  # fmt: skip
+        tile_size(m, n)
+        if block_size not in scheme.term.block_sizes:
+            allowed = " or ".join(map(str, scheme.term.block_sizes))
+            raise ValueError(f"block_size must be {allowed}, got {block_size!r}")
+        if not isinstance(k, int) or k < block_size or k % block_size:
+            raise ValueError(f"k must be a positive multiple of {block_size}, got {k!r}")
+        if polarity not in (0, 1):
+            raise ValueError(f"polarity must be 0 or 1, got {polarity!r}")
+        step = accumulator(fraction_bits, result_bits, rounding)
+        places = PLACES if scheme.refined else tuple(p for p in PLACES if p != "group")
+        cuts = Cuts(places, pipeline)
+        operands = {side: OperandDecoder(scheme, k, block_size, cuts, side, polarity) for side in "ab"}
+        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, cuts, step))

@@ -1,0 +1,240 @@
+"""MMA units whose terms are products of elements: MXFP6, MXFP8, FP16, BF16, FP8."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.golden.formats import E8M0, MiniFloat, Nan
+from hwsim.rtl.arith import maximum, sized
+from hwsim.rtl.hierarchy import Cuts, instantiate, registered
+from hwsim.rtl.hierarchy import clocked as clock_from
+from hwsim.rtl.tile.align import TermShape, present_exponent
+from hwsim.rtl.tile.scale import exponent_field, significand
+from hwsim.rtl.tile.stage import Stage
+from hwsim.rtl.tile.tile import BACK, DotUnit, Tile, accumulator, tile_size
+
+#: Places of pipeline registers, in the order of the data: behind the sums of exponents, then as in all units.
+PLACES = ("exponent", *BACK)
+#: Elements that share a scale.
+BLOCK = 32
+#: Terms whose exponents are compared in the cycle in which they are made.
+GROUP = 4
+
+
+class ElementDecoder(wiring.Component):
+    """One row of A or B: element codes to sign, significand and exponent.
+
+    Logic, then a register: latency 1. Significands, signs and infinities come out a cycle later than exponents if
+    there is a cut at ``exponent``.
+
+    Parameters
+    ----------
+    element : MiniFloat
+    k : int
+    scaled : bool
+        Whether the row has an E8M0 scale.
+    cuts : Cuts
+
+    Ports
+    -----
+    clk : in, 1 bit
+    codes : in
+    scales : in, 8 bits; only scaled
+    exponents : out
+        Exponent fields, 1 for subnormals.
+    nonzero : out, a bit an element
+    numbers : out
+        Per element the significand with the hidden bit, and the sign above it.
+    infinite : out, a bit an element; only elements that have infinities
+    base : out, 8 bits; only scaled
+        The scale.
+    nan : out, 1 bit
+        Whether an element or the scale is NaN.
+    """
+
+    stage = Stage.DECODE
+
+    def __init__(self, element: MiniFloat, k: int, scaled: bool, cuts: Cuts):
+        ports = {
+            "clk": In(1),
+            "codes": In(k * element.width),
+            "exponents": Out(k * element.exponent_width),
+            "nonzero": Out(k),
+            "numbers": Out(k * (element.significand_width + 1)),
+            "nan": Out(1),
+        }
+        if element.has_infinity:
+            ports["infinite"] = Out(k)
+        if scaled:
+            ports |= {"scales": In(E8M0.width), "base": Out(E8M0.width)}
+        super().__init__(ports)
+        self.element, self.k, self.scaled, self.cuts = element, k, scaled, cuts
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        clock_from(m, self.clk)
+        element = self.element
+        codes = [self.codes.word_select(i, element.width) for i in range(self.k)]
+        magnitudes = [code[: element.magnitude_width] for code in codes]
+        nan: Value = Cat(*(self._nan(code) for code in magnitudes)).any()
+        early = {
+            "exponents": Cat(*(exponent_field(code, element) for code in magnitudes)),
+            "nonzero": Cat(*(code.any() for code in magnitudes)),
+        }
+        numbers = [Cat(significand(code, element), code[-1]) for code in codes]
+        late = {"numbers": Cat(*numbers)}
+        if self.scaled:
+            early["base"] = self.scales
+            nan = nan | (self.scales == E8M0.nan_code)
+        if element.has_infinity:
+            late["infinite"] = Cat(*(code == element.infinity_code for code in magnitudes))
+        late["nan"] = nan
+        for name, value in early.items():
+            m.d.comb += getattr(self, name).eq(registered(m, value, f"{name}_q"))
+        for name, value in late.items():
+            value = self.cuts.register(m, "exponent", registered(m, value, f"{name}_q"), name)
+            m.d.comb += getattr(self, name).eq(value)
+        return m
+
+    def _nan(self, code: Value) -> Value:
+        if self.element.nan is Nan.NONE:
+            return code[:0].any()
+        if self.element.nan is Nan.ALL_ONES:
+            return code == self.element.nan_code
+        fraction = self.element.fraction_width
+        return code[fraction:].all() & code[:fraction].any()
+
+
+class ElementProduct(wiring.Component):
+    """Signed product of two elements' significands, in the shape that the alignment takes. Combinational.
+
+    Ports
+    -----
+    a, b : in
+        Significand and sign.
+    q : out
+        Magnitude, inverted where the product is negative, and the sign.
+    """
+
+    stage = Stage.PRODUCTS
+
+    def __init__(self, element: MiniFloat):
+        width = element.significand_width
+        super().__init__({"a": In(width + 1), "b": In(width + 1), "q": Out(2 * width + 1)})
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        sign = self.a[-1] ^ self.b[-1]
+        magnitude = sized(m, self.a[:-1] * self.b[:-1], len(self.q) - 1, "magnitude")
+        m.d.comb += self.q.eq(Cat(magnitude ^ sign.replicate(len(magnitude)), sign))
+        return m
+
+
+def term_shape(element: MiniFloat, k: int, scaled: bool) -> TermShape:
+    """Widths of the terms of an element format."""
+    bias = 2 * element.bias + (2 * E8M0.bias if scaled else 0)
+    return TermShape(
+        terms=k,
+        magnitude_width=2 * element.significand_width,
+        fraction_width=2 * element.fraction_width,
+        exponent_width=element.exponent_width + 1,
+        bias=bias,
+        least_exponent=2 - bias,
+        base_width=E8M0.width + 1 if scaled else 0,
+    )
+
+
+class ElementDot(DotUnit):
+    """One element of D from products of elements."""
+
+    FRONT = ("exponent",)
+
+    def __init__(self, element: MiniFloat, k: int, scaled: bool, operands, cuts: Cuts, step):
+        # With a register behind the exponents' sums, groups of four are compared in front of it.
+        groups = -(-k // GROUP) if "exponent" in cuts.chosen else 0
+        super().__init__(term_shape(element, k, scaled), operands, cuts, step, groups)
+        self.element, self.k, self.scaled = element, k, scaled
+        self.parts["mma_product"] = ElementProduct(element)
+
+    def terms(self, m: Module) -> dict[str, Value]:
+        ports = {name: getattr(self, name) for name in self.signature.members}
+        width, count = self.element.exponent_width, self.element.significand_width + 1
+        q, exponents = [], []
+        for i in range(self.k):
+            product = Signal(self.shape.magnitude_width + 1, name=f"q_{i}")
+            a, b = (ports[f"{side}_numbers"].word_select(i, count) for side in "ab")
+            instantiate(m, self, "mma_product", f"product_{i}", a=a, b=b, q=product)
+            q.append(product)
+            a, b = (ports[f"{side}_exponents"].word_select(i, width) for side in "ab")
+            exponents.append(sized(m, a + b, width + 1, f"exponent_{i}"))
+        nonzero = ports["a_nonzero"] & ports["b_nonzero"]
+        made: dict[str, Value] = {"exponents": Cat(*exponents), "nonzero": nonzero}
+        if self.exponents.groups:
+            present = [present_exponent(e, nonzero[i]) for i, e in enumerate(exponents)]
+            made["candidates"] = Cat(
+                *(maximum(m, present[i : i + GROUP], f"most_{i}") for i in range(0, self.k, GROUP))
+            )
+        if self.scaled:
+            made["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")
+        made = {name: self.cuts.register(m, "exponent", value, name) for name, value in made.items()}
+        made |= {"q": Cat(*q), "nan": ports["a_nan"] | ports["b_nan"]}
+        return made | (self._infinities(m, ports, q) if self.element.has_infinity else {})
+
+    def _infinities(self, m: Module, ports: dict[str, Value], q: list[Signal]) -> dict[str, Value]:
+        zero = [self.cuts.register(m, "exponent", ~ports[f"{side}_nonzero"], f"{side}_zero") for side in "ab"]
+        a, b = ports["a_infinite"], ports["b_infinite"]
+        infinite = a | b
+        negative = Cat(*(number[-1] for number in q))
+        positive_any = sized(m, (infinite & ~negative).any(), 1, "infinite_positive")
+        negative_any = sized(m, (infinite & negative).any(), 1, "infinite_negative")
+        invalid = ((a & zero[1]) | (b & zero[0])).any() | (positive_any & negative_any)
+        return {
+            "nan": ports["a_nan"] | ports["b_nan"] | invalid,
+            "infinite": positive_any | negative_any,
+            "infinity_sign": negative_any,
+        }
+
+
+class ElementMMA(Tile):
+    """MMA tile of a format whose terms are products; ports, latency and chaining: :class:`rtl.mma.Tile`.
+
+    Parameters
+    ----------
+    elements : tuple of MiniFloat
+        What ``element`` may name.
+    element : str
+        Format of both operands' elements: ``e2m3`` or ``e3m2`` (MXFP6), ``e4m3`` or ``e5m2`` (MXFP8), ``fp16``,
+        ``bf16``, ``e4m3`` or ``e5m2`` (without scales).
+    scaled : bool
+        Whether rows have E8M0 scales, one for 32 elements.
+    k : int
+        Elements of K in an instruction, all of them terms of one accumulation step; 32 if scaled.
+    m, n : int
+        Size of the tile.
+    fraction_bits, result_bits, rounding : int, int, str
+        Of the accumulation step: bits kept below the largest exponent (1 to 40), bits of the result below its leading
+        one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
+        the sum lie below the result's.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``exponent``, ``term``, ``align``,
+        ``sum``, ``magnitude``; or ``none``.
+    """
+
+    def __init__(
+        self, elements: tuple[MiniFloat, ...], element: str, scaled: bool, k: int, m: int, n: int,
+        fraction_bits: int, result_bits: int, rounding: str, pipeline: str,
+    ):  # fmt: skip
+        tile_size(m, n)
+        known = {e.name: e for e in elements}
+        if element not in known:
+            raise ValueError(f"element must be one of {', '.join(known)}, got {element!r}")
+        if scaled and k != BLOCK:
+            raise ValueError(f"k must be {BLOCK}, the elements that share a scale, got {k!r}")
+        if not isinstance(k, int) or not 1 <= k <= 64:
+            raise ValueError(f"k must be 1 to 64, got {k!r}")
+        step = accumulator(fraction_bits, result_bits, rounding)
+        cuts = Cuts(PLACES, pipeline)
+        operands: dict[str, wiring.Component] = {side: ElementDecoder(known[element], k, scaled, cuts) for side in "ab"}
+        super().__init__(m, n, operands, ElementDot(known[element], k, scaled, operands, cuts, step))

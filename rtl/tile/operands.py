@@ -1,0 +1,182 @@
+"""Operand decoders of the block-scaled formats: once per operand, in front of the row or column that shares it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.golden.formats import E8M0, UE4M3, MiniFloat
+from hwsim.golden.terms import BLOCK_TERMS, BlockTerm
+from hwsim.rtl.arith import select
+from hwsim.rtl.hierarchy import Cuts, clocked, registered
+from hwsim.rtl.tile.products import E2M1, MAGNITUDES, MIXED, Code, Product
+from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
+from hwsim.rtl.tile.scale import exponent_field, significand
+from hwsim.rtl.tile.stage import Stage
+
+CODE_WIDTH = 4
+SCALE_CODE_WIDTH = 8
+
+
+@dataclass(frozen=True)
+class BlockScheme:
+    """What a format whose terms are blocks means on the data path.
+
+    Attributes
+    ----------
+    name : str
+    term : BlockTerm
+        The format's descriptor.
+    product : Product
+        How its elements are encoded and multiplied.
+    largest : int
+        Largest product of two decoded magnitudes.
+    typed : bool
+        Whether bit 7 of a scale chooses between E2M1 and E1M2. An E1M2 code enters the products as the integer that
+        it is; being in units twice as large, it raises the exponent of its block in the alignment.
+    refined : bool
+        M2XFP: metadata refine an element of A and multiply subgroups of B.
+    """
+
+    name: str
+    term: BlockTerm
+    product: Product = E2M1
+    largest: int = 12 * 12
+    typed: bool = False
+    refined: bool = False
+
+    @property
+    def scale(self) -> MiniFloat:
+        """Format of the scales."""
+        return self.term.scale
+
+
+NVFP4 = BlockScheme("nvfp4", BLOCK_TERMS["nvfp4"])
+MIXFP4 = BlockScheme("mixfp4", BLOCK_TERMS["mixfp4"], product=MIXED, typed=True)
+MXFP4 = BlockScheme("mxfp4", BLOCK_TERMS["mxfp4"])
+M2XFP = BlockScheme("m2xfp", BLOCK_TERMS["m2xfp"], refined=True)
+assert NVFP4.scale is UE4M3 and MXFP4.scale is E8M0
+
+
+class OperandDecoder(wiring.Component):
+    """One row of A or B: codes and scale bytes to what dot units take.
+
+    Logic, then a register: latency 1. Significands, types and NaN come out later by as many cycles as there are cuts
+    in front of the scaled terms, where dot units need them.
+
+    Parameters
+    ----------
+    scheme : BlockScheme
+    k, block_size : int
+    cuts : Cuts
+    side : str
+        ``a`` or ``b``. Metadata of an M2XFP operand A refine elements.
+    polarity : int
+        Type bit of E2M1 blocks.
+
+    Ports
+    -----
+    clk : in, 1 bit
+    codes : in, 4 bits an element
+    scales : in, 8 bits a block
+    block_metadata : in, 8 bits a block; only M2XFP
+    operands : out
+        Code of the magnitude in half units (E1M2: in units) and sign, an element after the other.
+    exponents : out
+        Of the scales.
+    significands : out; only scales with fraction bits
+    types : out, 1 bit a block; only MixFP4
+        Set for E1M2.
+    multipliers : out, 8 bits a block; only M2XFP, B
+        k of every subgroup.
+    refinements : out; only M2XFP, A
+        See :func:`rtl.m2xfp.refinement`, a subgroup after the other.
+    nan : out, 1 bit
+        Whether a scale is NaN.
+    """
+
+    stage = Stage.DECODE
+
+    def __init__(self, scheme: BlockScheme, k: int, block_size: int, cuts: Cuts, side: str, polarity: int = 0):
+        blocks, scale = k // block_size, scheme.scale
+        refined = scheme.refined and side == "a"
+        ports = {
+            "clk": In(1),
+            "codes": In(k * CODE_WIDTH),
+            "scales": In(blocks * SCALE_CODE_WIDTH),
+            "operands": Out(k * scheme.product.width(side)),
+            "exponents": Out(blocks * scale.exponent_width),
+            "nan": Out(1),
+        }
+        if scale.fraction_width:
+            ports["significands"] = Out(blocks * scale.significand_width)
+        if scheme.typed:
+            ports["types"] = Out(blocks)
+        if scheme.refined:
+            ports["block_metadata"] = In(blocks * SCALE_CODE_WIDTH)
+            if refined:
+                ports["refinements"] = Out(k // ELEMENTS * REFINEMENT_WIDTH)
+            else:
+                ports["multipliers"] = Out(blocks * SCALE_CODE_WIDTH)
+        super().__init__(ports)
+        self.scheme, self.k, self.blocks, self.cuts = scheme, k, blocks, cuts
+        self.refined, self.polarity, self.encoding = refined, polarity, scheme.product.codes[side]
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        clocked(m, self.clk)
+        scales = [self.scales.word_select(i, SCALE_CODE_WIDTH) for i in range(self.blocks)]
+        types = [scale[-1] ^ self.polarity for scale in scales] if self.scheme.typed else [None] * self.blocks
+        block = self.k // self.blocks
+        operands = []
+        for i in range(self.k):
+            code = self.codes.word_select(i, CODE_WIDTH)
+            operands.append(Cat(encoded(code[:-1], types[i // block], self.encoding), code[-1]))
+        m.d.comb += self.operands.eq(registered(m, Cat(*operands), "operands_q"))
+        if self.refined:
+            m.d.comb += self.refinements.eq(registered(m, self._refinements(m), "refinements_q"))
+        self._scales(m, scales, types)
+        return m
+
+    def _refinements(self, m: Module) -> Value:
+        found = []
+        for group in range(self.k // ELEMENTS):
+            elements = [self.codes.word_select(group * ELEMENTS + i, CODE_WIDTH) for i in range(ELEMENTS)]
+            metadata = self.block_metadata.word_select(group, METADATA_WIDTH)
+            found.append(refinement(m, elements, metadata, f"group_{group}"))
+        return Cat(*found)
+
+    def _scales(self, m: Module, scales: list[Value], types: list[Value | None]) -> None:
+        scale = self.scheme.scale
+        magnitudes = [s[: scale.magnitude_width] for s in scales]
+        nan = Cat(*(s == scale.nan_code for s in magnitudes)).any()
+        exponents = Cat(*(exponent_field(s, scale) for s in magnitudes))
+        m.d.comb += self.exponents.eq(registered(m, exponents, "exponents_q"))
+        later: dict[str, Value] = {"nan": nan}
+        if scale.fraction_width:
+            later["significands"] = Cat(*(significand(s, scale) for s in magnitudes))
+        if self.scheme.typed:
+            later["types"] = Cat(*types)
+        for name, value in later.items():
+            value = registered(m, value, f"{name}_q")
+            m.d.comb += getattr(self, name).eq(self.cuts.delay(m, value, name, "group", "block"))
+        if self.scheme.refined and not self.refined:
+            metadata = registered(m, self.block_metadata, "metadata_q")
+            m.d.comb += self.multipliers.eq(self.cuts.delay(m, metadata, "multipliers", "group"))
+        unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
+        if unused:
+            # The sign of an unsigned scale means nothing.
+            ignored = Signal(unused * self.blocks, name="unused_scales")
+            m.d.comb += ignored.eq(Cat(*(s[-1] for s in scales)))
+
+
+def encoded(code: Value, is_integer: Value | None, bits: Code) -> Value:
+    """Code of the magnitude of three bits of E2M1; where ``is_integer``, of that of E1M2, which is the bits' number."""
+    if is_integer is None:
+        magnitudes, index = list(MAGNITUDES), code
+    else:
+        magnitudes, index = [*MAGNITUDES, *range(len(MAGNITUDES))], Cat(code, is_integer)
+    return Cat(*(select([Const(magnitude in bit, 1) for magnitude in magnitudes], index) for bit in bits))

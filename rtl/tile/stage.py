@@ -1,0 +1,34 @@
+"""Stages of a tile's data path: what a part of it is there for."""
+
+from __future__ import annotations
+
+import enum
+from typing import Protocol, cast
+
+from amaranth.lib import wiring
+
+from hwsim.rtl.hierarchy import all_parts
+
+
+class Stage(enum.Enum):
+    """What a part of a tile is there for, in the order of the data; every part's class says it as ``stage``."""
+
+    DECODE = "decode"
+    PRODUCTS = "products, block sums"
+    SCALE = "scale"
+    EXPONENTS = "exponents"
+    ALIGN = "align and sum"
+    NORMALISE = "normalise"
+    #: Wires, flags of special values and control between the parts.
+    REST = "rest"
+
+
+class HasStage(Protocol):
+    """A part of a tile."""
+
+    stage: Stage
+
+
+def stages(tile: wiring.Component) -> dict[str, Stage]:
+    """Stage of every part of a tile, by module name; the tile's own module is not among them."""
+    return {name: cast(HasStage, part).stage for name, part in all_parts(tile).items()}

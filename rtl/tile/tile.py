@@ -1,0 +1,246 @@
+"""The tile of a tensor core: operand decoders at its edges, one dot unit for every element of C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.rtl.arith import sized
+from hwsim.rtl.hierarchy import Cuts, Parts, clocked, instantiate, registered
+from hwsim.rtl.tile.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, ExponentMaximum, TermShape
+from hwsim.rtl.tile.normalise import ROUNDINGS, Normalise
+from hwsim.rtl.tile.stage import Stage
+
+#: Places of registers behind the largest exponent, which are between an instruction and one that needs its result.
+BACK = ("term", "align", "sum", "magnitude")
+
+
+class DotUnit(wiring.Component):
+    """One element of D: what all formats have in common, from the terms to FP32.
+
+    A subclass makes the terms. ``d`` keeps its value while ``enable`` is low. No reset: what is compared or used is
+    always preceded by ``enable``.
+
+    Ports
+    -----
+    clk : in, 1 bit
+    c : in, 32 bits
+        FP32, in the cycle of the tile's inputs.
+    accumulate : in, 1 bit
+        A cycle before C is needed: take ``d`` instead.
+    enable : in, 1 bit
+        At the output register.
+    a_*, b_* : in
+        The outputs of the operand decoders, by their names.
+    d : out, 32 bits
+    """
+
+    #: Places of registers in front of the largest exponent.
+    FRONT: tuple[str, ...] = ()
+
+    stage = Stage.REST
+
+    def __init__(
+        self,
+        shape: TermShape,
+        operands: dict[str, wiring.Component],
+        cuts: Cuts,
+        accumulator: tuple[int, int, str],
+        groups: int = 0,
+    ):
+        fraction_bits, result_bits, rounding = accumulator
+        ports = {"clk": In(1), "c": In(FP32_WIDTH), "accumulate": In(1), "enable": In(1), "d": Out(FP32_WIDTH)}
+        for side, decoder in operands.items():
+            for name, member in decoder.signature.members.items():
+                if member.flow is wiring.Out:
+                    ports[f"{side}_{name}"] = In(len(getattr(decoder, name)))
+        super().__init__(ports)
+        self.shape, self.cuts, self.fraction_bits = shape, cuts, fraction_bits
+        self.exponents = ExponentMaximum(shape, fraction_bits, groups)
+        self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in cuts.chosen)
+        self.parts: Parts = {
+            "mma_exponents": self.exponents,
+            "mma_sum": AlignedSum(shape, fraction_bits, "align" in cuts.chosen),
+            "mma_normalise": self.normalise,
+        }  # fmt: skip
+
+    def terms(self, m: Module) -> dict[str, Value]:
+        """``q``, ``exponents`` and ``nonzero`` (and ``raises``, ``base``) of the terms, ``nan``, ``infinite``,
+        ``infinity_sign``, all in the cycle in which C is aligned."""
+        raise TypeError(f"{type(self).__name__} does not say what its terms are")
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        clocked(m, self.clk)
+        cuts = self.cuts
+        made = self.terms(m)
+        c = cuts.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
+        # A register in every dot unit: from the edge of the tile the choice would come late.
+        accumulate = registered(m, self.accumulate, "accumulate_q")
+        c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used")
+        found = self._exponents(m, made, c)
+        special = c[FP32_FRACTION:-1].all()
+        c_nan = special & c[:FP32_FRACTION].any()
+        made_infinite, made_sign = made.get("infinite"), made.get("infinity_sign")
+        infinite: Value = special
+        sign: Value = c[-1]
+        nan = made["nan"] | c_nan
+        if made_infinite is not None and made_sign is not None:
+            infinite, sign = special | made_infinite, Mux(made_infinite, made_sign, c[-1])
+            nan = nan | (special & made_infinite & (made_sign ^ c[-1]))
+        hidden = c[FP32_FRACTION:-1].any()
+        c_q = Cat(Cat(c[:FP32_FRACTION], hidden) ^ c[-1].replicate(FP32_FRACTION + 1), c[-1])
+        flags = {"nan": nan, "infinite": infinite, "infinity_sign": sign}
+        if "floats" in found:
+            flags["floats"] = found["floats"]
+        held = {"q": made["q"], "c": c_q, "distances": found["distances"], "c_distance": found["c_distance"]}
+        held = {name: cuts.register(m, "term", value, f"{name}_held") for name, value in held.items()}
+        total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
+        instantiate(m, self, "mma_sum", "sum", total=total, **held)
+        total_late = cuts.register(m, "sum", total, "total")
+        flags = {name: cuts.delay(m, value, name, "term", "align", "sum") for name, value in flags.items()}
+        largest = cuts.delay(m, found["largest"], "largest", "term", "align")
+        prepared = self.normalise.prepare(m, largest)
+        late = {name: cuts.register(m, "sum", value, name) for name, value in prepared.items()}
+        d = Signal(FP32_WIDTH)
+        instantiate(m, self, "mma_normalise", "normalise", total=total_late, d=d, **flags, **late)
+        result = Signal(FP32_WIDTH, reset_less=True)
+        with m.If(self.enable):
+            m.d.sync += result.eq(d)
+        m.d.comb += self.d.eq(result)
+        return m
+
+    def _exponents(self, m: Module, made: dict[str, Value], c: Value) -> dict[str, Signal]:
+        outputs = {
+            name: Signal(len(getattr(self.exponents, name)), name=f"{name}_now")
+            for name, member in self.exponents.signature.members.items()
+            if member.flow is wiring.Out
+        }
+        inputs = {
+            name: made[name]
+            for name, member in self.exponents.signature.members.items()
+            if member.flow is wiring.In and name != "c"
+        }
+        instantiate(m, self, "mma_exponents", "exponent_maximum", c=c[:-1], **inputs, **outputs)
+        return outputs
+
+
+class Tile(wiring.Component):
+    """``D = A B^T + C`` on an m x n tile: fully pipelined, an instruction a cycle.
+
+    Latency: :attr:`latency` cycles from the inputs to ``d``, a register at the inputs and one at the outputs among
+    them. With ``accumulate`` an instruction adds to the ``d`` that is in place when it reaches the alignment, instead
+    of to ``c``: the last result of the instructions issued at least :attr:`chain_interval` cycles before it. So a
+    dependent instruction may follow after ``chain_interval`` cycles, and as many independent chains can take turns;
+    ``d`` keeps its value while no other result comes out.
+
+    ``rst`` clears what is in flight: no result of an instruction issued before or during it comes out after it. ``d``
+    is unknown then until the first result: the first instruction after a reset must not accumulate.
+
+    Ports
+    -----
+    valid : in, 1 bit
+        There is an instruction at the inputs.
+    accumulate : in, 1 bit
+    a_codes, b_codes : in
+        [m, K] and [n, K], row-major, element (0, 0) in the lowest bits.
+    a_scales, b_scales : in
+        Scale bytes of the blocks, [m, K / block] and [n, K / block]; formats with scales only.
+    a_metadata, b_metadata : in
+        A byte a block; M2XFP only.
+    c : in, d : out
+        FP32, [m, n].
+    out_valid : out, 1 bit
+    """
+
+    def __init__(self, m: int, n: int, operands: dict[str, wiring.Component], dot: DotUnit):
+        super().__init__(self._ports(m, n, operands))
+        self.rows = {"a": m, "b": n}
+        self.operands, self.dot, self.cuts = operands, dot, dot.cuts
+        self.parts: Parts = {f"mma_decode_{side}": part for side, part in operands.items()} | {"mma_dot": dot}
+
+    @staticmethod
+    def _ports(m: int, n: int, operands: dict[str, wiring.Component]) -> dict[str, Any]:
+        ports: dict[str, Any] = {"valid": In(1), "accumulate": In(1)}
+        for side, rows in (("a", m), ("b", n)):
+            for name, member in operands[side].signature.members.items():
+                if member.flow is wiring.In and name != "clk":
+                    ports[_port(side, name)] = In(rows * len(getattr(operands[side], name)))
+        return ports | {"c": In(m * n * FP32_WIDTH), "out_valid": Out(1), "d": Out(m * n * FP32_WIDTH)}
+
+    @property
+    def latency(self) -> int:
+        """Cycles from inputs to outputs."""
+        return 2 + self.cuts.count()
+
+    @property
+    def chain_interval(self) -> int:
+        """Cycles after which an instruction may accumulate on the result of another."""
+        return 1 + self.cuts.count(*BACK)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        valid = [self.valid]
+        for stage in range(self.latency):
+            valid.append(Signal(name=f"valid_{stage}"))
+            m.d.sync += valid[-1].eq(valid[-2])
+        m.d.comb += self.out_valid.eq(valid[-1])
+        accumulate: Value = self.accumulate
+        for stage in range(self.cuts.count(*self.dot.FRONT)):
+            accumulate = registered(m, accumulate, f"accumulate_{stage}")
+        decoded = {side: [self._decode(m, side, i) for i in range(rows)] for side, rows in self.rows.items()}
+        for i, a in enumerate(decoded["a"]):
+            for j, b in enumerate(decoded["b"]):
+                at = i * self.rows["b"] + j
+                instantiate(
+                    m, self, "mma_dot", f"dot_{i}_{j}", accumulate=accumulate, enable=valid[-2],
+                    c=self.c.word_select(at, FP32_WIDTH), d=self.d.word_select(at, FP32_WIDTH),
+                    **{f"a_{name}": value for name, value in a.items()},
+                    **{f"b_{name}": value for name, value in b.items()},
+                )  # fmt: skip
+        return m
+
+    def _decode(self, m: Module, side: str, row: int) -> dict[str, Signal]:
+        part = self.operands[side]
+        ports: dict[str, Value] = {}
+        outputs: dict[str, Signal] = {}
+        for name, member in part.signature.members.items():
+            width = len(getattr(part, name))
+            if member.flow is wiring.Out:
+                outputs[name] = Signal(width, name=f"{side}_{name}_{row}")
+            elif name != "clk":
+                ports[name] = getattr(self, _port(side, name)).word_select(row, width)
+        instantiate(m, self, f"mma_decode_{side}", f"decode_{side}_{row}", **ports, **outputs)
+        return outputs
+
+
+def accumulator(fraction_bits: int, result_bits: int, rounding: str) -> tuple[int, int, str]:
+    """The parameters of an accumulation step, checked.
+
+    Raises
+    ------
+    ValueError
+        For values outside their ranges.
+    """
+    if not isinstance(fraction_bits, int) or not 1 <= fraction_bits <= 40:
+        raise ValueError(f"fraction_bits must be 1 to 40, got {fraction_bits!r}")
+    if not isinstance(result_bits, int) or not 1 <= result_bits <= FP32_FRACTION:
+        raise ValueError(f"result_bits must be 1 to {FP32_FRACTION}, got {result_bits!r}")
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {rounding!r}")
+    return fraction_bits, result_bits, rounding
+
+
+def tile_size(m: int, n: int) -> None:
+    """Check the size of a tile; ValueError if it is not positive."""
+    for name, value in (("m", m), ("n", n)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _port(side: str, name: str) -> str:
+    """The tile's port for an input of an operand decoder (``metadata`` alone is a name that Amaranth keeps)."""
+    return f"{side}_{name.removeprefix('block_')}"
