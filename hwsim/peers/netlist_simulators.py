@@ -47,7 +47,12 @@ endmodule
 
 
 def toggles(
-    mapped: Mapped, netlist: Netlist, inputs: dict[str, np.ndarray], warm_up: int, simulator: str
+    mapped: Mapped,
+    netlist: Netlist,
+    inputs: dict[str, np.ndarray],
+    warm_up: int,
+    simulator: str,
+    runtime: Path | None = None,
 ) -> np.ndarray:
     """Toggles of every net of a mapped netlist over one stream, as a simulator's VCD has them.
 
@@ -59,6 +64,8 @@ def toggles(
         Cycles not counted.
     simulator : str
         ``icarus`` or ``verilator``.
+    runtime : Path, optional
+        As in :func:`hwsim.base.simulators.environment`.
 
     Returns
     -------
@@ -89,8 +96,8 @@ def toggles(
         _run(["vvp", "simulation"], folder)
     else:
         # The testbench's delays become coroutines, which older compilers only know when told.
-        flags = ["-CFLAGS", "-std=gnu++20", "-Wno-fatal", "--top-module", "testbench"]
-        _run(["verilator", "--binary", "--trace", *flags, *sources], folder)
+        flags = ["-CFLAGS", "-std=gnu++20 -O0", "-Wno-fatal", "--top-module", "testbench"]
+        _run(["verilator", "--binary", "--trace", *flags, *sources], folder, runtime)
         _run([str(folder / "obj_dir" / "Vtestbench")], folder)
     # Cycle i settles in the time step of its rising edge, 2 i + 1 ns.
     return _count(folder / "netlist.vcd", netlist, first_ps=1000 * (2 * warm_up + 1))
@@ -202,8 +209,9 @@ def _write_models(netlist: Netlist, path: Path) -> None:
     path.write_text(cell_models(group.cell for group in netlist.groups))
 
 
-def _run(command: list[str], folder: Path) -> str:
-    result = subprocess.run(command, cwd=folder, env=simulators.environment(), capture_output=True, text=True)
+def _run(command: list[str], folder: Path, runtime: Path | None = None) -> str:
+    environment = simulators.environment(runtime)
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if result.returncode:
         raise ToolError(f"{command[0]} failed in {folder}: {(result.stdout + result.stderr)[-2000:]}")
     return result.stdout

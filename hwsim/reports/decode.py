@@ -107,8 +107,9 @@ def _verify(unit: str, build: Path) -> dict[str, Any]:
     proofs = list(all_proofs(design, mapped, root))
     twins = list(all_proofs(design, mapped, root, inject=1))
     simulator = next(s for s in simulators.SIMULATORS if simulators.available(s))
-    outcome = cosimulation.simulate(design, mapped.verilog, root / f"cosim-{simulator}", simulator)
-    score = mutation.score(design, MUTANTS, root, simulator)
+    runtime = build / "verilated"
+    outcome = cosimulation.simulate(design, mapped.verilog, root / f"cosim-{simulator}", simulator, runtime=runtime)
+    score = mutation.score(design, MUTANTS, root, simulator, runtime=runtime)
     print(f"{unit}: verified")
     return {
         "unit": unit,

@@ -24,6 +24,8 @@ from hwsim.verification.equivalence import SPECS
 #: Technology of the netlists that are proven and compared.
 TECHNOLOGY = "asap7"
 MUTANTS, SEED = 200, 1
+#: Folder for Verilator's compiled runtime, below the build folder.
+RUNTIME = "verilated"
 #: Dot products compared in bulk: of every MMA unit, and of every variant.
 BULK, BULK_OF_VARIANTS = 10**7, 10**6
 #: The module that each check enters by. Every check also depends on the table of units, which leads to golden models
@@ -46,7 +48,7 @@ def cosim(design: Design, build: Path) -> dict[str, Any]:
     replace(source, emit.to_verilog(design, folder))
     # Mutants run on the other one: where both are installed, both have seen the stream.
     simulator = _simulator(simulators.SIMULATORS[::-1])
-    outcome = cosimulation.simulate(design, source, folder / f"cosim-{simulator}", simulator, SEED)
+    outcome = cosimulation.simulate(design, source, folder / f"cosim-{simulator}", simulator, SEED, 0, build / RUNTIME)
     return {
         "design": design.slug,
         "vectors": outcome.vectors,
@@ -57,7 +59,7 @@ def cosim(design: Design, build: Path) -> dict[str, Any]:
 
 def mutants(design: Design, build: Path) -> dict[str, Any]:
     """The faults in the RTL that the testbench notices."""
-    score = mutation.score(design, MUTANTS, build / design.slug, _simulator(), SEED)
+    score = mutation.score(design, MUTANTS, build / design.slug, _simulator(), SEED, build / RUNTIME)
     return asdict(score) | {"percent": score.percent}
 
 

@@ -2,9 +2,9 @@
 
 A *property* is a module in ``specs`` that takes a module's inputs and outputs and says whether the outputs are right;
 the proof shows that it always says so. A *sum* names the terms that an output must be the sum of, and is proven in
-three steps: the output's adders are undone one by one until it is a linear form (:mod:`hwsim.verification.adders`), a sum of
-bits with weights; these bits fall into groups, each a function of the inputs of one term; and the solver shows that the
-word which each group stands for equals its term.
+three steps: the output's adders are undone one by one until it is a linear form, a sum of bits with weights
+(:mod:`hwsim.verification.adders`); these bits fall into groups, each a function of the inputs of one term; and the
+solver shows that the word which each group stands for equals its term.
 """
 
 from __future__ import annotations

@@ -35,8 +35,11 @@ class Score:
         return 100.0 * self.killed / faults if faults else 100.0
 
 
-def score(design: Design, count: int, build: Path, simulator: str = "verilator", seed: int = 1) -> Score:
-    """Make ``count`` mutants of a design and see how many its testbench kills.
+def score(
+    design: Design, count: int, build: Path, simulator: str = "verilator", seed: int = 1, runtime: Path | None = None
+) -> Score:
+    """Make ``count`` mutants of a design and see how many its testbench kills; ``runtime`` as in
+    :func:`hwsim.verification.cosimulation.simulate`.
 
     Raises
     ------
@@ -72,7 +75,8 @@ def score(design: Design, count: int, build: Path, simulator: str = "verilator",
         build,
         "mutate",
     )
-    outcome = cosimulation.simulate(design, build / "mutated.v", build / "cosim", simulator, seed, max(commands))
+    mutated_verilog = build / "mutated.v"
+    outcome = cosimulation.simulate(design, mutated_verilog, build / "cosim", simulator, seed, max(commands), runtime)
     if outcome.wrong:
         raise ToolError(f"{design.slug} fails its testbench without any mutant: {outcome.wrong}")
     killed = commands.keys() & set(outcome.killed)

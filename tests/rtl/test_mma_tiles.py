@@ -12,42 +12,51 @@ from hwsim.verification import cosimulation
 ONE = {"m": 1, "n": 1}
 
 
-def simulated(design, tmp_path, simulator="verilator", **wrong):
-    """Outcome of the testbench; ``wrong`` are parameters that golden is given instead of the RTL's."""
+@pytest.fixture
+def simulated(tmp_path, runtime):
+    """Outcome of a design's testbench; ``wrong`` are parameters that golden is given instead of the RTL's."""
     source = tmp_path / "unit.v"
-    source.write_text(to_verilog(design, tmp_path))
-    judged = units.design(design.name, design.parameters | wrong)
-    return cosimulation.simulate(judged, source, tmp_path / f"cosim-{simulator}", simulator)
+
+    def simulate(design, simulator, **wrong):
+        # A file that is not touched is not compiled again.
+        if not source.exists():
+            source.write_text(to_verilog(design, tmp_path))
+        judged = units.design(design.name, design.parameters | wrong)
+        return cosimulation.simulate(judged, source, tmp_path / f"cosim-{simulator}", simulator, runtime=runtime)
+
+    return simulate
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, unit in UNITS.items() if unit.mma])
-def test_stream_with_bubbles_chains_and_resets(name, simulator, tmp_path):
-    assert simulated(units.design(name, {"m": 2, "n": 2}), tmp_path, simulator).wrong is None
+def test_stream_with_bubbles_chains_and_resets(name, simulator, simulated):
+    assert simulated(units.design(name, {"m": 2, "n": 2}), simulator).wrong is None
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, unit in UNITS.items() if unit.mma])
-def test_stream_notices_one_fraction_bit(name, simulator, tmp_path):
+def test_stream_notices_one_fraction_bit(name, simulator, simulated):
     design = units.design(name, ONE)
     wrong = {"fraction_bits": design.parameters["fraction_bits"] - 1}
-    assert "d is" in simulated(design, tmp_path, simulator, **wrong).wrong
+    assert "d is" in simulated(design, simulator, **wrong).wrong
 
 
-def test_short_stream_and_its_twins(tmp_path, monkeypatch):
-    # Icarus compiles in no time; Verilator longer than the quick suite has.
+def test_short_stream_and_its_twins(simulated, tmp_path, runtime, monkeypatch):
+    # Icarus compiles in no time.
     simulator = "icarus" if simulators.available("icarus") else "verilator"
     monkeypatch.setenv("HWSIM_VECTORS", "400")
     design = units.design("fp16_mma", ONE | {"element": "bf16", "k": 2})
-    assert simulated(design, tmp_path, simulator).wrong is None
-    assert "d is" in simulated(design, tmp_path, simulator, fraction_bits=24).wrong
+    assert simulated(design, simulator).wrong is None
+    assert "d is" in simulated(design, simulator, fraction_bits=24).wrong
     # A result that comes a cycle too late, and one that a reset should have cleared.
-    assert "out_valid is" in simulated(design, tmp_path, simulator, pipeline="exponent+term+align").wrong
+    assert "out_valid is" in simulated(design, simulator, pipeline="exponent+term+align").wrong
     source = tmp_path / "unit.v"
     text = source.read_text()
     assert text.count("rst ? 1'h0 : ") == design.component().latency
     source.write_text(text.replace("rst ? 1'h0 : ", ""))
-    assert "out_valid is" in cosimulation.simulate(design, source, tmp_path / "mutated", simulator).wrong
+    assert (
+        "out_valid is" in cosimulation.simulate(design, source, tmp_path / "mutated", simulator, runtime=runtime).wrong
+    )
 
 
 @pytest.mark.parametrize(

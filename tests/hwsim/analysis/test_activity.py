@@ -29,14 +29,14 @@ def test_toggles_of_a_known_stream(sky):
     ("unit", "settings"),
     [("mixfp4_decode", {}), ("nvfp4_decode", {}), ("mxfp4_decode", {}), ("mixfp4_decode", {"registered": 0})],
 )
-def test_toggle_counts_are_those_of_a_simulator(unit, settings, technology, mapped, simulator):
+def test_toggle_counts_are_those_of_a_simulator(unit, settings, technology, mapped, simulator, runtime):
     if simulator == "verilator" and (technology != "asap7" or unit != "mixfp4_decode"):
         pytest.skip("compiling takes long: Verilator runs one unit, Icarus all")
     m = mapped(unit, technology, **settings)
     netlist = netlist_reader.read(m.netlist_json, unit, m.library)
     stream = m.design.unit.stimulus(m.design.parameters, 500, 3, None)
     counted = activity.simulate(netlist, {k: np.tile(v, (64, 1)) for k, v in stream.items()}, streams=64, warm_up=3)
-    expected = netlist_simulators.toggles(m, netlist, stream, 3, simulator)
+    expected = netlist_simulators.toggles(m, netlist, stream, 3, simulator, runtime)
     ours = counted.toggles // 64
     for net in counted.clocks:
         ours[net] = expected[net]
