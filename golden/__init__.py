@@ -19,7 +19,8 @@ from .accumulate import (
 from .api import SYSTEMS, dequantize, quantize
 from .metrics import Error, error
 
-# The function hides its module: ``golden.mma(a, b)`` works, and so does ``from hwsim.golden.mma import instruction``.
+# The function ``mma`` shadows the module ``mma`` as an attribute of the package, so that ``golden.mma(a, b)`` works;
+# ``from hwsim.golden.mma import instruction`` still finds the module.
 from .mma import mma
 from .tensor import BlockTensor
 

@@ -1,4 +1,4 @@
-"""How a tensor core adds: a step takes some terms and C, aligns them, cuts them, sums them and rounds once.
+"""How a tensor core adds: a step aligns some terms and C, truncates them, sums them and rounds the sum once.
 
 A term has an exact integer significand P and a raw exponent E, the sum of its operands' exponents, **not**
 the position of its leading one. Its value is ``P * 2**(E - q)`` with ``|P| * 2**-q < 4``; ``golden.terms``
@@ -6,11 +6,11 @@ pins P, E and q down for every format. For C, P is the FP32 significand with its
 exponent (-126 for subnormals). One step:
 
 1. ``top`` = the largest E over the terms with P != 0, and C if C != 0.
-2. Every term and C is cut to a multiple of ``2**(top - fraction_bits)``: the magnitude, towards zero, no
-   sticky bit.
-3. They are summed exactly.
+2. The magnitudes of all terms and of C are truncated (towards zero, no sticky bit) to multiples of
+   ``2**(top - fraction_bits)``.
+3. The truncated terms and C are summed exactly.
 4. The sum is rounded once, to a multiple of ``2**max(e - result_bits, -149)`` where ``e`` is the exponent of
-   the leading one of the sum. What reaches 2**128 after that is infinity; every zero is +0.
+   the leading one of the sum. A rounded magnitude of 2**128 or more is infinity; every zero is +0.
 5. D is the C of the next step.
 
 Special values follow IEEE 754: a NaN (element, scale or C), infinity times zero, or infinities of both signs
@@ -18,7 +18,7 @@ give the canonical quiet NaN 0x7FC00000; any other infinity (element or C) is ke
 
 Sources: results recorded on an NVIDIA H200 (``tests/conformance/test_silicon.py``) for Hopper;
 north-numerical-computing/MATLAB-tensor-core for the parameters of Ampere, Ada and Blackwell; mmaemu, whose
-author measured on an RTX 4060 that a sum cut to zero is +0 too.
+author measured on an RTX 4060 that a sum truncated to zero is +0 too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ import numpy as np
 from .formats import Rounding
 from .kernels import as_bits, as_float, lane
 
-#: Raw exponent of a zero: below that of every term, also where two of them are added.
+#: Raw exponent of zero: so low that it stays below every term's after the exponent of the other operand is added.
 NO_EXPONENT = -4096
-#: Terms of one step. With MAX_FRACTION_BITS, its sum stays an integer that FP64 holds.
+#: Most terms of one step. With MAX_FRACTION_BITS it keeps the aligned sum an integer that FP64 represents exactly.
 MAX_TERMS = 1 << 10
 MAX_FRACTION_BITS = 40
 
@@ -49,15 +49,15 @@ class Accumulator:
     Parameters
     ----------
     terms : int or None
-        Terms that one step adds. None: those of an instruction over 256 bits of each operand, K = 64 of 4-bit
-        elements, 32 of 6 and 8 bits, 16 of 16 bits.
+        Terms that one step adds. None: all terms of an instruction that takes 256 bits of each operand, which is
+        K = 64 for 4-bit elements, 32 for 6 and 8 bits, 16 for 16 bits.
     fraction_bits : int or None
-        Bits that the terms keep below the largest raw exponent. None: nothing is cut, and the whole of K is
-        one step.
+        Bits that the terms keep below the largest raw exponent. None: nothing is truncated, and the whole of K
+        is one step.
     result_bits : int
         Bits that the result keeps below its leading one, at most the 23 of FP32.
     rounding : Rounding
-        Of the result. Terms are always cut.
+        Rounding of the result. Terms are always truncated.
     """
 
     terms: int | None
@@ -79,7 +79,7 @@ class Accumulator:
 
     @property
     def is_exact(self) -> bool:
-        """Whether nothing is cut before the one rounding at the end."""
+        """Whether terms keep all their bits, so that only the final rounding loses any."""
         return self.fraction_bits is None
 
 
@@ -102,7 +102,7 @@ def power_of_two(exponent):
 
 @lane
 def fp32_exponent(bits):
-    """Raw exponent of an FP32 number."""
+    """Raw exponent of the FP32 number with these bits; NO_EXPONENT for zero."""
     if bits & 0x7FFFFFFF == 0:
         return NO_EXPONENT
     return max(np.int32((bits >> _FP32_FRACTION) & 0xFF) - 127, _FP32_MIN_EXPONENT)
@@ -130,7 +130,7 @@ def round_to_fp32(value, result_bits, nearest):
         magnitude = np.inf
     if magnitude == 0:
         return np.uint32(0)
-    # Exact, or 2**128, which becomes infinity.
+    # The conversion to FP32 is exact, except that 2**128 becomes infinity.
     return np.uint32(as_bits(np.float32(magnitude))) | np.uint32(np.uint32(value < 0) << np.uint32(31))
 
 
@@ -138,20 +138,20 @@ def round_to_fp32(value, result_bits, nearest):
 def aligned_step(values, exponents, d, fraction_bits, result_bits, nearest, top, factor, total):
     """One step for a row of results.
 
-    FP64 carries it: a term's significand, its product with a power of two, the cut term and the sum of
-    ``MAX_TERMS`` of them are all exact, and infinities and NaN propagate as the contract asks.
+    The arithmetic is FP64 and exact: terms, their products with powers of two, truncated terms and the sum of
+    ``MAX_TERMS`` of them all fit its significand. Infinities and NaN propagate as the contract asks.
 
     Parameters
     ----------
     values : float64 [terms, n]
     exponents : int32 [terms, n]
-        Raw exponents; NO_EXPONENT, or the sum of it and another, where the value is zero.
+        Raw exponents. Where the value is zero: NO_EXPONENT, alone or added to another exponent.
     d : uint32 [n]
         FP32 bits of C, replaced by those of D.
     fraction_bits, result_bits, nearest
-        Of the accumulator; ``nearest``: whether it rounds to nearest even.
+        Settings of the accumulator; ``nearest``: whether it rounds to nearest even.
     top, factor, total : int32, float64, float64 [n]
-        Scratch.
+        Scratch: largest raw exponent, power of two that scales to units of the sum, running sum.
     """
     n = d.size
     for j in range(n):
@@ -169,15 +169,16 @@ def aligned_step(values, exponents, d, fraction_bits, result_bits, nearest, top,
         d[j] = round_to_fp32(total[j] * power_of_two(np.int64(top[j] - fraction_bits)), result_bits, nearest)
 
 
-#: The exact sum is an integer in units of 2**_EXACT_UNIT, its digits of 32 bits held by int64: room for every
-#: term (from 2**-338, the last FP64 place of the least, to 2**291) and for 2**31 of them.
+#: The exact sum is a long integer in units of 2**_EXACT_UNIT: EXACT_DIGITS digits of _DIGIT bits, each in an int64.
+#: It has room for every term (from 2**-338, the last FP64 place of the smallest, to 2**291) and for the carries of
+#: 2**31 terms.
 EXACT_DIGITS, _EXACT_UNIT, _DIGIT = 26, -448, 32
 _DIGIT_MASK = (1 << _DIGIT) - 1
 
 
 @lane
 def _add_exactly(value, digits):
-    """Add a finite FP64 number to the digits; carries are left for later."""
+    """Add a finite FP64 number to the digits; :func:`_carry` propagates carries later."""
     bits = np.float64(value).view(np.int64)
     field = (bits >> _FP64_FRACTION) & 0x7FF
     if field == 0:
@@ -206,8 +207,8 @@ def _carry(digits):
 
 @lane
 def _rounded_to_odd(digits):
-    """The sum in FP64 with at least 33 bits, the last one set if anything is lost: rounding it to FP32 is
-    then rounding once."""
+    """The exact sum in FP64, rounded to odd: at least 33 bits, the last one set if any bit is lost. Rounding that
+    to FP32 gives the same as rounding the exact sum once."""
     negative = _carry(digits) < 0
     if negative:
         for i in range(digits.size):
@@ -219,7 +220,7 @@ def _rounded_to_odd(digits):
     upper, lower, lost = digits[first], digits[first - 1], np.int64(0)
     for i in range(first - 1):
         lost |= digits[i]
-    # At most 53 bits fit, at least 33 of the two digits are there.
+    # FP64 holds 53 bits; the two leading digits have at least 33.
     drop = 0 if upper < 1 << (_FP64_FRACTION + 1 - _DIGIT) else 2 * _DIGIT - _FP64_FRACTION - 1
     lost |= lower & ((1 << drop) - 1)
     kept = (upper << (_DIGIT - drop)) | (lower >> drop)
@@ -230,9 +231,11 @@ def _rounded_to_odd(digits):
 
 @lane
 def exact_step(values, d, result_bits, nearest, digits):
-    """A step that cuts nothing. Parameters as for :func:`aligned_step`; ``digits``: int64 [EXACT_DIGITS]."""
+    """One step without truncation: the exact sum, rounded once. Parameters are those of :func:`aligned_step`, and
+    ``digits``, int64 [EXACT_DIGITS], for scratch."""
     for j in range(d.size):
         digits[:] = 0
+        # FP64 addition of infinities and NaN follows IEEE 754; 0 means that there are none.
         special = np.float64(0)
         for t in range(-1, values.shape[0]):
             value = np.float64(as_float(d[j])) if t < 0 else values[t, j]

@@ -124,6 +124,7 @@ def _checked_options(target: System, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(name: str, value: Any) -> int:
+    """``value`` as an int; ValueError if it is not an integer."""
     try:
         return operator.index(value)
     except TypeError:
@@ -131,7 +132,8 @@ def _whole(name: str, value: Any) -> int:
 
 
 def _check_tensor(target: System, t: BlockTensor) -> None:
-    """ValueError if ``t`` does not have the layout of its format: kernels do not check what they index."""
+    """ValueError if ``t`` does not have the layout of its format. Kernels index without bounds checks: a wrong
+    layout would make them read beyond their arrays."""
     if len(t.shape) != t.codes.ndim or any(not 0 < n <= m for n, m in zip(t.shape, t.codes.shape, strict=True)):
         raise ValueError(f"shape {t.shape} does not fit codes of shape {t.codes.shape}")
     elements = tuple(name for name, _ in t.segments)
@@ -152,15 +154,15 @@ def _check_tensor(target: System, t: BlockTensor) -> None:
 
 
 def whole_blocks(x: np.ndarray, multiple: int, row_multiple: int, pad: bool) -> np.ndarray:
-    """``x`` in whole blocks along its last, and tiles along its last two, axes.
+    """``x`` as float32, its last axis (and the one before, for 2D blocks) a whole number of blocks.
 
     Parameters
     ----------
     x : float array [..., K]
     multiple, row_multiple : int
-        What the last axis, and the one before it, must be multiples of.
+        Numbers of which the last axis, and the one before it, must be multiples.
     pad : bool
-        Whether to add zeros.
+        Whether to add zeros at the ends of these axes.
 
     Returns
     -------
@@ -169,7 +171,7 @@ def whole_blocks(x: np.ndarray, multiple: int, row_multiple: int, pad: bool) -> 
     Raises
     ------
     ValueError
-        For no axis or no element, a single axis where there are tiles, or, without ``pad``, a part of a block.
+        If ``x`` has no axis or no element, or one axis where blocks are 2D; without ``pad``, if blocks are partial.
     """
     if x.ndim == 0 or x.size == 0:
         raise ValueError(f"x must have at least one axis and one element, got shape {x.shape}")

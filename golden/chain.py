@@ -1,7 +1,7 @@
-"""The kernels of ``golden.mma``: terms of a panel of columns, one step after the other along K.
+"""The kernels of ``golden.mma``: results of a panel of columns of D, one accumulation step after the other along K.
 
-A panel's operands are laid out with the columns side by side, so that every loop over columns vectorises:
-FP64 for element terms, int16 for the products inside a block.
+B is copied so that the columns of a panel lie side by side and every loop over columns vectorises: in FP64 for
+element terms, in int16 for the products inside a block.
 
 Both kernels take ``step`` (terms of a step), ``limits`` (fraction bits or -1, result bits, nearest) and
 ``d``, uint32 [V, M, N], which holds C and becomes D. Tables give value and raw exponent of every code.
@@ -15,16 +15,17 @@ from .accumulate import EXACT_DIGITS, NO_EXPONENT, aligned_step, exact_step
 from .kernels import kernel, lane
 from .m2xfp import SUBGROUP
 
-PANEL = 128  # Columns that a kernel works on at a time, and rows that it takes them through.
+PANEL = 128  # Columns of D that are computed side by side; also the rows of D in one task.
 
 
 def tiles(shape: tuple[int, ...]) -> int:
-    """Independent pieces of work in results of ``shape``, (V, M, N)."""
+    """Number of independent tasks for results of ``shape``, (V, M, N): blocks of PANEL x PANEL results."""
     return shape[0] * -(-shape[1] // PANEL) * -(-shape[2] // PANEL)
 
 
 @lane
 def _parts(size):
+    """Panels in ``size`` rows or columns."""
     return (size + PANEL - 1) // PANEL
 
 
@@ -38,11 +39,11 @@ def _step(values, raw, d, limits, top, factor, total, digits):
 
 @kernel
 def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d):
-    """Chain the steps of formats with one term a product; ``d`` holds C before and D after.
+    """Replace C in ``d`` by D, for formats whose terms are single products.
 
-    ``start`` to ``stop`` are tasks, one a pair of a band of rows and a panel of columns. Codes [V, M or N, K] and
-    scales [V, M or N, K / block] as in :func:`golden.mma.instruction`; ``tables`` are values and exponents per code
-    and per scale byte; ``step`` is terms a step; ``limits`` the accumulator's. Rule: the accumulator contract in
+    ``start`` to ``stop`` are tasks: each is a band of PANEL rows and a panel of PANEL columns of one of the V
+    products. Codes [V, M or N, K] and scales [V, M or N, K / block] are those of :func:`golden.mma.instruction`;
+    ``tables`` are values and raw exponents per code, then per scale byte. Rule: the accumulator contract in
     ``golden/accumulate.py``.
     """
     element_values, element_exponents, scale_values, scale_exponents = tables
@@ -76,7 +77,8 @@ def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d
 
 @lane
 def _block_sums(a, b, weights, part, total):
-    """Exact sums of the products of a block of A with one of each column."""
+    """Exact dot products of one block of A with the same block of every column of B, into ``total``; the sum over
+    each subgroup is multiplied by its weight."""
     n = total.size
     total[:] = 0
     for group in range(weights.shape[0]):
@@ -91,8 +93,9 @@ def _block_sums(a, b, weights, part, total):
 
 @kernel
 def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, step, limits, d):
-    """Chain the steps of formats with one term a block; as :func:`element_terms`, with ``a`` and ``b`` decoded to
-    integers and ``b_multipliers`` the factor of every subgroup."""
+    """Replace C in ``d`` by D, for formats whose terms are blocks. Arguments as for :func:`element_terms`, but ``a``
+    and ``b`` are decoded to integers, ``b_multipliers`` holds the factor of every subgroup of B, and ``tables`` are
+    values and raw exponents of A's scale bytes, then of B's."""
     a_scale_values, a_scale_exponents, b_scale_values, b_scale_exponents = tables
     k, blocks = a.shape[2], a_scales.shape[2]
     g = k // blocks
@@ -127,7 +130,7 @@ def block_terms(start, stop, a, a_scales, b, b_scales, b_multipliers, tables, st
                     _block_sums(codes, columns, weights[t * groups : (t + 1) * groups], part, sums[:n])
                     for j in range(n):
                         values[t, j] = np.float64(sums[j]) * (value * b_values[t, j])
-                        # A NaN differs from zero, and is kept.
+                        # NaN != 0 is true: a NaN term keeps its exponent.
                         raw[t, j] = exponent + b_exponents[t, j] if values[t, j] != 0 else NO_EXPONENT
                 row = d[v, m, first : first + n]
                 _step(values[:terms], raw[:terms], row, limits, top, factor, total, digits)

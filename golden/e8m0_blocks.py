@@ -31,10 +31,10 @@ FP64_FRACTION = 52
 
 
 def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, int, int]:
-    """A rule that makes the shared exponent of a block from its largest magnitude.
+    """Constants of a rule for the shared exponent of a block.
 
-    Every rule is ``floor(log2(bmax / divisor + carry)) - emax``, where ``carry`` is added to the fraction and
-    moves on into the exponent.
+    Every rule is ``floor(log2(bmax / divisor + carry)) - emax`` with ``bmax`` the block's largest magnitude.
+    ``carry`` is added to the last places of the FP64 fraction of the quotient and may carry into its exponent.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def exponent_rule(name: str, fmt: MiniFloat | FixedPoint) -> tuple[np.float32, i
 
     Returns
     -------
-    divisor (float32), carry in units of the last place of an FP64 fraction, emax.
+    divisor (float32), carry (in units of the last place of an FP64 fraction), emax.
     """
     one_of("scale_rule", name, ("floor", "ceil", "even", "rceil"))
     up = (1 << FP64_FRACTION) - 1
@@ -67,7 +67,7 @@ def largest_of(maxima):
 @lane
 def shared_exponent(largest, rule):
     """Unbiased shared exponent, -127 to 127, for a block's largest magnitude. ``rule``: exponent_rule."""
-    # FP64 has no subnormals here, whatever the FP32 input.
+    # Every FP32 number but zero is normal in FP64, so its exponent field holds the exponent.
     bits = np.float64(largest / rule[0]).view(np.int64) + rule[1]
     return min(max((bits >> FP64_FRACTION) - 1023 - rule[2], -127), 127)
 
@@ -82,7 +82,7 @@ def power_of_two(exponent):
 
 @lane
 def signed(code, negative, sign_shift):
-    """Sign-magnitude, or two's complement where ``sign_shift`` is negative."""
+    """``code`` with its sign: sign-magnitude, or two's complement where ``sign_shift`` is negative."""
     if sign_shift >= 0:
         return np.uint8(code | (negative << np.int32(sign_shift)))
     return np.uint8(np.int32(code ^ np.int32(-negative)) + negative)
@@ -90,20 +90,21 @@ def signed(code, negative, sign_shift):
 
 @lane
 def encode_part(x, scale_up, cast, sign_shift, codes):
-    """Codes of ``x * scale_up``, both of LANES values."""
+    """Write the element codes of ``x * scale_up`` to ``codes``; both arrays have LANES entries."""
     for i in range(LANES):
         v = x[i] * scale_up
         codes[i] = signed(nearest_code(v, cast), is_negative(v), sign_shift)
 
 
 def element_constants(fmt: MiniFloat | FixedPoint) -> tuple[tuple[int, int, int], int]:
-    """``cast`` and ``sign_shift`` of an element format."""
+    """``cast`` (:func:`cast_constants`) and ``sign_shift`` (:func:`signed`) of an element format."""
     return cast_constants(fmt), fmt.magnitude_width if isinstance(fmt, MiniFloat) else -1
 
 
 @cache
 def _quantize_kernel(fmt: MiniFloat | FixedPoint) -> Callable:
-    """The kernel of an element format. Constants compiled in make it twice as fast as arguments would."""
+    """The quantising kernel of an element format. With its constants compiled in it is twice as fast as with
+    arguments."""
     cast, sign_shift = element_constants(fmt)
 
     @kernel
@@ -125,6 +126,7 @@ def _quantize_kernel(fmt: MiniFloat | FixedPoint) -> Callable:
 
 @kernel
 def _round_stochastically(start, stop, x, maxima, cast, sign_shift, seed, codes, scales):
+    """Replace ``codes`` by stochastically rounded ones, under the ``scales`` that are there."""
     for block in range(start, stop):
         if largest_of(maxima[block]) == 0:
             continue
@@ -171,7 +173,7 @@ def quantize_blocks(
     zero_scale : int
         Scale byte of a block of zeros.
     stochastic_seed : int, optional
-        See ``quantize`` of the MX formats.
+        As for ``quantize`` of the MX formats (``golden/mx.py``).
 
     Returns
     -------

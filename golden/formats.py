@@ -27,10 +27,10 @@ class Nan(enum.Enum):
 
 
 class Rounding(enum.Enum):
-    """What becomes of the bits that do not fit."""
+    """How a value that the format does not hold is rounded."""
 
     NEAREST_EVEN = "nearest_even"  # to the nearest code, ties to the even code
-    TOWARD_ZERO = "toward_zero"  # cut
+    TOWARD_ZERO = "toward_zero"  # truncated
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class MiniFloat:
 
     @property
     def unit_exponent(self) -> int:
-        """Exponent of the unit that every finite value is an integer multiple of."""
+        """``u`` such that every finite value is an integer times ``2**u``."""
         return int(self.has_subnormals) - self.bias - self.fraction_width
 
     @property
@@ -166,7 +166,7 @@ class MiniFloat:
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A two's complement element: the code as a signed integer times ``2**unit_exponent`` (OCP MXINT8)."""
+    """A two's complement element: its value is the code, a signed integer, times ``2**unit_exponent`` (OCP MXINT8)."""
 
     name: str
     width: int
@@ -175,8 +175,7 @@ class FixedPoint:
 
     @property
     def max_code(self) -> int:
-        """Code of the largest value. Encoders keep to the symmetric range: the most negative code is never
-        made."""
+        """Code of the largest value. Encoders never produce the most negative code: their range is symmetric."""
         return (1 << (self.width - 1)) - 1
 
     @property
@@ -272,9 +271,9 @@ def encode(
     rounding: Rounding = Rounding.NEAREST_EVEN,
     saturate: bool = True,
 ) -> np.ndarray:
-    """Codes of the values nearest to ``x``.
+    """Codes of ``x`` rounded to the format.
 
-    The sign of zero and of values that round to zero is kept. Without ``saturate``, what rounds beyond the
+    Zeros, and values that round to zero, keep their sign. Without ``saturate``, a value that rounds beyond the
     largest finite value becomes infinity or, where the format has none, NaN.
 
     Parameters
@@ -283,7 +282,7 @@ def encode(
     fmt : MiniFloat or FixedPoint
     rounding : Rounding
     saturate : bool
-        Whether overflow (infinity included) gives the largest finite value.
+        Whether values that overflow, infinities included, become the largest finite value.
 
     Returns
     -------
@@ -332,12 +331,12 @@ def encode(
 
 
 def operand_table(elements: np.ndarray, operand: MiniFloat) -> np.ndarray:
-    """Codes that a block decoder hands on for stored elements; both zeros give code 0.
+    """Table from element codes to the operand codes that a block decoder outputs; both zeros give code 0.
 
     Parameters
     ----------
     elements : float32 [codes]
-        Value of every element code.
+        Value of every element code, in the order of the codes.
     operand : MiniFloat
         Format of the operands.
 
@@ -381,7 +380,7 @@ def _look_up(codes, table, result):
 
 @njit(cache=True, inline="always")
 def round_shift(value, shift, nearest_even):
-    """``value / 2**shift`` of a non-negative integer, to nearest even or cut. ``shift`` is 0 to 31."""
+    """Non-negative integer ``value / 2**shift``, rounded to nearest even or truncated. ``shift`` is 0 to 31."""
     kept = value >> shift
     if nearest_even and shift > 0:
         half = np.uint32(1) << np.uint32(shift - 1)
@@ -408,10 +407,10 @@ def _encode(bits, fraction_width, bias, subnormals, max_code, overflow, nan_code
             else:
                 significand |= np.uint32(0x800000)
             stored = max(exponent, emin)
-            # 26 clears the significand and the tie with it: nothing that far below the last place rounds up.
+            # A shift of 26 already leaves 0 with less than half a unit discarded; round_shift takes at most 31.
             shift = min(23 - fraction_width + stored - exponent, 26)
             kept = np.int64(round_shift(significand, np.uint32(shift), nearest_even))
-            # A carry out of the significand moves on into the exponent by itself.
+            # A carry out of the significand adds one to the exponent field, as it should.
             code = ((stored - emin) << fraction_width) + kept
             if not subnormals:
                 code = max(code - (1 << fraction_width), np.int64(0))

@@ -1,5 +1,5 @@
-"""Four Over Six (4/6): NVFP4 whose blocks are scaled so that their maximum lies at 6 or at 4, whichever errs
-less.
+"""Four Over Six (4/6): NVFP4 whose blocks are scaled so that their maximum lies at 6 or at 4, whichever gives the
+smaller error.
 
 Sources: arXiv 2512.02010 and its public reference. The scale ceiling is 256, not 448: the scale of a block at
 4 is 1.5 times larger and must still fit E4M3.
@@ -30,7 +30,7 @@ from .ue4m3_blocks import (
 
 FULL_SCALE = np.float32(E2M1.max_finite * 256)
 _FOUR = np.float32(4)
-# How much larger than its scale at 6 is a block's scale at 4.
+# Ratio of a block's scale with its maximum at 4 to its scale with the maximum at 6.
 _STRETCH = np.float32(1.5)
 _RULES = ("mse", "mae", "abs_max")
 _MSE, _MAE, _ABS_MAX = range(len(_RULES))
@@ -38,6 +38,7 @@ _MSE, _MAE, _ABS_MAX = range(len(_RULES))
 
 @lane
 def _errors(x, inverse, scale, multiplier, divisor, squared, errors):
+    """Write the absolute or squared errors of LANES decoded values to ``errors``."""
     for i in range(LANES):
         value = nearest_magnitude(x[i] * inverse, E2M1_CAST) * scale * multiplier / divisor
         difference = abs(abs(x[i]) - value)
@@ -56,7 +57,7 @@ def _choose(start, stop, x, scales6, scales4, decode, multiplier, divisor, rule,
                 row = x[band, part, column]
                 _errors(row, inverse6, values[scale6], multiplier, divisor, rule == _MSE, errors6)
                 _errors(row, inverse4, values[scale4], multiplier, divisor, rule == _MSE, errors4)
-                # Side by side: each sum waits for its own last addition.
+                # Both sums in one loop: each addition waits for the one before it, so two chains hide their latency.
                 for i in range(LANES):
                     error6 = max(error6, errors6[i]) if rule == _ABS_MAX else error6 + errors6[i]
                     error4 = max(error4, errors4[i]) if rule == _ABS_MAX else error4 + errors4[i]
@@ -78,8 +79,8 @@ def quantize(
 ) -> BlockTensor:
     """Quantise to NVFP4's layout, each block at 6 or at 4; a tie keeps 6.
 
-    As for NVFP4, a largest magnitude below 4.5e-36 costs precision. Squared errors that overflow FP32 (of
-    differences above 1e19) tie.
+    As for NVFP4, precision is lost where the largest magnitude is below 4.5e-36. Squared errors that overflow FP32
+    (differences above 1e19) count as a tie.
 
     Parameters
     ----------

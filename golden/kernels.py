@@ -1,4 +1,4 @@
-"""What every kernel of ``golden`` is made of: compilation, threads, and element casts without branches.
+"""Common ground of the kernels of ``golden``: compilation, threads, and element casts without branches.
 
 The casts keep to integer and FP32 operations that vectorise across a block. They agree bit for bit with
 :func:`golden.formats.encode`, which states the same rule in plain integers; ``tests/golden`` compares both
@@ -26,7 +26,7 @@ FLOAT32_MAX = np.finfo(np.float32).max
 _MAGNITUDE = 0x7FFFFFFF
 _EXPONENT = 0x7F800000
 _SERIAL_BELOW = 1 << 16  # Elements below which a thread costs more than it gains.
-_CHUNKS_PER_THREAD = 4  # Evens out threads that the machine holds up.
+_CHUNKS_PER_THREAD = 4  # More chunks than threads: a thread that the machine delays does not hold up the rest.
 
 _SOURCES = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 
@@ -42,8 +42,8 @@ class _WholePackageCache(FunctionCache):
 def kernel(function: Callable) -> Callable:
     """Compile ``function(start, stop, ...)`` for :func:`spread`: without the GIL, cached on disk.
 
-    Not Numba's ``parallel=True``, which takes several times longer to compile and keeps inner loops from
-    vectorising. No ``fastmath``: the order of FP32 operations is part of the contract.
+    Numba's ``parallel=True`` is not used: it takes several times longer to compile and keeps inner loops from
+    vectorising. Nor is ``fastmath``: the order of FP32 operations is part of the contract.
     """
     dispatcher: Any = njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = _WholePackageCache(function)
@@ -61,7 +61,7 @@ def spread(function: Callable, count: int, elements: int, *arguments) -> list:
     Parameters
     ----------
     function : kernel
-        Its result for an index must not depend on how the range was cut.
+        Its result for an index must not depend on how the range was divided.
     count : int
         Independent pieces of work.
     elements : int
@@ -74,13 +74,13 @@ def spread(function: Callable, count: int, elements: int, *arguments) -> list:
     threads = 1 if elements < _SERIAL_BELOW else min(numba.get_num_threads(), count)
     if threads == 1:
         return [function(0, count, *arguments)]
-    cuts = [count * i // (threads * _CHUNKS_PER_THREAD) for i in range(threads * _CHUNKS_PER_THREAD + 1)]
+    bounds = [count * i // (threads * _CHUNKS_PER_THREAD) for i in range(threads * _CHUNKS_PER_THREAD + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda start, stop: function(start, stop, *arguments), cuts[:-1], cuts[1:]))
+        return list(pool.map(lambda start, stop: function(start, stop, *arguments), bounds[:-1], bounds[1:]))
 
 
 def cast_constants(fmt: MiniFloat | FixedPoint) -> tuple[int, int, int]:
-    """What :func:`nearest_code` needs of an element format.
+    """Constants of an element format for :func:`nearest_code`: its argument ``cast``.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def as_bits(value):
 
 @lane
 def as_float(bits):
-    """The float32 of 32 bits, an integer."""
+    """The float32 whose bit pattern is the integer ``bits``."""
     return np.int32(bits).view(np.float32)
 
 
@@ -140,7 +140,7 @@ def nearest_code(value, cast):
     binade = _binade(magnitude, cast)
     magic = _magic(binade, cast)
     units = np.int32(as_bits(as_float(magnitude) + magic) - as_bits(magic))
-    # A carry out of the fraction moves on into the exponent by itself.
+    # A carry out of the fraction adds one to the exponent field, as it should.
     return np.int32(np.int32(np.int32(binade - np.int32(cast[0])) >> np.int32(23 - cast[1])) + units)
 
 
@@ -154,10 +154,10 @@ def nearest_magnitude(value, cast):
 
 @lane
 def stochastic_code(value, cast, random):
-    """Magnitude code of a neighbour of ``|value|``: the upper with the probability of its nearness;
-    saturating.
+    """Magnitude code of ``|value|`` rounded stochastically, saturating.
 
-    ``random`` is uniform in 0 .. 2**24 - 1.
+    The larger neighbour is taken with a probability of ``|value|``'s distance from the smaller one, in units of
+    the element. ``random`` is uniform in 0 .. 2**24 - 1.
     """
     magnitude = np.int32(min(magnitude_bits(value), np.int32(cast[2])))
     binade = _binade(magnitude, cast)

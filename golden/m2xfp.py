@@ -8,6 +8,8 @@ biasing it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .e8m0_blocks import BLOCK_SIZE, encode_part, exponent_rule, largest_of, power_of_two, shared_exponent
@@ -23,6 +25,7 @@ _E2M1_CAST, _E2M3_CAST = cast_constants(E2M1), cast_constants(E2M3)
 _E2M3_SIGN = E2M3.magnitude_width
 _E2M1_SIGN, _E2M1_MASK = E2M1.magnitude_width, (1 << E2M1.magnitude_width) - 1
 _RULE = exponent_rule("floor", E2M1)
+#: The authors' quantiser takes no block's maximum to be smaller: a block of zeros gets the scale of this.
 _LEAST_MAXIMUM = np.float32(1e-8)
 _MULTIPLIERS = 4
 _SHIFTS = (-1, 0, 1)
@@ -35,8 +38,8 @@ def _block_exponent(maxima):
 
 @lane
 def _top1(codes, first):
-    """Index of the subgroup's largest magnitude code, the lowest of equals."""
-    # One maximum over codes with the index, counted down, below them: no branch to mispredict.
+    """Index of the subgroup's largest magnitude code, the lowest index among equals."""
+    # The maximum of keys (code on top, index counted down below it) finds both without branches to mispredict.
     best = np.uint8(0)
     for i in range(SUBGROUP):
         key = np.uint8(np.uint8(codes[first + i] << 3) & np.uint8(_E2M1_MASK << 3))
@@ -82,7 +85,8 @@ def _multiplier(k):
 
 @lane
 def _best_multipliers(x, exponent, multipliers, squares):
-    """Fill in the multiplier of each subgroup, the first of least error; mean error over the block.
+    """Write each subgroup's multiplier of least squared error, the first among equals, to ``multipliers``; return
+    the mean squared error of the block.
 
     ``x`` is below 8: no error overflows, and the first candidate always beats infinity.
     """
@@ -113,7 +117,7 @@ def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
     scaled = np.empty(BLOCK_SIZE, np.float32)
     for block in range(start, stop):
         unshifted = _block_exponent(maxima[block])
-        # A power of two changes no choice, but the squares of elements above 1e19 would overflow.
+        # Scaling by a power of two changes no choice; without it, squares of elements above 1e19 would overflow.
         up = power_of_two(-unshifted)
         for i in range(BLOCK_SIZE):
             scaled[i] = x[block, i] * up
@@ -164,7 +168,7 @@ def _quantize(x: np.ndarray, maxima: np.ndarray, name: str) -> BlockTensor:
 
 
 def quantize_elem_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
-    """Quantise with the largest element of each subgroup refined towards its E2M3 value.
+    """Quantise with the largest element of each subgroup refined from E2M1 towards its E2M3 value.
 
     Parameters
     ----------
@@ -174,8 +178,8 @@ def quantize_elem_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
     Returns
     -------
-    BlockTensor whose ``metadata`` m makes the magnitude of the largest element, the lowest of equals, the
-    E2M3 code ``4 * code + m - 1``.
+    BlockTensor. With metadata m, the magnitude of a subgroup's largest element (the first among equals) is that of
+    the E2M3 code ``4 * code + m - 1``, with ``code`` its E2M1 code.
     """
     return _quantize(x, maxima, _ELEM_EM)
 
@@ -194,8 +198,8 @@ def quantize_sg_em(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
 
 def dequantize_elem_em(t: BlockTensor) -> np.ndarray:
-    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * scale``, the largest of a
-    subgroup as its E2M3 code."""
+    """Values, float32 [rows, K], of a tensor with two-dimensional arrays: ``code * scale``, with the E2M3 code for
+    the largest element of each subgroup."""
     return _dequantize(t, _decode_elem_em, E2M1.values, E2M3.values)
 
 
@@ -204,7 +208,7 @@ def dequantize_sg_em(t: BlockTensor) -> np.ndarray:
     return _dequantize(t, _decode_sg_em, E2M1.values)
 
 
-def _dequantize(t: BlockTensor, decode, *elements: np.ndarray) -> np.ndarray:
+def _dequantize(t: BlockTensor, decode: Callable, *elements: np.ndarray) -> np.ndarray:
     assert t.metadata is not None  # golden.dequantize has checked.
     result = np.empty(t.codes.shape, np.float32)
     codes = t.codes.reshape(-1, BLOCK_SIZE)

@@ -1,8 +1,8 @@
-"""MBS: macro-blocks of 128 are multiplied by a factor in [1, 2) and then quantised with OAS; values are
-divided by it.
+"""MBS: macro-blocks of 128 are multiplied by a factor in [1, 2) and then quantised with OAS; decoded values are
+divided by the factor.
 
-Source: arXiv 2603.08713. The factor places the macro-block within the binade that an E8M0 scale cannot
-resolve. The paper's default, MBS-H, is dynamic for weights and static for activations.
+Source: arXiv 2603.08713. An E8M0 scale resolves powers of two only; the factor places the macro-block within its
+binade. The paper's default, MBS-H, is dynamic for weights and static for activations.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ _ONE_256TH = np.float32(1 / 256)
 
 @lane
 def factor_value(factor):
-    """What a stored factor, 0 to 255, stands for: 1 to 2."""
+    """Value of a stored factor, 0 to 255: ``1 + factor / 256``."""
     return np.float32(1) + np.float32(factor) * _ONE_256TH
 
 
 @lane
 def _static_factor(largest):
-    """Top eight fraction bits of ``6 / largest``, cut."""
+    """Stored factor that brings ``largest`` to 6 times a power of two: the top eight fraction bits of
+    ``6 / largest``, truncated."""
     if largest == 0:
         return 0
     return (as_bits(_E2M1_MAX / largest) >> 15) & 0xFF
@@ -43,7 +44,7 @@ def _static_factor(largest):
 def _squared_error(x, maxima, factor, squares):
     """Squared error of a macro-block after OAS, added left to right in FP32."""
     for block in range(_BLOCKS):
-        # The maximum of the products is the product of the maximum: rounding keeps the order.
+        # Rounding keeps the order, so the maximum of the products is the product of the maximum.
         exponent = shared_exponent(maxima[block] * factor, RULE)
         up, down = power_of_two(-exponent), power_of_two(exponent)
         for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
@@ -58,7 +59,7 @@ def _squared_error(x, maxima, factor, squares):
 
 @lane
 def _dynamic_factor(x, maxima, squares):
-    """The factor of least error, the first of equals."""
+    """The stored factor of least squared error, the first among equals."""
     best, least = 0, np.float32(np.inf)
     for j in range(DYNAMIC_FACTORS):
         factor = j * (256 // DYNAMIC_FACTORS)
@@ -119,7 +120,7 @@ def _quantize_macro_blocks(x: np.ndarray, maxima: np.ndarray, name: str) -> Bloc
 
 
 def quantize_static(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
-    """Quantise with factors that put each macro-block's maximum at 6 up to a power of two, cut to eight bits.
+    """Quantise with factors that bring each macro-block's maximum to 6 times a power of two, truncated to 8 bits.
 
     Parameters
     ----------
@@ -135,8 +136,9 @@ def quantize_static(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
 
 
 def quantize_dynamic(x: np.ndarray, maxima: np.ndarray) -> BlockTensor:
-    """Quantise with that of the factors 1, 17/16, ... 31/16 that has the least squared error over the
-    macro-block, the first of equals. Where every error overflows FP32 (differences above 1e19), that is 1.
+    """Quantise with the factor, out of 1, 17/16, ... 31/16, of least squared error over the macro-block.
+
+    The first among equals is taken; where every error overflows FP32 (differences above 1e19), that is 1.
 
     Parameters and result as for :func:`quantize_static`.
     """

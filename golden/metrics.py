@@ -15,7 +15,9 @@ from .tensor import BlockTensor, block_tensor, floats
 
 @dataclass(frozen=True, eq=False)
 class Error:
-    """Error of a tensor, or, where every field is an array, of each of its blocks. Tensors add up.
+    """Sums from which the error measures of a tensor follow, or, as arrays, those of each of its blocks.
+
+    The errors of two tensors add up to the error of both taken as one.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ class Error:
     max_error : float64
         Largest magnitude of a difference.
     blocks : Error, optional
-        The same for each block, [..., K / block_size]; None for a sum of tensors.
+        Errors of the blocks, its fields arrays [..., K / block_size]; None for a sum of tensors.
     """
 
     count: Any
@@ -116,6 +118,7 @@ def error(x: np.ndarray, t: BlockTensor) -> Error:
     signal, decoded, noise, product, largest = sums
     if not np.isfinite(signal.sum()):
         raise ValueError("x must be finite, got NaN or infinity")
+    # Blocks at the edge hold padding too, which does not count.
     inside = np.pad(np.ones(t.shape, bool), pad) if any(after for _, after in pad) else None
     size = t.block_size
     count = np.full(shape, size) if inside is None else inside.reshape(*shape, size).sum(axis=-1)

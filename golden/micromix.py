@@ -1,5 +1,5 @@
-"""MicroMix: channels in MXFP4 (E2M1), MXFP6 (E3M2) or MXFP8 (E4M3), assigned by calibration and laid side by
-side.
+"""MicroMix: channels in MXFP4 (E2M1), MXFP6 (E3M2) or MXFP8 (E4M3), assigned by calibration and permuted so that
+each format has one segment of K.
 
 Sources: arXiv 2508.02343 and its public code.
 """
@@ -7,6 +7,7 @@ Sources: arXiv 2508.02343 and its public code.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +19,17 @@ from .tensor import BlockTensor, System, floats
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
 GRANULE = 128  # Channels of FP6 and FP8 come in multiples of this.
-_PIECE = 1 << 18  # Elements that calibration looks at together: what it allocates does not grow with its input.
+_PIECE = 1 << 18  # Elements that calibration processes at a time: bounds its memory, whatever the input's size.
 
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """Which channel goes where. Weights must use that of the activations they meet.
+    """Position and format of every channel. Weights must use the assignment of the activations they multiply.
 
     Parameters
     ----------
     permutation : int32 [K]
-        Channel ``permutation[i]`` is laid at ``i``.
+        Channel ``permutation[i]`` is stored at position ``i``.
     lengths : tuple of int
         Channels in FP4, FP6 and FP8, in this order; multiples of 32 that add up to K.
     """
@@ -39,8 +40,8 @@ class Assignment:
     def __post_init__(self) -> None:
         order = self.permutation
         if not isinstance(order, np.ndarray) or order.dtype != np.int32 or order.ndim != 1:
-            told = f"{order.dtype} of shape {order.shape}" if isinstance(order, np.ndarray) else f"{order!r:.60}"
-            raise ValueError(f"permutation must be an int32 array [K], got {told}")
+            actual = f"{order.dtype} of shape {order.shape}" if isinstance(order, np.ndarray) else f"{order!r:.60}"
+            raise ValueError(f"permutation must be an int32 array [K], got {actual}")
         k = order.size
         if not np.array_equal(np.sort(order), np.arange(k)):
             raise ValueError(f"permutation must hold every channel 0 to {k - 1} once")
@@ -54,13 +55,14 @@ class Assignment:
 def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignment:
     """Assign channels from calibration activations.
 
-    An element can be FP4 (FP6) if its step there is not above FP8's step at the largest element of its row;
-    the share of elements sets the number of channels, and channels go in the order of their mean magnitude.
+    An element can be FP4 (FP6) if its step in that format is at most FP8's step at the largest element of its row.
+    The shares of such elements set the numbers of FP4 and FP6 channels. Channels are sorted by mean magnitude: the
+    smallest become FP4, the largest FP8.
 
     Parameters
     ----------
     activations : float32, float16 or bfloat16 [tokens, K] or [samples, tokens, K]
-        A channel's mean magnitude is the largest of those of the samples.
+        A channel's mean magnitude is the largest of its means over the samples.
     multiplier : float
         Scales both thresholds: above 1, more channels become FP4 and FP6.
 
@@ -82,10 +84,11 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
     k = activations.shape[-1]
     if k % BLOCK_SIZE:
         raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
+    # T4 = rowmax * 448 / 6 / 2**10 and T6 = rowmax * 448 / 28 / 2**6, as the public code has them.
     thresholds = [
         float(multiplier) * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))
     ]
-    order = np.zeros(k)
+    mean_magnitudes = np.zeros(k)
     fits: list[int] = [0, 0]
     for number, sample in enumerate(activations.reshape(-1, *activations.shape[-2:])):
         sums = np.zeros(k)
@@ -100,11 +103,11 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
             sums += magnitudes.sum(axis=0, dtype=np.float64)
             for i, threshold in enumerate(thresholds):
                 fits[i] += int(np.count_nonzero(magnitudes <= largest * threshold))
-        order = np.maximum(order, sums / len(sample))
+        mean_magnitudes = np.maximum(mean_magnitudes, sums / len(sample))
     fp4, fp6_or_less = fits[0], max(fits)
     fp8_channels = min(_granules(activations.size - fp6_or_less, activations.size, k), k)
     fp6_channels = min(_granules(fp6_or_less - fp4, activations.size, k), k - fp8_channels)
-    permutation = np.argsort(order, kind="stable").astype(np.int32)
+    permutation = np.argsort(mean_magnitudes, kind="stable").astype(np.int32)
     return Assignment(permutation, (k - fp6_channels - fp8_channels, fp6_channels, fp8_channels))
 
 
@@ -146,16 +149,16 @@ def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16,
 
 @kernel
 def _decode(start, stop, codes, scales, ends, positions, elements, values, result):
-    laid = np.empty(codes.shape[1], np.float32)
+    permuted = np.empty(codes.shape[1], np.float32)
     for row in range(start, stop):
         for segment in range(len(elements)):
             table = elements[segment]
             for block in range(ends[segment] // BLOCK_SIZE, ends[segment + 1] // BLOCK_SIZE):
                 scale = values[scales[row, block]]
                 for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
-                    laid[i] = table[codes[row, i]] * scale
+                    permuted[i] = table[codes[row, i]] * scale
         for channel in range(positions.size):
-            result[row, channel] = laid[positions[channel]]
+            result[row, channel] = permuted[positions[channel]]
 
 
 def quantize(
@@ -174,8 +177,8 @@ def quantize(
     maxima : float32 [rows, K / 16]
         Not used: blocks are made of permuted channels.
     assignment : Assignment, optional
-        Of the activations; without it, all rows of ``x`` together are one calibration sample. For a maximum
-        over samples, give :func:`assign_channels` of [samples, tokens, K].
+        The assignment of the activations. By default it is made from ``x``, all rows as one calibration sample;
+        for a maximum over samples, pass the result of :func:`assign_channels` for [samples, tokens, K].
     multiplier : float
         See :func:`assign_channels`; used only without ``assignment``.
     via_bf16 : bool
@@ -188,7 +191,7 @@ def quantize(
     Raises
     ------
     ValueError
-        If the assignment is of another K, or something else.
+        If the assignment is for another K, or is no Assignment.
     """
     rows, k = x.shape
     if assignment is not None and not isinstance(assignment, Assignment):
@@ -235,7 +238,7 @@ def dequantize(t: BlockTensor) -> np.ndarray:
         If the permutation does not hold every channel once or a segment is not whole blocks.
     """
     assignment = assignment_of(t)
-    # Unsigned: Numba then leaves out the check for indices that count from the end.
+    # Unsigned, so that Numba does not test every index for being negative.
     positions = np.argsort(assignment.permutation).astype(np.uint32)
     ends = np.cumsum([0, *assignment.lengths])
     tables = np.stack([np.tile(fmt.values, 256 // fmt.values.size) for fmt in ELEMENTS])
@@ -252,7 +255,7 @@ def assignment_of(t: BlockTensor) -> Assignment:
     return Assignment(t.permutation, (fp4, fp6, fp8))
 
 
-def _segments(assignment: Assignment):
+def _segments(assignment: Assignment) -> Iterator[tuple[MiniFloat, int, np.ndarray]]:
     """Element format, first position and channels of each segment that is not empty."""
     first = 0
     for fmt, length in zip(ELEMENTS, assignment.lengths, strict=True):

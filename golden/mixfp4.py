@@ -32,10 +32,11 @@ from .ue4m3_blocks import (
 )
 
 TYPE_SHIFT = UE4M3.width
+#: E1M2 with twice its values, by a bias lowered by one: code n is the integer n.
 E1M2_INTEGERS = replace(E1M2, name="e1m2_integers", bias=E1M2.bias - 1)
 _E1M2_CAST = cast_constants(E1M2_INTEGERS)
 _E1M2_MAX = np.float32(E1M2_INTEGERS.max_finite)
-# By type bit under polarity 0.
+# Row: the type bit, with polarity 0.
 ELEMENTS = np.stack([E2M1.values, E1M2_INTEGERS.values])
 _OPERANDS = np.stack([operand_table(values, E2M2) for values in ELEMENTS])
 
@@ -43,7 +44,7 @@ _OPERANDS = np.stack([operand_table(values, E2M2) for values in ELEMENTS])
 def decode_operands(
     codes: np.ndarray, scale_codes: np.ndarray, polarity: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a block decoder hands to the multipliers.
+    """Operands, scales and NaN flags that a MixFP4 block decoder hands to the multipliers.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def decode_operands(
     Raises
     ------
     ValueError
-        If a code does not fit four bits or the polarity one.
+        If a code does not fit four bits, or ``polarity`` is neither 0 nor 1.
     """
     one_of("polarity", polarity, (0, 1))
     kind = (scale_codes >> TYPE_SHIFT) ^ np.uint8(polarity)
@@ -75,6 +76,7 @@ def decode_operands(
 
 @lane
 def _squared_errors(x, inverse, cast, scale, multiplier, divisor, errors):
+    """Write the squared errors of LANES decoded values to ``errors``."""
     for i in range(LANES):
         value = nearest_magnitude(x[i] * inverse, cast) * scale * multiplier / divisor
         difference = abs(x[i]) - value
@@ -83,7 +85,7 @@ def _squared_errors(x, inverse, cast, scale, multiplier, divisor, errors):
 
 @kernel
 def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polarity, values, codes, scales):
-    """Candidate 0 is E2M1, candidate 1 E1M2."""
+    """Write codes and scale bytes of the format with the smaller error; suffix 0 is for E2M1, 1 for E1M2."""
     errors0, errors1 = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
     for block in range(start, stop):
         scale0, scale1 = scales0[block, 0], scales1[block, 0]
@@ -93,7 +95,7 @@ def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polar
             row = x[block, part, 0]
             _squared_errors(row, inverse0, E2M1_CAST, values[scale0], multiplier, divisor, errors0)
             _squared_errors(row, inverse1, _E1M2_CAST, values[scale1], multiplier, divisor, errors1)
-            # Side by side: each sum waits for its own last addition.
+            # Both sums in one loop: each addition waits for the one before it, so two chains hide their latency.
             for i in range(LANES):
                 error0 += errors0[i]
                 error1 += errors1[i]
@@ -111,10 +113,10 @@ def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polar
 def quantize(
     x: np.ndarray, maxima: np.ndarray, *, amax: float | None = None, polarity: int = 0, block_size: int = 16
 ) -> BlockTensor:
-    """Quantise to MixFP4: the type of lower squared error, a tie taking E1M2.
+    """Quantise to MixFP4: each block to the element format of smaller squared error; a tie takes E1M2.
 
-    As for NVFP4, a largest magnitude below 7.9e-36 costs precision. Squared errors that overflow FP32 (of
-    differences above 1e19) tie.
+    As for NVFP4, precision is lost where the largest magnitude is below 7.9e-36. Squared errors that overflow FP32
+    (differences above 1e19) count as a tie.
 
     Parameters
     ----------
@@ -124,7 +126,7 @@ def quantize(
     amax : float, optional
         As for :func:`golden.nvfp4.quantize`.
     polarity : {0, 1}
-        Type bit of E2M1 blocks. A block whose scale is zero has byte 0x00 under either.
+        Type bit of E2M1 blocks. A block whose scale is zero has scale byte 0x00 with either polarity.
     block_size : int
         Elements that share a scale and a type, a multiple of 16.
 

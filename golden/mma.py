@@ -1,12 +1,13 @@
 """Matrix multiply-accumulate as a tensor core does it: D[m, n] = C[m, n] + sum over k of A[m, k] * B[n, k].
 
-``golden.terms`` says what a term is, ``golden.accumulate`` how a step adds terms to C; here they are strung
-together: terms go in the order of K, ``accumulator.terms`` a step, and the D of a step is the C of the next.
-A last step with fewer terms adds zeros, which change nothing.
+``golden.terms`` says what a term is, ``golden.accumulate`` how a step adds terms to C; this module chains steps:
+each takes the next ``accumulator.terms`` terms along K, and its D is the C of the next step. A last step with
+fewer terms is filled up with zeros, which change nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from .terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, multipliers, operand_i
 FORMATS = (*BLOCK_TERMS, *ELEMENT_TERMS)
 #: Names that :func:`mma_elements` takes.
 UNSCALED = tuple(name for name in ELEMENT_TERMS if not name.startswith("mx"))
-#: Datapath format of what :func:`mma` takes, by the systems of A and B.
+#: Pairs of systems that :func:`mma` multiplies, A's first, and the datapath format that multiplies them.
 PAIRS = {
     **{(a, b): "nvfp4" for a in ("nvfp4", "four_over_six") for b in ("nvfp4", "four_over_six")},
     **{(a, b): "mxfp4" for a in ("mxfp4", "mxfp4_oas") for b in ("mxfp4", "mxfp4_oas")},
@@ -38,7 +39,8 @@ _TYPE_BIT = 7
 
 
 def default_accumulator(format: str) -> Accumulator:
-    """What Blackwell is reported to do: BLOCK for block terms, BLACKWELL_FP16 or BLACKWELL_FP8 for others."""
+    """The accumulator that Blackwell is reported to have: BLOCK for block terms, else BLACKWELL_FP16 or
+    BLACKWELL_FP8, by the width of the elements."""
     if format in BLOCK_TERMS:
         return BLOCK
     return BLACKWELL_FP16 if ELEMENT_TERMS[format].width == 16 else BLACKWELL_FP8
@@ -56,9 +58,9 @@ def mma(
 ) -> np.ndarray:
     """``c + a @ b.T`` of quantised matrices, bit for bit as a chain of instructions gives it.
 
-    Tensor scales are no part of it: with them, the product is ``D * (a.tensor_scale * b.tensor_scale)``, two
-    FP32 multiplications after the tensor core. C is in the units of D. MicroMix goes segment by segment, each
-    with its format's instruction and the D before as C.
+    Tensor scales are left out: with them, the product is ``D * (a.tensor_scale * b.tensor_scale)``, two FP32
+    multiplications after the tensor core. C is in the units of D. MicroMix takes one instruction chain per
+    segment, in the segment's format, and the D of a segment is the C of the next.
 
     Parameters
     ----------
@@ -167,7 +169,7 @@ def instruction(
     accumulator : Accumulator, optional
         By default :func:`default_accumulator`.
     a_metadata, b_metadata : uint8 [V, M, K / 32] and [V, N, K / 32]
-        m2xfp only: the metadata of a block, that of subgroup i in bits 2i + 1 and 2i.
+        m2xfp only: the metadata of a block, with subgroup i in bits 2i + 1 and 2i.
     polarity : {0, 1}
         mixfp4 only: type bit (bit 7 of a scale byte) of E2M1 blocks.
 
@@ -181,8 +183,8 @@ def instruction(
     TypeError
         If ``accumulator`` is no Accumulator.
     ValueError
-        For an unknown format, arrays whose dtypes or shapes do not fit, codes beyond the element's width, and
-        ``polarity`` of another format than mixfp4.
+        For an unknown format, arrays whose dtypes or shapes do not fit, codes beyond the element's width, and a
+        ``polarity`` other than 0 in another format than mixfp4.
     """
     one_of("format", format, FORMATS)
     typed = format in BLOCK_TERMS and BLOCK_TERMS[format].has_type
@@ -201,8 +203,8 @@ def instruction(
     return d
 
 
-def _segments(a: BlockTensor, b: BlockTensor):
-    """Datapath format and columns of each stretch of K."""
+def _segments(a: BlockTensor, b: BlockTensor) -> Iterator[tuple[str, slice]]:
+    """Datapath format and range of K of each segment."""
     if a.format == b.format == "micromix":
         if a.segments != b.segments or not np.array_equal(a.permutation, b.permutation):  # type: ignore[arg-type]
             raise ValueError(
@@ -224,7 +226,7 @@ def _segments(a: BlockTensor, b: BlockTensor):
 
 
 def _raw(t: BlockTensor, format: str, part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Codes, scales and metadata of a stretch of K as :func:`instruction` takes them, with polarity 0."""
+    """Codes, scales and metadata of a range of K as :func:`instruction` takes them, with polarity 0."""
     g = t.block_size
     codes, scales = t.codes[None, :, part], t.scales[None, :, part.start // g : part.stop // g]
     if format in BLOCK_TERMS and BLOCK_TERMS[format].has_type:
@@ -243,7 +245,15 @@ def _check_shapes(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
         raise ValueError(f"c must be uint32 {shape}, got {c.dtype} {c.shape}")
 
 
-def _block_tensor(format, operand, codes, scales, metadata, polarity) -> BlockTensor:
+def _block_tensor(
+    format: str,
+    operand: str,
+    codes: np.ndarray,
+    scales: np.ndarray | None,
+    metadata: np.ndarray | None,
+    polarity: int,
+) -> BlockTensor:
+    """Operand "a" or "b" of :func:`instruction` as a tensor; ValueError for arrays that do not fit the format."""
     term = BLOCK_TERMS[format]
     shapes = [(*codes.shape[:2], codes.shape[2] // g) for g in term.block_sizes if codes.shape[2] % g == 0]
     if scales is None or scales.dtype != np.uint8 or scales.shape not in shapes:
@@ -269,16 +279,17 @@ def _described(array: np.ndarray | None) -> str:
 
 
 def _limits(accumulator: Accumulator) -> tuple[int, int, bool]:
-    """Fraction bits (-1: nothing is cut), result bits, whether to round to nearest."""
+    """Fraction bits (-1: nothing is truncated), result bits, whether to round to nearest."""
     fraction_bits = -1 if accumulator.fraction_bits is None else accumulator.fraction_bits
     return fraction_bits, accumulator.result_bits, accumulator.rounding is Rounding.NEAREST_EVEN
 
 
 def _step_terms(accumulator: Accumulator, instruction_terms: int, all_terms: int) -> int:
+    """Terms of one step, at most ``all_terms``, the terms of the whole of K."""
     return all_terms if accumulator.is_exact else min(accumulator.terms or instruction_terms, all_terms)
 
 
-def _chain(kernel, arrays: tuple, accumulator: Accumulator, step: int, work: int, d: np.ndarray) -> None:
+def _chain(kernel: Callable, arrays: tuple, accumulator: Accumulator, step: int, work: int, d: np.ndarray) -> None:
     """Run a kernel over every tile of results; ``d`` holds C and becomes D."""
     spread(kernel, tiles(d.shape), work * d.size, *arrays, step, _limits(accumulator), d)
 
@@ -313,7 +324,7 @@ def _block_mma(format: str, a: BlockTensor, b: BlockTensor, accumulator: Accumul
     if b.block_size != g:
         raise ValueError(f"a and b must have one block size, got {g} and {b.block_size}")
     values, raw = scale_tables(term.scale)
-    # Units and constant go to B, once: the units are exact powers of two.
+    # B's tables take in the units and the constant of both operands; a power of two scales values exactly.
     tables = values, raw, values * 2.0**-term.unit, raw + np.int32(term.constant(g))
     step = _step_terms(accumulator, instruction_k(format) // g, a.scales.shape[-1])
     arrays = (

@@ -15,7 +15,7 @@ _OPERANDS = operand_table(E2M1.values, E2M1)
 
 
 def decode_operands(codes: np.ndarray, scale_codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """MXFP4: what a block decoder hands to the multipliers.
+    """Operands, scales and NaN flags that an MXFP4 block decoder hands to the multipliers.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ _OPERANDS = operand_table(E2M1.values, E2M1)
 
 
 def decode_operands(codes: np.ndarray, scale_codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a block decoder hands to the multipliers.
+    """Operands, scales and NaN flags that an NVFP4 block decoder hands to the multipliers.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def quantize(
     """Quantise to NVFP4.
 
     The contract's arithmetic holds for tensors whose largest magnitude is above 7.9e-36. Below, ``2688 / amax``
-    overflows and is held at the largest finite value: all stays finite, but precision is lost.
+    overflows and is limited to the largest finite value: all stays finite, but precision is lost.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def quantize(
         Largest magnitude of every 16 elements.
     amax : float, optional
         Magnitude that the tensor scale is made for, where it is known beforehand; larger elements saturate.
-        By default the largest of ``x``.
+        By default the largest magnitude of ``x``.
     scale_rounding : {"rne", "up"}
         "up" rounds block scales up, so that no element saturates.
     block_size : int

@@ -1,4 +1,4 @@
-"""OAS: MXFP4 in blocks of 16 whose scale puts the block maximum in (3.5, 7], clipped at 6.
+"""OAS (overflow-aware scaling): MXFP4 in blocks of 16 whose scale puts the block maximum in (3.5, 7], clipped at 6.
 
 Source: arXiv 2603.08713. Plain MXFP4 puts it in [4, 8): half of that range saturates.
 """
@@ -12,8 +12,9 @@ from .formats import E2M1
 from .tensor import BlockTensor, System
 
 BLOCK_SIZE = 16
-ZERO_SCALE = 127  # Scale 1.
-#: As in :func:`hwsim.golden.e8m0_blocks.exponent_rule`. A significand above 1.75 carries into the exponent.
+ZERO_SCALE = 127  # Scale byte of a block of zeros: 1.
+#: Constants as :func:`hwsim.golden.e8m0_blocks.exponent_rule` gives them: a significand above 1.75 carries into
+#: the exponent.
 RULE = (np.float32(1), (1 << (FP64_FRACTION - 2)) - 1, E2M1.max_exponent)
 
 

@@ -31,7 +31,7 @@ class System:
     name : str
         Format name.
     multiple : int
-        What K, the last axis, must be a multiple of; a ``block_size`` option overrides it.
+        K, the last axis, must be a multiple of this; a ``block_size`` option overrides it.
     quantize : callable
         ``(x, maxima, **options) -> BlockTensor``: x float32 [rows, K], C-contiguous and finite; maxima
         float32 [rows, K / 16], the largest magnitude of every 16 elements; the options keyword-only and with
@@ -43,10 +43,10 @@ class System:
     block_size : int
         Elements that share a scale, unless there is a ``block_size`` option.
     arrays : mapping
-        Arrays of :class:`BlockTensor` beyond codes and scales, and the elements that share an entry of each; 0
-        for the permutation.
+        The arrays of :class:`BlockTensor` that the system needs beyond codes and scales, by name, with the number
+        of elements that share an entry; 0 for the permutation.
     choices : callable, optional
-        ``(t) -> {name: share}``: which choices blocks made.
+        ``(t) -> {name: share}``: share of blocks (or channels) that took each choice of the format.
     calibrate : callable, optional
         ``(x) -> options``: options of ``quantize`` that calibration on x, float32 [rows, K], K a multiple of
         ``multiple``, gives; they hold for tensors of the same K.
@@ -80,32 +80,32 @@ class BlockTensor:
     shape : tuple of int
         Shape of the tensor that was quantised.
     segments : tuple of (str, int)
-        Element format and length of each stretch of K: one, except for MicroMix.
+        Element format and length of each contiguous part of K: one, except for MicroMix.
     codes : uint8 [..., K]
-        One element code each.
+        Element codes, one per entry.
     scales : uint8 [..., K / block_size]
         Raw bytes of the block scales.
     options : mapping
         The options of the quantisation.
     tensor_scale : float32, optional
-        What every decoded value is multiplied by.
+        Factor of every decoded value.
     tensor_amax : float32, optional
         The largest magnitude that ``tensor_scale`` was made from. Where it is known, decoding follows the
         order of the contract, ``code * scale * amax / full_scale``; a foreign tensor without it is decoded as
         ``code * scale * tensor_scale``, which may differ in the last bit.
     metadata : uint8 [..., K / 8], optional
-        M2XFP: two bits of each subgroup.
+        M2XFP: two bits for each subgroup, one subgroup per entry.
     factors : uint8 [..., K / 128], optional
         MBS: each macro-block was multiplied by ``1 + factor / 256``.
     permutation : int32 [K], optional
-        MicroMix: channel ``permutation[i]`` of the input lies at ``i``.
+        MicroMix: channel ``permutation[i]`` of the input is stored at position ``i``.
 
     Raises
     ------
     ValueError
         If a dtype or shape is not as above, a segment is of an unknown format, or a tensor scale is not a finite
-        float32. Whether it all fits the system, :func:`golden.dequantize` checks; whether codes fit their
-        elements, :meth:`pack`: decoding ignores bits above.
+        float32. :func:`golden.dequantize` checks that the arrays fit the system, :meth:`pack` that codes fit
+        their elements: decoding ignores bits above an element's width.
     """
 
     format: str
@@ -162,7 +162,7 @@ class BlockTensor:
         return bits
 
     def with_lead(self, lead: tuple[int, ...], shape: tuple[int, ...] | None = None) -> BlockTensor:
-        """The same tensor with its arrays shaped ``lead + (their last axis,)``."""
+        """This tensor with each array shaped ``(*lead, its last axis)``, and ``shape`` replaced if given."""
 
         def shaped(array: np.ndarray | None) -> np.ndarray | None:
             return None if array is None else array.reshape(*lead, array.shape[-1])
@@ -172,7 +172,7 @@ class BlockTensor:
         return replace(self, shape=self.shape if shape is None else shape, **arrays)
 
     def pack(self) -> dict[str, np.ndarray]:
-        """The tensor as memory holds it.
+        """The tensor in its dense layout, as memory would hold it.
 
         Returns
         -------
@@ -347,7 +347,7 @@ def floats(name: str, x: Any) -> np.ndarray:
 
 
 def one_of(option: str, value: Any, allowed: tuple) -> Any:
-    """``value`` if it is among ``allowed``; else an error that names them."""
+    """``value`` if it is among ``allowed``, else ValueError with a message that names them."""
     if value not in allowed:
         raise ValueError(f"{option} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value

@@ -1,8 +1,8 @@
-"""What one term of an MMA is, for every format: significand P, raw exponent E, and q, with value
-``P * 2**(E - q)`` and ``|P| * 2**-q < 4``.
+"""Definition of one term of an MMA, for every format: a significand P, a raw exponent E and fraction bits q. Its
+value is ``P * 2**(E - q)``, with ``|P| * 2**-q < 4``.
 
-The exponent of a code or scale is that of its leading significand place: ``max(field, 1) - bias``, so that a
-subnormal (hidden bit 0) has ``1 - bias``; for E8M0, ``byte - 127``. Its significand is the fraction with the
+The exponent of a code or scale is that of its hidden bit: ``max(field, 1) - bias``, so that a subnormal
+(hidden bit 0) has ``1 - bias``; for E8M0, ``byte - 127``. Its significand is the fraction with the
 hidden bit, an integer in units of ``2**-fraction_width``; for E8M0, 1.
 
 **Element terms** (``ELEMENT_TERMS``: fp16, bf16, e4m3, e5m2, mxfp6_*, mxfp8_*). One term is one product.
@@ -11,8 +11,8 @@ and, for MX formats, of both scales' exponents. No constant.
 
 **Block terms** (``BLOCK_TERMS``: nvfp4, mixfp4, mxfp4, m2xfp). One term is one block of g elements.
 P = S * M: S the exact sum of the block's products, as an integer; M the product of both scales' significands.
-E = the sum of both scales' exponents + a constant: the least that makes ``|P| * 2**-q < 4`` for the bound of
-P below.
+q is the smallest that makes ``|P| * 2**-q < 4`` for the bound of P below. E = the sum of both scales' exponents
++ a constant, which makes up for q and for the units of S and M.
 
 ========  ==========================  =====  ====================  ===  ==  ========
 format    products                    units  bound of P            g    q   constant
@@ -20,13 +20,13 @@ format    products                    units  bound of P            g    q   cons
 nvfp4     12 * 12 half units          2**-2  16 * 144 * 15 * 15    16   17  9
 mixfp4    14 * 14 half units          2**-2  16 * 196 * 15 * 15    16   18  10
 mxfp4     12 * 12 half units          2**-2  32 * 144              32   11  9
-mxfp4     (as OAS lays it out)        2**-2  16 * 144              16   10  8
+mxfp4     (blocks of 16: OAS)         2**-2  16 * 144              16   10  8
 m2xfp     56 eighths * 12 halves * 7  2**-6  32 * 56 * 12 * 7      32   16  10
 ========  ==========================  =====  ====================  ===  ==  ========
 
-With units of ``2**-u``, ``q = bits(bound) - 2`` and ``constant = q - u - 2 * scale fraction bits``: that
-gives every row, and nvfp4 and mixfp4 in blocks of 32 (18 and 10, 19 and 11). In m2xfp the factor 4 + k of a
-weight's subgroup multiplies the sum over the subgroup.
+With S in units of ``2**-u``, ``q = bits(bound) - 2`` and ``constant = q - u - 2 * scale fraction bits``. That
+gives every row, and also blocks of 32 in nvfp4 (q 18, constant 10) and mixfp4 (19, 11). In m2xfp the factor
+4 + k of a weight's subgroup multiplies the sum over the subgroup.
 
 A term with P = 0 takes no part in the largest exponent, whatever its scales. NaN is decided before P: a NaN
 scale or element makes its term NaN, also where the other operand is zero.
@@ -47,7 +47,7 @@ from .formats import BF16, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, UE4M3, MiniFloat
 from .m2xfp import SUBGROUP
 from .tensor import BlockTensor
 
-#: Element of every format whose terms are products. Those of MX formats have an E8M0 scale.
+#: Element format of every format whose terms are products. MX formats also have an E8M0 scale per block.
 ELEMENT_TERMS: dict[str, MiniFloat] = {
     "fp16": FP16,
     "bf16": BF16,
@@ -69,7 +69,7 @@ class BlockTerm:
     systems : mapping
         By block size, the systems (``golden.SYSTEMS``) that operands A and B are quantised to and decoded as.
     a_largest, b_largest : int
-        Largest magnitude of a decoded operand, ``b_largest`` with the subgroup's multiplier.
+        Largest magnitude of a decoded operand, in its units; ``b_largest`` includes the subgroup's multiplier.
     a_unit, b_unit : int
         Decoded operands are integers in units of ``2**-unit``.
     multiplier_unit : int
@@ -99,7 +99,7 @@ class BlockTerm:
 
     @property
     def unit(self) -> int:
-        """S is in units of ``2**-unit``."""
+        """u: S is in units of ``2**-u``."""
         return self.a_unit + self.b_unit + self.multiplier_unit
 
     def q(self, block_size: int) -> int:
@@ -108,14 +108,14 @@ class BlockTerm:
         return (block_size * self.a_largest * self.b_largest * significand**2).bit_length() - 2
 
     def constant(self, block_size: int) -> int:
-        """What the raw exponent adds to the sum of the scales' exponents."""
+        """Constant that is added to the sum of the scales' exponents to give the raw exponent."""
         return self.q(block_size) - self.unit - 2 * self.scale.fraction_width
 
 
 BLOCK_TERMS: dict[str, BlockTerm] = {
     "nvfp4": BlockTerm(dict.fromkeys((16, 32), ("nvfp4", "nvfp4")), 12, 12, UE4M3),
     "mixfp4": BlockTerm(dict.fromkeys((16, 32), ("mixfp4", "mixfp4")), 14, 14, UE4M3, has_type=True),
-    # Blocks of 16 are OAS's: MXFP4 with another rule for the scale.
+    # Blocks of 16 belong to OAS, which is MXFP4 with another rule for the scale.
     "mxfp4": BlockTerm({16: ("mxfp4_oas", "mxfp4_oas"), 32: ("mxfp4", "mxfp4")}, 12, 12, E8M0),
     "m2xfp": BlockTerm(
         {32: ("m2xfp_elem_em", "m2xfp_sg_em")},
@@ -138,19 +138,19 @@ def exponents(fmt: MiniFloat) -> np.ndarray:
 
 
 def scale_tables(fmt: MiniFloat) -> tuple[np.ndarray, np.ndarray]:
-    """Value (float64) and raw exponent (int32) of every scale byte; of UE4M3, bit 7 is ignored."""
+    """Value (float64) and raw exponent (int32) of every scale byte; bit 7 of a UE4M3 byte is ignored."""
     copies = 256 >> fmt.width
     return np.tile(fmt.values.astype(np.float64), copies), np.tile(exponents(fmt), copies)
 
 
 def operand_integers(t: BlockTensor, unit: int) -> np.ndarray:
-    """Decoded operands of ``t`` without block scale, tensor scale and M2XFP multiplier.
+    """Decoded elements of ``t``, without block scales, tensor scale and M2XFP multipliers, as integers.
 
     Returns
     -------
     int8, of the shape of ``t.codes``, in units of ``2**-unit``.
     """
-    one = E8M0.bias
+    one = E8M0.bias  # Scale byte of 1.
     scales, metadata = np.full_like(t.scales, one), t.metadata
     if t.format in ("nvfp4", "mixfp4"):
         one = UE4M3.bias << UE4M3.fraction_width
@@ -162,7 +162,7 @@ def operand_integers(t: BlockTensor, unit: int) -> np.ndarray:
 
 
 def multipliers(t: BlockTensor) -> np.ndarray:
-    """What each subgroup's sum is multiplied by: uint8 [..., K / 8], ``4 + k`` for M2XFP weights, else 1."""
+    """Factor that multiplies each subgroup's sum: uint8 [..., K / 8], ``4 + k`` for M2XFP weights, else 1."""
     if t.format == "m2xfp_sg_em":
         assert t.metadata is not None
         return t.metadata + np.uint8(4)

@@ -1,4 +1,4 @@
-"""4-bit blocks with a UE4M3 scale each and one FP32 scale for the tensor: what NVFP4, Four Over Six and MixFP4 share.
+"""Blocks of 4-bit elements with a UE4M3 scale each and an FP32 scale per tensor, for NVFP4, Four Over Six and MixFP4.
 
 Source: NVIDIA's NVFP4 recipe; its order of FP32 operations is that of the PyTorch reference of fouroversix.
 """
@@ -15,7 +15,7 @@ from .tensor import BlockTensor
 
 FULL_SCALE = np.float32(E2M1.max_finite * UE4M3.max_finite)
 SCALE_MASK = (1 << UE4M3.width) - 1
-# By scale byte: its top bit is not part of the scale.
+# Indexed by scale byte: the top bit is not part of the scale.
 SCALE_VALUES = np.tile(UE4M3.values, 2)
 E2M1_CAST = cast_constants(E2M1)
 E2M1_SIGN = E2M1.magnitude_width
@@ -29,9 +29,9 @@ ELEMENTS = np.stack([E2M1.values, E2M1.values])
 def encode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32, np.float32]:
     """``full_scale / amax`` and its FP32 reciprocal.
 
-    Where the quotient overflows (``amax`` below 7.9e-36 for NVFP4), which the recipe leaves open, the largest
-    finite value stands for it: zeros stay zeros instead of becoming NaN. Block scales then fall short of the
-    tensor's range, the error grows as ``amax`` falls, and everything below about 1e-38 becomes zero.
+    The recipe leaves open what happens where the quotient overflows (``amax`` below 7.9e-36 for NVFP4). Here it is
+    limited to the largest finite value, so that zeros stay zeros instead of becoming NaN. Block scales then
+    fall short of the tensor's range, the error grows as ``amax`` falls, and everything below about 1e-38 becomes 0.
     """
     with np.errstate(over="ignore"):
         factor = np.minimum(full_scale / amax, FLOAT32_MAX)
@@ -41,7 +41,7 @@ def encode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32
 def decode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32, np.float32]:
     """Multiplier and divisor of ``code * scale * amax / full_scale``.
 
-    The product with an ``amax`` above ``FLOAT32_MAX / full_scale`` (1.27e35 for NVFP4) could overflow; it is
+    With an ``amax`` above ``FLOAT32_MAX / full_scale`` (1.27e35 for NVFP4) the product could overflow: ``amax`` is
     then divided first, which may change the last bit.
     """
     if amax > FLOAT32_MAX / full_scale:
@@ -50,8 +50,8 @@ def decode_factors(amax: np.float32, full_scale: np.float32) -> tuple[np.float32
 
 
 def tensor_amax(amax: float | None, maxima: np.ndarray) -> np.float32:
-    """The magnitude that the tensor scale is made for; ValueError if ``amax`` is negative or not finite in
-    FP32."""
+    """The magnitude that the tensor scale is made for: ``amax``, or the largest of ``maxima`` if that is None.
+    ValueError if ``amax`` is negative or not finite in FP32."""
     if amax is None:
         return maxima.max()
     try:
@@ -66,7 +66,7 @@ def tensor_amax(amax: float | None, maxima: np.ndarray) -> np.float32:
 
 @lane
 def scale_code(value, round_up, values):
-    """UE4M3 code nearest to ``value``, or the least one not below it; saturating."""
+    """UE4M3 code nearest to ``value``, or with ``round_up`` the smallest one not below it; saturating."""
     code = nearest_code(value, _SCALE_CAST)
     if round_up and code < _SCALE_MAX and values[code] < value:
         code = np.int32(code + 1)
@@ -111,10 +111,11 @@ def _decode(start, stop, codes, scales, type_flip, elements, values, multiplier,
 def parts_of(
     x: np.ndarray, maxima: np.ndarray, block_size: int, block_2d: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``x``, [rows, K], as [bands, parts, columns, LANES]: the block ``[band, :, column]`` shares a scale.
+    """``x`` as [bands, parts, columns, LANES], and the largest magnitudes of its blocks, [bands, columns].
 
-    Its parts are neighbours in a row (one column), or the rows of a tile. ``maxima`` become those of the
-    blocks, [bands, columns].
+    A part is LANES neighbouring elements of a row. A block, which shares a scale, is the parts ``[band, :, column]``:
+    neighbours in a row (then there is one column), or, with ``block_2d``, the rows of a tile of LANES x LANES.
+    ``x`` is float32 [rows, K]; ``maxima`` are those of its parts.
 
     Raises
     ------
@@ -155,8 +156,8 @@ def block_tensor(
     full_scale: np.float32,
     options: dict[str, Any],
 ) -> BlockTensor:
-    """A tensor of NVFP4's layout from codes and scales of parts, [bands, parts, columns, LANES] without the
-    last."""
+    """A tensor of NVFP4's layout from codes, [bands, parts, columns, LANES], and the scales of their parts, [bands,
+    parts, columns]: see :func:`parts_of`."""
     rows, k = x.shape
     parts_of_a_block = options["block_size"] // LANES
     return BlockTensor(
@@ -178,9 +179,9 @@ def decode_tensor(t: BlockTensor, elements: np.ndarray, type_flip: int, full_sca
     ----------
     t : BlockTensor with two-dimensional arrays
     elements : float32 [2, 16]
-        What the codes stand for under either top bit of the scale byte.
+        Value of every code, in one row for either value of the top bit of the scale byte.
     type_flip : {0, 1}
-        Added to that bit modulo 2.
+        Whether that bit is inverted first.
     full_scale : float32
         Largest element times largest scale.
 

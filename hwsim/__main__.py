@@ -6,7 +6,7 @@ import importlib
 import sys
 
 from hwsim.base.errors import InputError
-from hwsim.base.text import table
+from hwsim.base.text import table, unknown
 from hwsim.cli.run import run
 
 #: Name of every tool and what it does. Imported only when called: most tools need a fraction of the package.
@@ -39,8 +39,6 @@ def main() -> None:
 
 
 def _dispatch() -> int:
-    from hwsim.base.text import unknown
-
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())

@@ -30,7 +30,7 @@ OTHERS = {"golden": "hwsim.benchmarks.golden", "mma": "hwsim.benchmarks.mma"}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+    """Read the command line and run; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
     parser = make_parser(
         "bench",

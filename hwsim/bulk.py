@@ -1,7 +1,7 @@
 """Bulk check of MMA units: mapped netlist against golden, raw bits: ``python -m hwsim.bulk --unit NAME``.
 
-One dot product (a tile of 1 x 1) goes through the bit-parallel engine; the operands are edge cases mixed with random,
-see :func:`hwsim.units.edge_cases.instructions`.
+The netlist is one dot unit (a tile of 1 x 1), which the bit-parallel engine simulates. Operands are edge cases mixed
+with random ones: :func:`hwsim.units.edge_cases.instructions`.
 """
 
 from __future__ import annotations

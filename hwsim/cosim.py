@@ -1,4 +1,4 @@
-"""RTL against golden in a simulator: ``python -m hwsim.cosim --unit NAME``."""
+"""Co-simulation of RTL and golden model: ``python -m hwsim.cosim --unit NAME``."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def execute(args: argparse.Namespace) -> int:
     """Run the proofs as the options say and print them; 1 if one is refuted or undecided."""
     design, library = design_from(args), library_from(args)
     if not design.unit.is_tile:
-        specification(design)  # a unit without one is refused before the work
+        specification(design)  # raises for a unit that has none, before the slow mapping
     build = build_from(args)
     options = Options(clock_period_from(args, library), hierarchical=design.unit.is_tile)
     mapped = map_design(design, library, options, build)

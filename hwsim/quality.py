@@ -17,7 +17,7 @@ from hwsim.tensors.quality import Result, measure, overall, plot, table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line."""
+    """Read the command line and run; return the exit code."""
     parser = make_parser(
         "quality",
         "Quantise tensors to every format and compare size with error. Rows are padded to whole blocks.",
@@ -42,7 +42,7 @@ def execute(args: argparse.Namespace) -> int:
     formats = list(dict.fromkeys(args.formats))
     if args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError(f"--plot: expected a name that ends in .png, .svg or .pdf, got {args.plot}")
-    # Measuring may take long: what would fail after it is refused before.
+    # Measuring may take long: outputs that cannot be written are refused before it.
     for option, path in (("--plot", args.plot), ("--json", args.json)):
         if path is not None:
             refuse_unwritable(option, path, [args.file])
@@ -57,9 +57,9 @@ def execute(args: argparse.Namespace) -> int:
     for source in sources:
         if args.tensors and source.name not in args.tensors:
             continue
-        found = measure(source, formats, progress=sys.stderr.isatty())
-        results += found
-        print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{table(found)}\n")
+        measured = measure(source, formats, progress=sys.stderr.isatty())
+        results += measured
+        print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{table(measured)}\n")
     summary = overall(results)
     if len(results) > len(summary):
         print(f"all tensors\n{table(summary)}\n")

@@ -22,7 +22,7 @@ REPORTS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+    """Read the command line and make the reports; return the exit code."""
     parser = make_parser(
         "report",
         "Make a report: Markdown, JSON and plots.\n\n" + table([[f"  {n}", what] for n, (_, what) in REPORTS.items()]),

@@ -30,7 +30,7 @@ from hwsim.units.table import baseline_of
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line."""
+    """Read the command line and run; return the exit code."""
     parser = make_parser(
         "synth",
         "Map a unit to a cell library and report its area, timing and power, and the overhead over its baseline.",
@@ -64,7 +64,7 @@ def execute(args: argparse.Namespace) -> int:
     design = design_from(args)
     baseline = baseline_of(design, parse_settings(args.settings), args.baseline)
     library = library_from(args)
-    # A tile of equal parts is mapped in the time of its distinct modules.
+    # A tile consists of many copies of few modules: module by module, only the distinct ones need mapping.
     hierarchical = args.hierarchical or design.unit.is_tile
     options = Options(clock_period_from(args, library), args.wire_load == "fanout", hierarchical)
     workload = Workload(args.vectors, args.seed, tensor_from(args), str(args.tensor or ""))

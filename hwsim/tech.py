@@ -20,7 +20,8 @@ def _fit_command(arguments: argparse.Namespace) -> None:
         raise InputError(f"-o must be a file name that ends in .toml, as --tech takes it, got {out}")
     about = pack.load(out)["about"] if out.exists() else {}
     content, fitted, left_out = fit_pack(arguments.liberty, about, arguments.cells)
-    Library.from_groups([liberty.parse(pack.render(content))], ["the cells selected"])  # can it be used?
+    # Refuse a pack without the cells that synthesis needs.
+    Library.from_groups([liberty.parse(pack.render(content))], ["the cells selected"])
     replace_or_refuse(out, pack.dumps(content))
     print(f"{len(content['cell'])} cells to {out}: {', '.join(content['cell'])}\n")
     for reason in sorted(set(left_out.values())):

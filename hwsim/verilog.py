@@ -12,7 +12,7 @@ from hwsim.synthesis.sdc import to_sdc
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line: write ``NAME.v`` and ``NAME.sdc``."""
+    """Read the command line and write ``NAME.v`` and ``NAME.sdc``; return the exit code."""
     parser = make_parser(
         "verilog",
         "Write a unit as Verilog, with an SDC file beside it.",

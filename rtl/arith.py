@@ -38,10 +38,11 @@ def compress(m: Module, bits: Columns, name: str, rows: int = 2) -> list[Value]:
     """Reduce columns to ``rows`` (1 or 2) numbers of equal sum modulo the width, by full adders.
 
     In every column the three bits that arrive first are added first, so that the tree is as shallow as its inputs
-    allow (Oklobdzija's three-greedy rule). Down to one row the last carries ripple: the smallest adder.
+    allow (Oklobdzija's three-greedy rule). With ``rows=1`` the last carries ripple, which makes the smallest adder.
     """
     width = len(bits)
-    # Arrival in gate delays, then order of creation: ties are decided the same way in every run.
+    # Entries are (arrival in gate delays, order of creation, bit). The order of creation breaks ties, so that every run
+    # emits the same netlist.
     heaps: list[list[tuple[int, int, Value]]] = []
     created = 0
     for column in bits:
@@ -97,7 +98,8 @@ def saturated(value: Value, width: int) -> Value:
 def shift_right(m: Module, value: Value, amount: Value, fill: Value, name: str) -> Value:
     """``value >> amount`` with ``fill`` from the left, as wide as ``value``; small distances first.
 
-    Small first, because most bits above a short significand are still equal then and need no multiplexer.
+    After small shifts, most bits beside a short significand are still equal and need no multiplexer: fewer gates than
+    with large distances first.
     """
     width = len(value)
     for k in range(len(amount)):
@@ -121,11 +123,11 @@ def shift_left(m: Module, value: Value, amount: Value, name: str, fill: Value) -
 
 
 def leading_zeros(m: Module, value: Value, name: str) -> Signal:
-    """Number of zeros above the leading one; for zero any number. A balanced tree of pairs."""
+    """Number of zeros above the leading one, by a balanced tree of pairs. If ``value`` is zero, it means nothing."""
     width = len(value)
     levels = max(width - 1, 1).bit_length()
     padded = Cat(Const(0, (1 << levels) - width), value) if (1 << levels) > width else value
-    # Per segment: whether it holds a one, and the zeros above it.
+    # Per segment: whether it holds a one, and the number of zeros above its leading one.
     segments: list[tuple[Value, list[Value]]] = [(padded[i], []) for i in range(1 << levels)]
     for level in range(levels):
         merged: list[tuple[Value, list[Value]]] = []
@@ -162,7 +164,7 @@ def prefix_add(m: Module, a: Value, b: Value, name: str) -> Signal:
     for i in range(width):
         generate.append(sized(m, a[i] & b[i], 1, f"{name}_g{i}"))
         propagate.append(sized(m, a[i] ^ b[i], 1, f"{name}_p{i}"))
-    half = list(propagate)
+    half_sums = list(propagate)
     distance = 1
     while distance < width:
         for i in range(width):
@@ -173,7 +175,7 @@ def prefix_add(m: Module, a: Value, b: Value, name: str) -> Signal:
                 generate[i], propagate[i] = new_g, new_p
         distance *= 2
     result = Signal(width, name=name)
-    m.d.comb += result.eq(Cat(half[0], *(half[i] ^ generate[i - 1] for i in range(1, width))))
+    m.d.comb += result.eq(Cat(half_sums[0], *(half_sums[i] ^ generate[i - 1] for i in range(1, width))))
     return result
 
 
@@ -186,7 +188,7 @@ def select(values: Sequence[Value], index: Value) -> Value:
 
 
 def sized(m: Module, value: ValueLike, width: int, name: str) -> Signal:
-    """A named signal of ``width`` bits with ``value``, cut or extended."""
+    """A named signal of ``width`` bits that holds ``value``, truncated or extended."""
     result = Signal(width, name=name)
     m.d.comb += result.eq(value)
     return result

@@ -1,4 +1,4 @@
-"""What every block decoder has in common: ports, registers, one lane decoder per element."""
+"""Base of all block decoders: ports, registers, one lane decoder per element."""
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import wiring
@@ -9,7 +9,7 @@ from hwsim.rtl.hierarchy import registered
 
 
 class BlockDecoder(wiring.Component):
-    """One block of packed element codes and its scale byte, to the operands that the datapath multiplies.
+    """Decode a block, packed element codes and a scale byte, into the operands that the datapath multiplies.
 
     Registered at inputs and outputs: latency 2 cycles, one block a cycle. ``rst`` clears the output registers, so
     that the datapath behind sees zero operands; the input registers need no reset, because a decoder keeps no state.
@@ -35,12 +35,12 @@ class BlockDecoder(wiring.Component):
     scale : out
         The scale as the datapath reads it, without a sign bit.
     scale_nan : out, 1 bit
-        The scale is NaN; operands and scale hold whatever the rules give for the other bits.
+        Whether the scale is NaN. ``operands`` and ``scale`` are decoded all the same.
     """
 
     #: Bits of one stored element code.
     element_width = 4
-    #: Bits of the scale byte that mean something.
+    #: Low bits of the scale byte that the decoder reads; it ignores the others.
     scale_code_width = 8
     #: Format of one operand.
     operand: MiniFloat
@@ -71,7 +71,7 @@ class BlockDecoder(wiring.Component):
         """Operand of element ``code`` in a block with ``scale_code``; ``lane`` is for the names of signals."""
         raise TypeError(f"{type(self).__name__} does not say how a lane decodes")
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         codes, scale_code = self.codes, self.scale_code[: self.scale_code_width]
         if self.scale_code_width < 8:
@@ -94,5 +94,5 @@ class BlockDecoder(wiring.Component):
 
 
 def canonical_sign(code: Value) -> Value:
-    """Sign bit of a sign-magnitude ``code``, low for -0."""
+    """Sign bit of a sign-magnitude ``code``, 0 for -0."""
     return code[-1] & code[:-1].any()

@@ -18,13 +18,13 @@ Parts = dict[str, wiring.Component]
 
 @runtime_checkable
 class HasParts(Protocol):
-    """What a component with parts offers."""
+    """A component that instantiates parts: components that become modules of their own."""
 
     parts: Parts
 
 
 def all_parts(component: wiring.Component) -> Parts:
-    """The parts of a component and of its parts, every module name once, those that others refer to first."""
+    """All parts below a component, by module name, each before the parts that instantiate it."""
     parts: Parts = {}
     for name, part in component.parts.items() if isinstance(component, HasParts) else ():
         parts |= all_parts(part) | {name: part}
@@ -32,7 +32,7 @@ def all_parts(component: wiring.Component) -> Parts:
 
 
 def instantiate(m: Module, owner: wiring.Component, module: str, name: str, **ports: Value) -> None:
-    """Add part ``module`` of ``owner`` as an instance called ``name``; a port ``clk`` is connected by itself."""
+    """Add part ``module`` of ``owner`` as instance ``name``; a port ``clk`` gets ``m``'s clock."""
     part = cast(HasParts, owner).parts[module]
     connections: dict[str, Value] = {}
     for port, member in part.signature.members.items():
@@ -43,20 +43,20 @@ def instantiate(m: Module, owner: wiring.Component, module: str, name: str, **po
 
 
 def clocked(m: Module, clk: Value) -> None:
-    """Let the port ``clk`` be the clock of a module without reset."""
+    """Make the port ``clk`` the clock of ``m``, a module without reset."""
     m.domains.sync = ClockDomain(reset_less=True)
     m.d.comb += ClockSignal().eq(clk)
 
 
 class Cuts:
-    """Pipeline registers of a module, by the names of the places where they may stand.
+    """Pipeline of a module: the named places of its data path where registers may stand, and which of them have one.
 
     Parameters
     ----------
     places : iterable of str
-        Every place, in the order of the data.
+        Every place, in the order in which data flows.
     chosen : str
-        Those that have a register, separated by ``+``; ``none`` or empty: none.
+        Places with a register, separated by ``+``; ``none`` or empty for no registers.
 
     Raises
     ------
@@ -74,24 +74,24 @@ class Cuts:
                 raise ValueError(f"pipeline must name a place once, got {chosen!r}")
 
     def count(self, *places: str) -> int:
-        """Registers at these places; without arguments, at all."""
+        """Number of registers at ``places``; without arguments, in the whole pipeline."""
         return sum(place in self.chosen for place in places or self.places)
 
     def register(self, m: Module, place: str, value: Value, name: str) -> Value:
-        """The value behind ``place``: registered if there is a cut. The data path needs no reset."""
+        """``value`` behind ``place``: through a register, without reset, if ``place`` has one; else itself."""
         if place not in self.chosen:
             return value
         return registered(m, value, f"{name}_{place}")
 
     def delay(self, m: Module, value: Value, name: str, *places: str) -> Value:
-        """The value behind several places."""
+        """``value`` behind several places, delayed by the registers that they have."""
         for place in places:
             value = self.register(m, place, value, name)
         return value
 
 
 def registered(m: Module, value: Value, name: str) -> Signal:
-    """A register of ``value`` without reset."""
+    """``value`` one cycle later, from a register without reset."""
     register = Signal(len(value), name=name, reset_less=True)
     m.d.sync += register.eq(value)
     return register

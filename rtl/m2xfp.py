@@ -15,11 +15,11 @@ from hwsim.rtl.tile.refinement import BLOCK, ELEMENTS, FINE_WIDTH, METADATA_WIDT
 
 
 class M2XFPDecode(wiring.Component):
-    """M2XFP activations: a block of E2M1 codes with metadata to operands in eighths.
+    """Decode a block of M2XFP activations, E2M1 codes with metadata, into operands in eighths.
 
-    The largest element of each subgroup of 8 (the lowest of equals, whatever the signs) becomes the E2M3 number of
-    code ``4 code + metadata - 1``, at least 0; the others keep their values. Registered at inputs and outputs: latency
-    2 cycles, one block a cycle. ``rst`` clears the output registers.
+    The magnitude of the largest element of each subgroup of 8 (the first among equals, whatever the signs) becomes that
+    of the E2M3 code ``4 * code + metadata - 1``, at least 0; the others keep their values. Registered at inputs and
+    outputs: latency 2 cycles, one block a cycle. ``rst`` clears the output registers.
 
     Source: M2XFP, arXiv 2601.19213, Algorithm 1.
 
@@ -60,7 +60,7 @@ class M2XFPDecode(wiring.Component):
         """Cycles from inputs to outputs."""
         return 2 if self.registered else 0
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         codes, scale, metadata = self.codes, self.scale_code, self.metadata_code
         if self.registered:
@@ -82,14 +82,14 @@ class M2XFPDecode(wiring.Component):
 
     @staticmethod
     def _fine(m: Module, code: Value, metadata: Value, group: int) -> Signal:
-        """The refined magnitude in eighths."""
+        """Refined magnitude, in eighths, of a subgroup's largest element with magnitude code ``code``."""
         appended = Cat(metadata, code)
         biased = sized(m, Mux(appended.any(), appended - 1, 0), len(appended), f"fine_code_{group}")
         return sized(m, _eighths(biased), FINE_WIDTH - 1, f"fine_{group}")
 
 
 def _eighths(code: Value) -> Value:
-    """An E2M3 magnitude code as an integer."""
+    """Value of an E2M3 magnitude code as an integer, in eighths."""
     fraction, exponent = code[: E2M3.fraction_width], code[E2M3.fraction_width :]
     return Mux(
         exponent[1],

@@ -11,9 +11,9 @@ from hwsim.rtl.tile.operands import MIXFP4
 
 
 class MixFP4Decode(BlockDecoder):
-    """Both micro-formats to one E2M2 operand.
+    """Decode a MixFP4 block: E2M1 or E1M2 elements become E2M2 operands.
 
-    Source: MixFP4, arXiv 2605.31035. Ports, registers and latency: :class:`rtl.block_decoder.BlockDecoder`.
+    Source: MixFP4, arXiv 2605.31035. Ports, registers and latency: :class:`hwsim.rtl.block_decoder.BlockDecoder`.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class MixFP4Decode(BlockDecoder):
     def decode_lane(self, m: Module, lane: int, code: Value, scale_code: Value) -> Value:
         is_e1m2 = scale_code[7] ^ self.polarity
         c0, c1, c2 = code[0], code[1], code[2]
-        # An E1M2 code is an integer n: its leading one sets the exponent, what follows it the fraction.
+        # An E1M2 code is an integer: its leading one sets the E2M2 exponent, the bits below it the fraction.
         integer = Cat(c2 & c0, c1 & (c2 | c0), c2 | (~c1 & c0), c2 | c1)
-        # E2M1 has E2M2's bias: its fraction only gains a zero, and 0.5 is 0b10 of E2M2's four subnormals.
+        # E2M1 has E2M2's bias: a code gains a zero below its fraction; 0.5 becomes the E2M2 subnormal 0b10.
         minifloat = Cat(0, c0, c1, c2)
         magnitude = Signal(self.operand.magnitude_width, name=f"magnitude_{lane}")
         with m.If(is_e1m2):

@@ -12,10 +12,10 @@ from hwsim.rtl.tile.operands import MXFP4
 
 
 class MXFP4Decode(BlockDecoder):
-    """Operands are the E2M1 codes themselves, with -0 made +0; the scale is the whole byte.
+    """Decode an MXFP4 block: operands are the E2M1 codes, with -0 made +0; the scale is the whole byte.
 
     Source: OCP Microscaling Formats (MX) v1.0. Ports, registers and latency:
-    :class:`rtl.block_decoder.BlockDecoder`.
+    :class:`hwsim.rtl.block_decoder.BlockDecoder`.
     """
 
     operand = E2M1

@@ -11,9 +11,9 @@ from hwsim.rtl.tile.operands import NVFP4
 
 
 class NVFP4Decode(BlockDecoder):
-    """Operands are the E2M1 codes themselves, with -0 made +0. Bit 7 of the scale byte is ignored.
+    """Decode an NVFP4 block: operands are the E2M1 codes, with -0 made +0. Bit 7 of the scale byte is ignored.
 
-    Source: NVIDIA's NVFP4 recipe. Ports, registers and latency: :class:`rtl.block_decoder.BlockDecoder`.
+    Source: NVIDIA's NVFP4 recipe. Ports, registers and latency: :class:`hwsim.rtl.block_decoder.BlockDecoder`.
     """
 
     operand = E2M1

@@ -7,7 +7,9 @@ from graphlib import CycleError, TopologicalSorter
 import pytest
 from conftest import ROOT
 
+from hwsim import golden
 from hwsim.base import imports
+from hwsim.golden.mma import FORMATS
 
 ROW = re.compile(r"^\| `(golden/|rtl/|hwsim/[^`]+)` \| [^|]* \| ([^|]*) \|$", re.M)
 #: Modules outside the rooms: what ``import hwsim`` and ``python -m hwsim`` run.
@@ -108,3 +110,28 @@ def test_private_names_stay_in_their_file():
             if isinstance(node, ast.ImportFrom) and is_ours(node):
                 stray += [f"{module} takes {a.name}" for a in node.names if re.match(r"_[A-Za-z]", a.name)]
     assert stray == []
+
+
+def names_of_formats_compared(tree):
+    """Names of formats that a syntax tree compares something with."""
+    formats = {*golden.SYSTEMS, *FORMATS}
+    constants = (
+        constant.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        for constant in ast.walk(side)
+        if isinstance(constant, ast.Constant)
+    )
+    return [name for name in constants if name in formats]
+
+
+def test_only_golden_asks_for_formats_by_name():
+    """Elsewhere, what differs between formats is a field of golden's descriptor."""
+    asked = {}
+    for module in modules():
+        names = names_of_formats_compared(ast.parse(imports.source(module, ROOT).read_text()))
+        if names and room_of(module) != "golden":
+            asked[module] = names
+    assert asked == {}
+    assert names_of_formats_compared(ast.parse("x = format in ('nvfp4', 'other') or format == 'mx'")) == ["nvfp4"]

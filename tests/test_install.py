@@ -1,16 +1,14 @@
 """hwsim is installed under its own name, and its code runs from an installation and from a checkout alike."""
 
 import os
-import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from checkouts import checkout
 
-PARTS = ("golden", "rtl", "hwsim", "pyproject.toml", "README.md", "LICENSE")
 #: What a user's Python is asked: where the modules come from, and whether a tool runs.
 QUESTIONS = """
 import sys, hwsim
@@ -19,18 +17,6 @@ import hwsim.golden.mma, hwsim.rtl.tile.tile
 assert callable(golden.mma), golden.mma
 print(hwsim.__file__, hwsim.__version__)
 """
-
-
-def checkout(folder):
-    """A copy of what is in the repository, so that building leaves nothing in it."""
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, folder / part, symlinks=True, ignore=ignored)
-        else:
-            shutil.copy(source, folder / part)
-    return folder
 
 
 @pytest.fixture(scope="module", params=["regular", "editable"])

@@ -1,8 +1,9 @@
 """Switching activity by bit-parallel simulation of a mapped netlist.
 
-A machine word holds one net in 64 independent stimulus streams. The netlist becomes a straight program of two-input
-operations in topological order; flip-flops take their next state at the start of every cycle. Toggles are counted per
-net between settled states, so glitches within a cycle are not seen: reports say so.
+A net is simulated in words of 64 bits, one bit for each of 64 independent stimulus streams. The netlist becomes a
+straight-line program of two-input operations in topological order; flip-flops take their next state at the start of
+every cycle. Toggles are counted per net between settled states, so glitches within a cycle are not seen: reports say
+so.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
-from numba.extending import intrinsic  # mypy sees its functions with the arguments of their compilers
+from numba.extending import intrinsic  # mypy takes an intrinsic's ``context`` for an argument of its callers
 
 from hwsim.analysis.netlist import Netlist
 from hwsim.analysis.program import MASKS, compile_program
 from hwsim.base.bits import to_bits
 
-#: Words that one operation works on: one AVX-512 register, two AVX2 ones.
+#: Words of 64 streams that one operation works on: one AVX-512 register, or two AVX2 ones.
 _WORDS = 8
 
 
 @dataclass(frozen=True)
 class Activity:
-    """What simulation counted.
+    """Toggles and cycles at 1 of every net in one simulation, and the outputs.
 
     Attributes
     ----------
@@ -58,7 +59,7 @@ class Activity:
 
 
 def simulate(netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64, warm_up: int = 0) -> Activity:
-    """Run a netlist on stimulus and count.
+    """Simulate a netlist on stimulus, and count every net's toggles and cycles at 1.
 
     Parameters
     ----------
@@ -91,8 +92,9 @@ class Run:
     Attributes
     ----------
     cycles : int
-        Of every stream.
+        Cycles of every stream, with the warm-up.
     outputs : uint64 [cycles, output bits, words]
+        Settled outputs, laid out as :func:`pack_streams` does.
     """
 
     def __init__(self, netlist: Netlist, inputs: dict[str, np.ndarray], streams: int, warm_up: int = 0):
@@ -111,7 +113,7 @@ class Run:
             nets += netlist.inputs[name]
             used = values[: self.cycles * streams]
             planes.append(pack_streams(used, len(netlist.inputs[name]), streams, groups * _WORDS))
-        self._given, self._slots = np.concatenate(planes, axis=1), np.array(nets, np.int64)
+        self._stimulus, self._slots = np.concatenate(planes, axis=1), np.array(nets, np.int64)
         self._out_nets = np.array([net for bits in netlist.outputs.values() for net in bits], np.int64)
         self.outputs = np.zeros((self.cycles, len(self._out_nets), groups * _WORDS), np.uint64)
         self._counts = np.zeros((2, groups, netlist.count, _WORDS), np.int64)
@@ -121,13 +123,13 @@ class Run:
         """Simulate from the state of all zeros; counts start anew."""
         p = self._program
         _run(
-            p.operations, p.slots, p.state, np.array(p.ones, np.int64), self._slots, self._given, self._out_nets,
+            p.operations, p.slots, p.state, np.array(p.ones, np.int64), self._slots, self._stimulus, self._out_nets,
             self.outputs, self._warm_up, self._counts[0], self._counts[1],
         )  # fmt: skip
 
     @property
     def toggles(self) -> np.ndarray:
-        """Changes of every net, int64 [nets]."""
+        """Toggles of every net over all streams, int64 [nets]."""
         return self._total(self._counts[0])
 
     @property
@@ -136,6 +138,7 @@ class Run:
         return self._total(self._counts[1])
 
     def _total(self, counts: np.ndarray) -> np.ndarray:
+        """Sum over the words that hold streams, int64 [nets]; the last group may have words to spare."""
         groups, nets, _ = counts.shape
         return counts.transpose(1, 0, 2).reshape(nets, groups * _WORDS)[:, : self._words].sum(axis=1)
 
@@ -168,10 +171,10 @@ def _popcount(context, word):
 
 @intrinsic
 def _operate(context, values, to, a, b, conjunction, exclusive, inversion):
-    """One operation on `_WORDS` words of ``values`` [slots * words].
+    """One operation of a program, on `_WORDS` words of the slots ``to``, ``a`` and ``b`` in ``values`` [slots * words].
 
-    Written as vector instructions because the compiler cannot know that rows do not overlap, and would go word by
-    word.
+    The last three arguments are a row of `MASKS`. The operation is written as vector instructions, because the
+    compiler cannot know that slots do not overlap and would go word by word.
     """
     signature = types.void(values, *[types.int64] * 3, *[types.uint64] * 3)
 
@@ -199,30 +202,31 @@ def _operate(context, values, to, a, b, conjunction, exclusive, inversion):
 
 
 @njit(cache=True, parallel=True)
-def _run(operations, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, toggles, ones):
+def _run(operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, toggles, ones):
     for group in prange(toggles.shape[0]):
-        # A function of its own: inside the parallel loop the compiler would not keep what does not change.
+        # A function of its own, because the compiler does not hoist loop invariants inside a parallel loop.
         _run_group(
-            group, operations, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up,
+            group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up,
             toggles[group].reshape(-1), ones[group].reshape(-1),
         )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_group(
-    group, operations, slots, state, constant_ones, in_slots, given, out_nets, result, warm_up, changed, high
+    group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, changed, high
 ):
+    """Simulate group number ``group`` of `_WORDS` words; add to ``changed`` and ``high`` [nets * words]."""
     first = group * _WORDS
     values = np.zeros(slots * _WORDS, np.uint64)
     before = np.zeros(len(changed), np.uint64)
     following = np.zeros(len(state) * _WORDS, np.uint64)
     for slot in constant_ones:
         values[slot * _WORDS : (slot + 1) * _WORDS] = ~np.uint64(0)
-    for cycle in range(given.shape[0]):
+    for cycle in range(stimulus.shape[0]):
         for flop in range(len(state)):
             _copy(values, state[flop, 1] * _WORDS, following, flop * _WORDS)
         for k in range(len(in_slots)):
-            _copy(values, in_slots[k] * _WORDS, given[cycle, k], first)
+            _copy(values, in_slots[k] * _WORDS, stimulus[cycle, k], first)
         for k in range(len(operations)):
             kind = operations[k, 0]
             _operate(  # type: ignore[call-arg]
@@ -235,6 +239,7 @@ def _run_group(
                 MASKS[kind, 2],
             )
         _count(values, before, changed, high, cycle == warm_up)
+        # All next states are read before any state changes: one flip-flop may feed another directly.
         for flop in range(len(state)):
             _copy(following, flop * _WORDS, values, state[flop, 0] * _WORDS)
         for k in range(len(out_nets)):
@@ -249,7 +254,7 @@ def _copy(to, at, source, start):
 
 @njit(cache=True)
 def _count(values, before, changed, high, anew):
-    """Add toggles and ones per word; with ``anew`` forget what was counted so far."""
+    """Add toggles since the last call, and ones, per word; ``anew`` clears the counts first."""
     if anew:
         changed[:] = 0
         high[:] = 0

@@ -1,11 +1,13 @@
-"""A mapped netlist: what stands where, as arrays over the instances of every cell.
+"""A mapped netlist as arrays: for every library cell its instances, and the nets at their pins.
 
-Tiles hold hundreds of thousands of cells, most of them copies of few modules. A hierarchical netlist is read module by
-module, and copies are made by renumbering arrays; everything behind works on arrays, one cell type at a time.
+Large designs hold hundreds of thousands of cells, most of them in copies of few modules. A hierarchical netlist is read
+module by module, and copies are made by renumbering arrays. All analyses work on these arrays, one library cell at a
+time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -24,13 +26,13 @@ class NetlistError(ToolError):
 
 @dataclass(frozen=True)
 class Group:
-    """All instances of one cell.
+    """All instances of one library cell.
 
     Attributes
     ----------
     cell : Cell
     names : object [instances]
-        Within their modules.
+        Names of the instances within their modules.
     scopes : int32 [instances]
         The module instance that each stands in, as an index into :attr:`Netlist.scopes`.
     pins : dict of str to int32 [instances]
@@ -48,24 +50,27 @@ class Group:
 
 @dataclass(frozen=True)
 class Netlist:
-    """A netlist on a library, its hierarchy dissolved.
+    """A flattened netlist of library cells.
 
     Attributes
     ----------
     top : str
+        Name of the top module.
     library : Library
     net_names : object [nets]
-        Within their modules; nets are numbered by their position.
+        Names of the nets within their modules; a net's number is its position here.
     net_scopes : int32 [nets]
+        The module instance that each net lies in, as an index into ``scopes``.
     scopes : list of str
-        Paths of module instances, ``dot_0_0.sum``; the first is the top, empty.
+        Path of every module instance, for example ``dot_0_0.sum``; the first is the top, whose path is empty.
     scope_modules : list of str
-        The module that each of them is an instance of.
+        Name of the module that each scope is an instance of.
     inputs, outputs : dict of str to list of int
         Nets of every port, bit 0 first.
     groups : list of Group
+        One for every library cell in use.
     constants : dict of int to int
-        Nets tied to 0 or 1 without a cell.
+        Nets that are constant without a tie cell, and their values, 0 or 1.
 
     Raises
     ------
@@ -92,7 +97,7 @@ class Netlist:
                     raise NetlistError(f"{self.top}: {cell.name}/{pin} of {self.instance_name(group, 0)} "
                                        "has no function")  # fmt: skip
         self._check_drivers()
-        _ = self.order
+        _ = self.order  # raises if there is a combinational loop
 
     @property
     def count(self) -> int:
@@ -125,47 +130,48 @@ class Netlist:
     @cached_property
     def clocks(self) -> frozenset[int]:
         """Nets at the clock pins of flip-flops."""
-        found: set[int] = set()
+        clocks: set[int] = set()
         for group in self.flip_flops:
             assert group.cell.flip_flop is not None
             for pin in group.cell.flip_flop.clocked_on.pins:
-                found.update(np.unique(group.pins[pin]).tolist())
-        return frozenset(found - {-1})
+                clocks.update(np.unique(group.pins[pin]).tolist())
+        return frozenset(clocks - {-1})
 
     @property
     def area(self) -> float:
-        """um2, in the library's own measure."""
+        """Area of all cells in um2, as the library states it."""
         return sum(len(group) * group.cell.area for group in self.groups)
 
     @property
     def sequential_area(self) -> float:
-        """um2 of the flip-flops."""
+        """Area of the flip-flops in um2."""
         return sum(len(group) * group.cell.area for group in self.flip_flops)
 
     @cached_property
     def given(self) -> np.ndarray:
-        """Nets that come from ports or are constant, bool [nets]."""
-        found = np.zeros(self.count, bool)
-        found[[n for bits in self.inputs.values() for n in bits]] = True
-        found[list(self.constants)] = True
-        return found
+        """Whether a net is that of an input port or constant, bool [nets]."""
+        no_cell_needed = np.zeros(self.count, bool)
+        no_cell_needed[[n for bits in self.inputs.values() for n in bits]] = True
+        no_cell_needed[list(self.constants)] = True
+        return no_cell_needed
 
     @cached_property
     def driven(self) -> np.ndarray:
-        """How many cells drive every net, int64 [nets]."""
+        """Number of cell outputs that drive each net, int64 [nets]."""
         return self._at_pins(lambda cell: cell.outputs)
 
     @cached_property
     def fanout(self) -> np.ndarray:
-        """Input pins on every net, int64 [nets]."""
+        """Number of cell inputs on each net, int64 [nets]."""
         return self._at_pins(lambda cell: cell.inputs)
 
     @cached_property
     def ports(self) -> np.ndarray:
-        """Output ports on every net, int64 [nets]."""
+        """Number of output port bits on each net, int64 [nets]."""
         return np.bincount([n for bits in self.outputs.values() for n in bits], minlength=self.count)
 
-    def _at_pins(self, which) -> np.ndarray:
+    def _at_pins(self, which: Callable[[Cell], tuple[str, ...]]) -> np.ndarray:
+        """Number of pins on each net, of those that ``which`` names for a cell."""
         nets = np.concatenate([np.zeros(0, int), *(g.pins[pin] for g in self.groups for pin in which(g.cell))])
         return np.bincount(nets[nets >= 0], minlength=self.count)
 
@@ -184,9 +190,10 @@ class Netlist:
 
     @cached_property
     def order(self) -> list[np.ndarray]:
-        """Rank of every instance, by group: each combinational cell stands behind what drives it; flip-flops: -1.
+        """Topological rank of every instance, one array per group; flip-flops have rank -1.
 
-        Cells follow those that need them closely, so that a simulation finds what it reads in the cache.
+        A combinational cell ranks after the cells that drive it. The order is depth-first, which puts drivers shortly
+        before their readers, so that a simulation finds its operands in the cache.
         """
         starts = np.cumsum([0, *map(len, self.groups)])
         driver = np.full(self.count + 1, -1)
@@ -195,6 +202,7 @@ class Netlist:
         for start, group in zip(starts, self.groups, strict=False):
             for pin in () if group.cell.flip_flop else group.cell.outputs:
                 driver[group.pins[pin]] = start + np.arange(len(group))
+        # Unconnected pins have net -1, which indexes the last element: it must have no driver.
         driver[-1] = -1
         for start, group in zip(starts, self.groups, strict=False):
             for k, pin in enumerate(group.cell.inputs):
@@ -202,7 +210,7 @@ class Netlist:
         sequential = np.zeros(starts[-1], bool)
         for start, group in zip(starts, self.groups, strict=False):
             sequential[start : start + len(group)] = group.cell.flip_flop is not None
-        # What registers and ports need first; what nothing needs last.
+        # Search from registers and output ports first, and last from cells that neither needs.
         outputs = driver[[n for bits in self.outputs.values() for n in bits]]
         roots = np.concatenate([np.flatnonzero(sequential), outputs[outputs >= 0], np.flatnonzero(~sequential)])
         rank, loop = _depth_first(fanin, sequential, roots)
@@ -213,7 +221,7 @@ class Netlist:
         return [rank[a:b] for a, b in pairwise(starts)]
 
     def loads(self, wire_load: bool, output_load: float | None = None) -> np.ndarray:
-        """Capacitance on every net: pins, wire, and what hangs on outputs.
+        """Capacitance on every net: that of input pins, of the wire, and of what output ports drive.
 
         Parameters
         ----------
@@ -225,7 +233,7 @@ class Netlist:
         Returns
         -------
         float64 [nets, 3]
-            fF that a rising edge, a falling edge, and on average an edge sees.
+            Capacitance in fF for a rising edge, for a falling edge, and for either edge on average.
         """
         outside = self.library.output_load_fF if output_load is None else output_load
         at = [(group.pins[name], group.cell.pins[name]) for group in self.groups for name in group.cell.inputs]
@@ -235,7 +243,7 @@ class Netlist:
             np.bincount(nets, np.repeat([value(pin) for _, pin in at], count), self.count)
             for value in (lambda pin: pin.load(0), lambda pin: pin.load(1), lambda pin: pin.capacitance)
         ], axis=1)  # fmt: skip
-        # A wire to a port is a wire: a port counts as one fanout.
+        # An output port counts as one fanout, for a wire leads to it as to a cell.
         fanout, position = np.unique(self.fanout + self.ports, return_inverse=True)
         wire = np.array([self.library.wire_load.capacitance(int(f)) if wire_load else 0.0 for f in fanout])
         return loads + (wire[position] + self.ports * outside)[:, None]
@@ -247,7 +255,10 @@ def _path(scope: str, name: str) -> str:
 
 @njit(cache=True)
 def _depth_first(fanin, sequential, roots):
-    """Position of every combinational instance behind its drivers, and an instance of a loop or -1."""
+    """Rank of every combinational instance, higher than those of its drivers; and an instance in a loop, or -1.
+
+    ``fanin`` [instances, inputs] holds the instance that drives each input, or -1.
+    """
     count, width = fanin.shape
     rank = np.full(count, -1)
     # 0: not seen, 1: waiting for its drivers, 2: placed.

@@ -1,4 +1,4 @@
-"""From the JSON that Yosys writes of a mapped design to a :class:`hwsim.netlist.Netlist`."""
+"""Read the JSON that Yosys writes of a mapped design, as a :class:`hwsim.analysis.netlist.Netlist`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwsim.technology.library import Library
 
 @dataclass(frozen=True)
 class _Module:
-    """A module with all below it; nets are numbered from 0, fields as in :class:`Netlist`."""
+    """A module flattened with all its submodules; nets are numbered from 0, fields are as in :class:`Netlist`."""
 
     net_names: np.ndarray
     net_scopes: np.ndarray
@@ -39,7 +39,7 @@ def read(path: Path, top: str, library: Library) -> Netlist:
 
 
 def build(modules: dict[str, Any], top: str, library: Library) -> Netlist:
-    """The same from what is in the file below ``modules``."""
+    """Build a netlist from the ``modules`` of Yosys' JSON; errors as :func:`read`."""
     module = _Reader(modules, library).module(top)
     directions = {name: port["direction"] for name, port in modules[top]["ports"].items()}
     return Netlist(
@@ -57,15 +57,17 @@ def build(modules: dict[str, Any], top: str, library: Library) -> Netlist:
 
 
 class _Reader:
+    """Flattens modules, the submodules first."""
+
     def __init__(self, modules: dict[str, Any], library: Library):
         self.modules, self.library = modules, library
-        self._made: dict[str, _Module] = {}
+        self._flattened: dict[str, _Module] = {}
 
     def module(self, name: str) -> _Module:
-        """The module called ``name``; made once, however often it is instantiated."""
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+        """The module called ``name``; flattened once, however often it is instantiated."""
+        if name not in self._flattened:
+            self._flattened[name] = self._make(name)
+        return self._flattened[name]
 
     def _make(self, top: str) -> _Module:
         source = self.modules[top]
@@ -88,12 +90,14 @@ class _Reader:
         scopes, scope_modules, count = [""], [top], len(names)
         for name, child, at in children:
             inside = nets.connect(child.ports, at, len(child.net_names))
+            # Nets that reach no port of the child are new here.
             fresh = np.flatnonzero(inside < 0)
             inside[fresh] = count + np.arange(len(fresh))
             count += len(fresh)
             all_names.append(child.net_names[fresh])
             all_scopes.append(child.net_scopes[fresh] + len(scopes))
             nets.constants |= {int(inside[net]): value for net, value in child.constants.items()}
+            # Unconnected pins have net -1, which indexes the last element: it must stay -1.
             inside = np.append(inside, -1).astype(np.int32)
             for kind, group in child.groups.items():
                 pins = {pin: inside[n] for pin, n in group.pins.items()}
@@ -102,10 +106,10 @@ class _Reader:
             scopes += [f"{name}.{scope}" if scope else name for scope in child.scopes]
             scope_modules += child.scope_modules
         merged = {kind: _joined(groups) for kind, groups in parts.items()}
-        made = _Module(
+        module = _Module(
             np.concatenate(all_names), np.concatenate(all_scopes), scopes, scope_modules, ports, merged, nets.constants
         )  # fmt: skip
-        return nets.joined(made)
+        return nets.joined(module)
 
     def _group(self, kind: str, cells: list[tuple[str, dict[str, int]]]) -> Group:
         cell = self.library.cells[kind]
@@ -118,6 +122,7 @@ class _Reader:
 
 
 def _joined(groups: list[Group]) -> Group:
+    """Groups of one library cell as one group."""
     first = groups[0]
     return first if len(groups) == 1 else Group(
         first.cell,
@@ -128,7 +133,7 @@ def _joined(groups: list[Group]) -> Group:
 
 
 class _Nets:
-    """Numbers for the bits of one module, and which of them its children join."""
+    """Numbers of the nets of one module, and the pairs of them that its submodules short together."""
 
     def __init__(self, top: str):
         self.top = top
@@ -137,7 +142,7 @@ class _Nets:
         self._same: list[tuple[int, int]] = []
 
     def number(self, bit: int | str) -> int:
-        """Number of a bit as Yosys writes it."""
+        """Number of the net that Yosys' JSON gives as a bit: an integer, or ``"0"`` or ``"1"``."""
         if bit not in self._numbers:
             if isinstance(bit, str):
                 if bit not in "01":
@@ -146,21 +151,25 @@ class _Nets:
             self._numbers[bit] = len(self._numbers)
         return self._numbers[bit]
 
-    def names(self, given: dict[str, Any]) -> np.ndarray:
-        """Names of the nets, object [nets]: public names before Yosys' own; the first of several wins."""
-        found: dict[int, str] = {}
-        for name, entry in sorted(given.items(), key=lambda item: (item[1]["hide_name"], item[0])):
+    def names(self, netnames: dict[str, Any]) -> np.ndarray:
+        """Names of the nets, object [nets]: public names before Yosys' own, and of several the first alphabetically."""
+        by_number: dict[int, str] = {}
+        for name, entry in sorted(netnames.items(), key=lambda item: (item[1]["hide_name"], item[0])):
             for position, bit in enumerate(entry["bits"]):
                 if bit in self._numbers:
-                    found.setdefault(self._numbers[bit], name if len(entry["bits"]) == 1 else f"{name}[{position}]")
+                    by_number.setdefault(self._numbers[bit], name if len(entry["bits"]) == 1 else f"{name}[{position}]")
         names = [
-            f"constant_{bit}" if isinstance(bit, str) else found.get(number, f"net_{bit}")
+            f"constant_{bit}" if isinstance(bit, str) else by_number.get(number, f"net_{bit}")
             for bit, number in self._numbers.items()
         ]
         return np.array(names, object)
 
     def connect(self, ports: dict[str, list[int]], at: dict[str, list[int]], count: int) -> np.ndarray:
-        """Per net of a child the net of this module, -1 for those that no port leads out; int64 [count]."""
+        """For every net of a submodule the net of this module that it is, -1 if it reaches no port; int64 [count].
+
+        ``ports`` are the nets of the submodule at its ports, ``at`` those of this module, ``count`` is the number of
+        nets of the submodule.
+        """
         inside = np.full(count, -1)
         for port, nets in at.items():
             for net, outside in zip(ports[port], nets, strict=bool(nets)):
@@ -171,7 +180,7 @@ class _Nets:
         return inside
 
     def joined(self, module: _Module) -> _Module:
-        """The module with nets made one that a child connects, as a port passed through does."""
+        """The module, nets merged that a submodule shorts together by wiring an input port through to an output."""
         if not self._same:
             return module
         to = np.arange(len(module.net_names))

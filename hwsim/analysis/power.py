@@ -2,8 +2,8 @@
 
 Leakage, weighted by the states that the activity makes likely where the library distinguishes them; internal power
 from the library's energy tables; switching power ``C V**2 / 2`` per toggle of every net that a cell drives. Nets that
-come in from outside (ports, the clock) are charged by what drives them and not counted here; what the clock pins load
-the clock with is reported apart, because a clock tree is not part of the netlist.
+come in from outside (ports, the clock) are charged by what drives them and not counted here. Charging the clock pins
+is reported apart, because a clock tree is not part of the netlist.
 
 An output toggle does not say which input caused it. Each input gets the share of ``its toggle rate x probability that
 the output depends on it``, pins taken as independent.
@@ -24,7 +24,7 @@ from hwsim.technology.cells import Cell, EnergyArc
 
 @dataclass(frozen=True)
 class Power:
-    """Milliwatts; ``clock_pins`` is what the clock's driver spends on the clock pins and is not in the total."""
+    """Power in mW; ``clock_pins``, spent by the clock's driver on charging the clock pins, is not in the total."""
 
     internal: float
     switching: float
@@ -84,9 +84,9 @@ def analyse(
 
 
 class CellGroup:
-    """All instances of one cell, computed together; arrays run over instances."""
+    """Power of all instances of one cell, computed together; arrays run over instances."""
 
-    def __init__(self, instances: Group, timing: Timing, load, rate, high):
+    def __init__(self, instances: Group, timing: Timing, load: np.ndarray, rate: np.ndarray, high: np.ndarray):
         self.cell: Cell = instances.cell
         self.count = len(instances)
         # An unconnected output has no net; it does not toggle and drives nothing.
@@ -97,7 +97,7 @@ class CellGroup:
         self.slew = {pin: timing.slew_ns[n] for pin, n in nets.items()}
 
     def internal(self) -> float:
-        """fJ per cycle."""
+        """Internal energy in fJ per cycle."""
         total = 0.0
         for pin in self.cell.pins:
             arcs = [arc for arc in self.cell.energy if arc.pin == pin]
@@ -111,19 +111,19 @@ class CellGroup:
         return total
 
     def weights(self, pin: str, shares: list[np.ndarray]) -> list[np.ndarray]:
-        """Shares of the causes of an output's toggles, adding up to 1; where nothing tells them apart, alike."""
+        """Shares of the arcs that cause an output's toggles, scaled to add up to 1; equal where all shares are 0."""
         whole = np.sum(shares, axis=0) if shares else np.zeros(self.count)
         return [np.where(whole > 0, s / np.where(whole > 0, whole, 1.0), 1.0 / len(shares)) for s in shares]
 
     def applies(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
-        """Probability that an arc is the one to use: one without a condition is for the states of no other."""
+        """Probability that an arc applies: that its condition holds, or for one without, that no other's holds."""
         if arc.when:
             return self.probability(arc.when)
         rest = [self.probability(a.when) for a in among if a.when and a.related_pin == arc.related_pin]
         return np.clip(1.0 - np.sum(rest, axis=0), 0.0, 1.0) if rest else np.ones(self.count)
 
     def leakage(self) -> float:
-        """nW."""
+        """Leakage in nW, the states of the library weighted by their probability."""
         if not self.cell.leakage_states:
             return self.count * self.cell.leakage
         shares = [self.probability(when) for when, _ in self.cell.leakage_states]
@@ -135,14 +135,14 @@ class CellGroup:
         return known + float(rest.sum()) * self.cell.leakage
 
     def energy(self, arc: EnergyArc) -> np.ndarray:
-        """fJ of an edge, mean of rise and fall."""
+        """Energy in fJ per edge, the mean of rise and fall; an edge without a table costs nothing."""
         sense = next(
             (t.sense for t in self.cell.timing if (t.related_pin, t.pin) == (arc.related_pin, arc.pin)),
             "positive_unate",
         )
         source = arc.related_pin or arc.pin
         load = self.load[arc.pin] if arc.related_pin else np.zeros(self.count)
-        found = []
+        energies = []
         for edge, name in ((RISE, "rise"), (FALL, "fall")):
             table = arc.energy.get(name)
             if table is None:
@@ -152,11 +152,11 @@ class CellGroup:
             else:
                 slew = self.slew[source][:, 1 - edge if sense == "negative_unate" else edge]
             # A table of one point gives a scalar.
-            found.append(np.broadcast_to(table.lookup(slew, load), self.count))
-        return np.sum(found, axis=0) / 2 if found else np.zeros(self.count)
+            energies.append(np.broadcast_to(table.lookup(slew, load), self.count))
+        return np.sum(energies, axis=0) / 2 if energies else np.zeros(self.count)
 
     def share(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
-        """How much of the output's toggles an input causes, up to a common factor."""
+        """Share of an output's toggles that an arc's input causes, up to a factor common to all its arcs."""
         function = self.cell.pins[arc.pin].function
         if self.cell.flip_flop or function is None or arc.related_pin not in function.pins:
             return self.applies(arc, among)

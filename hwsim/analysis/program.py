@@ -1,4 +1,4 @@
-"""A netlist as a straight program of two-input operations, for bit-parallel simulation."""
+"""A netlist as a straight-line program of two-input operations, for bit-parallel simulation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hwsim.technology.expression import Expression, minimised, parse
 # Every operation is ``(AND & a & b) ^ (XOR & (a ^ b)) ^ INVERT`` with masks of all ones or all zeros: no branch in the
 # inner loop, and an OR is an AND and a XOR together.
 _AND, _OR, _XOR, _NAND, _NOR, _XNOR = range(6)
+# Added to an operation, this gives the one with inverted result.
 _INVERTED = _NAND - _AND
 _COPY, _NOT = _AND, _NAND
 MASKS = np.array(
@@ -28,14 +29,18 @@ MASKS = np.array(
 
 @dataclass(frozen=True)
 class Program:
-    """A netlist as operations on slots; the first slots are the nets.
+    """A netlist as operations on slots.
+
+    A slot holds one value in all streams: that of a net, an intermediate result or a constant. The first slots are
+    the nets.
 
     Attributes
     ----------
     operations : int32 [n, 4]
-        What to do (a row of the masks), the destination and the two sources as slots. Small, because all of it goes
-        through the cache in every cycle.
+        Row of `MASKS`, destination slot and two source slots. The dtype is small because the whole array goes through
+        the cache in every cycle.
     slots : int
+        Number of slots.
     state : int64 [flip-flops, 2]
         Slot of the next state and slot of the state.
     ones : list of int
@@ -53,8 +58,8 @@ def compile_program(netlist: Netlist) -> Program:
 
     Raises
     ------
-    NetlistError, InputError
-        From the netlist or from functions that are not boolean.
+    NetlistError
+        If a clear or preset of a flip-flop is not tied to its inactive value.
     """
     program = _Assembly(netlist)
     for group in netlist.flip_flops:
@@ -68,7 +73,11 @@ def compile_program(netlist: Netlist) -> Program:
 
 
 class _Assembly:
-    """Operations of whole groups of cells: one template each, its places filled with the instances' nets."""
+    """Collects the operations of a netlist, group by group.
+
+    A cell is compiled once, to a template of operations on places (see :class:`_Compiler`). Every instance gets a copy
+    with its own slots in the places.
+    """
 
     def __init__(self, netlist: Netlist):
         self.netlist = netlist
@@ -82,7 +91,10 @@ class _Assembly:
         self._states: dict[str, np.ndarray] = {}
 
     def outputs(self, group: Group) -> None:
-        """Copy the states of flip-flops to their outputs; the net at a true output is the state."""
+        """Copy the states of flip-flops to their outputs.
+
+        The slot of a state is that of the net at the first connected true output, which then needs no copy.
+        """
         flop = group.cell.flip_flop
         assert flop is not None
         true = [group.pins[pin] for pin, which in flop.outputs.items() if which == "IQ"]
@@ -119,7 +131,7 @@ class _Assembly:
             if asynchronous is not None:
                 self._check_tied_off(asynchronous, group)
         state = self._states[group.cell.name]
-        # Liberty writes the state as IQ, whatever the library calls it (hwsim.cell_reader renames it).
+        # The next state may be a function of the state itself, IQ.
         nets = group.pins | {"IQ": state}
         template = _Compiler(nets)
         result = template.expression(flop.next_state)
@@ -136,15 +148,17 @@ class _Assembly:
         return Program(operations[order], self.slots, pairs, [*constants, self.one])
 
     def _add(self, operations: np.ndarray, rank: np.ndarray) -> None:
+        """Add operations [instances, operations, 4], to be run in the order of the instances' ranks."""
         self._operations.append(operations.reshape(-1, 4).astype(np.int32))
         self._ranks.append(np.repeat(rank, operations.shape[1]))
 
     def _fresh(self, count: int) -> np.ndarray:
+        """New slots, int64 [count]."""
         self.slots += count
         return np.arange(self.slots - count, self.slots)
 
     def _slots(self, template: _Compiler, nets: dict[str, np.ndarray]) -> np.ndarray:
-        """Slot of every place of a template, by instance."""
+        """Slots in the places of a template, int64 [instances, places]: nets, constant 1, intermediate results."""
         count = len(next(iter(nets.values())))
         temporary = [self._fresh(count) for _ in range(template.count - len(nets) - 1)]
         return np.stack([*nets.values(), np.full(count, self.one), *temporary], axis=1)
@@ -161,7 +175,7 @@ class _Assembly:
 
 
 def _tied(netlist: Netlist) -> np.ndarray:
-    """Value of every net that always has one (constants and outputs of tie cells), else -1; one more for no net."""
+    """Value of every constant net (also at a tie cell), -1 of all others; int64 [nets + 1], the last for no net."""
     tied = np.full(netlist.count + 1, -1)
     for net, value in netlist.constants.items():
         tied[net] = value
@@ -176,7 +190,7 @@ def _tied(netlist: Netlist) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def _cheapest(function: Expression) -> Expression:
-    """An equal expression of few operations: libraries write an AOI21 as a sum of products of complements."""
+    """An equal expression of few operations: libraries write an AOI21, say, as a sum of products of complements."""
     pins = function.pins
     table, ones = function.table(), (1 << (1 << len(pins))) - 1
     candidates = [
@@ -191,16 +205,21 @@ def _cheapest(function: Expression) -> Expression:
 
 
 def _cost(e: Expression) -> int:
+    """Number of operations that an expression compiles to, about."""
     if e.op in ("pin", "0", "1"):
         return 0
     if e.op == "not":
-        # An inverted output costs nothing, an inverted input an operation.
+        # The last operation inverts its own result at no cost; an inverted pin costs an operation.
         return max(_cost(e.operands[0]), 1)
     return len(e.operands) - 1 + sum(map(_cost, e.operands))
 
 
 class _Compiler:
-    """Operations of one cell on places: its pins, then constant 1, then intermediate values."""
+    """Compiles the functions of one cell to operations on places.
+
+    A place stands for the slot that an instance has there: first come the pins, then constant 1, then intermediate
+    results.
+    """
 
     def __init__(self, pins: Iterable[str]):
         self.places = {pin: place for place, pin in enumerate(pins)}
@@ -209,6 +228,7 @@ class _Compiler:
         self.operations: list[tuple[int, int, int, int]] = []
 
     def emit(self, operation: int, a: int, b: int, to: int | None = None) -> int:
+        """Append an operation; return the place of its result, a new one if ``to`` is None."""
         if to is None:
             to = self.count
             self.count += 1
@@ -216,7 +236,7 @@ class _Compiler:
         return to
 
     def expression(self, e: Expression, to: int | None = None) -> int:
-        """Emit an expression; the place that holds it, which is ``to`` if given."""
+        """Append the operations of an expression; return the place of its value, which is ``to`` if that is given."""
         if e.op == "pin":
             source = self.places[e.operands[0]]
             return source if to is None else self.emit(_COPY, source, source, to)
@@ -241,7 +261,7 @@ class _Compiler:
     def filled(self, slots: np.ndarray) -> np.ndarray:
         """The operations of every instance, int32 [instances, operations, 4], from its slots [instances, places]."""
         template = np.array(self.operations, np.int64).reshape(-1, 4)
-        found = np.empty((len(slots), *template.shape), np.int32)
-        found[:, :, 0] = template[:, 0]
-        found[:, :, 1:] = slots[:, template[:, 1:]]
-        return found
+        operations = np.empty((len(slots), *template.shape), np.int32)
+        operations[:, :, 0] = template[:, 0]
+        operations[:, :, 1:] = slots[:, template[:, 1:]]
+        return operations

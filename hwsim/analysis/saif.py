@@ -31,7 +31,7 @@ def to_saif(netlist: Netlist, activity: Activity, period_ns: float) -> str:
     ]
     for net, name in enumerate(netlist.nets):
         if net in netlist.constants:
-            continue  # no net of the netlist file
+            continue  # the netlist file has no net for a constant
         if net in activity.clocks:
             high, toggles = duration // 2, 2 * activity.cycles
         else:
@@ -41,4 +41,5 @@ def to_saif(netlist: Netlist, activity: Activity, period_ns: float) -> str:
 
 
 def _escaped(name: str) -> str:
+    """Name as SAIF has it: a backslash in front of every character but letters, digits and underscores."""
     return re.sub(r"([^A-Za-z0-9_])", r"\\\1", name)

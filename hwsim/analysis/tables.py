@@ -9,9 +9,9 @@ from hwsim.technology.cells import Table
 
 
 class TableSet:
-    """Tables collected one by one; the same object twice is stored once.
+    """Collects tables; an object that is added twice is stored once.
 
-    ``arrays()`` gives what :func:`lookup` reads: per table the offset and length of both axes and the offset of the
+    ``arrays()`` returns what :func:`lookup` reads: per table the offset and length of both axes and the offset of the
     values, and all numbers in one float64 array.
     """
 
@@ -20,7 +20,7 @@ class TableSet:
         self._tables: list[Table] = []
 
     def add(self, table: Table | None) -> int:
-        """Number of a table; -1 for None."""
+        """Store a table and return its number; -1 for None."""
         if table is None:
             return -1
         if id(table) not in self._numbers:
@@ -43,7 +43,7 @@ class TableSet:
 
 @njit(cache=True)
 def lookup(layout, data, table, x, y):
-    """``Table.lookup`` of one point: bilinear, and linear beyond the outermost cells."""
+    """Value of table number ``table`` at one point, by the rule of ``Table.lookup``."""
     i, t = _locate(data, layout[table, 0], layout[table, 1], x)
     j, u = _locate(data, layout[table, 2], layout[table, 3], y)
     columns = layout[table, 3]

@@ -1,8 +1,9 @@
 """Static timing of a mapped netlist from the library's tables.
 
-Graph-based, as sign-off tools do it first: per net and edge the latest arrival and the steepest-to-slowest worst slew
-over all arcs, each arc's tables read at the slew of its input and the load of its output. The clock is ideal: edges
-at 0 and with the library's clock slew. Inputs arrive at 0, outputs are due after one period.
+The analysis is graph-based, as in sign-off tools before path-based refinement: every net and edge gets the latest
+arrival and the slowest slew over all arcs into it, and each arc's tables are read at the slew of its input and the load
+of its output. The clock is ideal: its edges come at 0, with the library's clock slew. Inputs arrive at 0, outputs are
+due after one period.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _EDGES = ("rise", "fall")
 
 @dataclass(frozen=True)
 class PathStep:
-    """One stage of a path: the cell and its pins, the net it drives, edge, arrival (ns), slew (ns), load (fF)."""
+    """One stage of a path: the cell, its arc (``through``, ``"A -> Y"``), and the net that it drives.
+
+    Edge, arrival, slew and load are those at that net. At a start point the cell is ``"input"``.
+    """
 
     cell: str
     instance: str
@@ -42,15 +46,16 @@ class Timing:
     Attributes
     ----------
     period_ns, arrival_ns, setup_ns, slack_ns : float
-        Clock period; at the endpoint of least slack the arrival of data and the setup time (0 at an output port).
+        Clock period; at the endpoint of least slack the arrival of data, the setup time (0 at an output port) and the
+        slack.
     endpoint : str
-        That endpoint.
+        That endpoint: a port bit or ``instance/pin``; ``"none"`` if no path is timed.
     path : list of PathStep
         From the start point to the endpoint.
     slew_ns : float64 [nets, 2]
         Slew of every net, rise and fall.
     unconstrained : int
-        Endpoints that no timed path reaches: constants.
+        Endpoint edges (two per endpoint) that no timed path reaches, because the data are constant.
     """
 
     period_ns: float
@@ -74,7 +79,7 @@ class Timing:
 
 
 def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
-    """Time a netlist.
+    """Static timing of a netlist at a clock period.
 
     Parameters
     ----------
@@ -103,8 +108,9 @@ def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
             unconstrained += int(np.isinf(slack).sum())
             for i in np.flatnonzero(slack == slack.min(initial=np.inf)) if np.isfinite(slack).any() else ():
                 setup = period_ns - float(end.due[i, edge])
-                found = float(slack[i]), end.name(int(i)), int(end.nets[i]), edge, setup
-                worst = found if worst is None else min(worst, found)
+                candidate = float(slack[i]), end.name(int(i)), int(end.nets[i]), edge, setup
+                # Of equal slacks the first name counts, whatever the order of the endpoints.
+                worst = candidate if worst is None else min(worst, candidate)
     if worst is None:
         return Timing(period_ns, 0.0, 0.0, period_ns, "none", [], slew, unconstrained)
     least, name, net, edge, setup = worst
@@ -113,15 +119,17 @@ def analyse(netlist: Netlist, period_ns: float, loads: np.ndarray) -> Timing:
 
 
 class _Arcs:
-    """All timing arcs of a netlist, each behind those that it waits for.
+    """All timing arcs of a netlist, in topological order.
 
     Attributes
     ----------
     arcs : int32 [arcs, 3]
-        Input net, output net, kind.
+        Input net, output net, kind (a row of ``kinds``).
     kinds : int64 [kinds, 6]
-        Whether an equal and whether an opposite input edge causes an output edge, delay tables (rise, fall) and slew
-        tables (rise, fall).
+        One row for every arc of a library cell. Column 0 is 1 if an input edge causes the same output edge, 2 if only a
+        rising and 3 if only a falling input edge causes output edges, of either direction (clock to output). Column 1
+        is 1 if an input edge causes the opposite output edge. Then follow the numbers in ``tables`` of the delay
+        tables (rise, fall) and of the slew tables (rise, fall), -1 for none.
     """
 
     def __init__(self, netlist: Netlist):
@@ -148,7 +156,7 @@ class _Arcs:
 
     def _kind(self, arc: TimingArc) -> tuple[int, ...]:
         return (
-            # Only the active edge of a clock launches: rising gives either output edge, falling none.
+            # Only the active edge of a clock launches data, and it causes either output edge.
             2 if arc.kind == "rising_edge" else 3 if arc.kind == "falling_edge"
             else int(arc.sense in ("positive_unate", "non_unate")),
             int(arc.kind == "combinational" and arc.sense in ("negative_unate", "non_unate")),
@@ -159,12 +167,13 @@ class _Arcs:
     def owner(self, arc: int) -> tuple[Group, int, TimingArc]:
         """The group and the instance that an arc belongs to, and the arc of its cell."""
         kind, instance = self._owners[arc]
-        position, found = self._of_kind[kind]
-        return self._netlist.groups[position], int(instance), found
+        position, cell_arc = self._of_kind[kind]
+        return self._netlist.groups[position], int(instance), cell_arc
 
 
 @njit(cache=True)
 def _propagate(arcs, kinds, layout, data, loads, arrival, slew, came_from):
+    """Fill in arrival and slew of every net and edge, and the arc and input edge that the arrival came by."""
     for k in range(len(arcs)):
         source, sink, kind = arcs[k, 0], arcs[k, 1], arcs[k, 2]
         same, opposite = kinds[kind, 0], kinds[kind, 1]
@@ -197,6 +206,7 @@ class _Endpoints:
 
 
 def _endpoints(netlist: Netlist, slew: np.ndarray, period: float) -> Iterator[_Endpoints]:
+    """Output ports, then the pins of flip-flops that have a setup time."""
     for name, bits in netlist.outputs.items():
 
         def port(i: int, name: str = name, wide: bool = len(bits) > 1) -> str:
@@ -221,7 +231,17 @@ def _endpoints(netlist: Netlist, slew: np.ndarray, period: float) -> Iterator[_E
             yield _Endpoints(nets, due, pin)
 
 
-def _trace(netlist, arcs, came_from, arrival, slew, loads, net, edge) -> list[PathStep]:
+def _trace(
+    netlist: Netlist,
+    arcs: _Arcs,
+    came_from: np.ndarray,
+    arrival: np.ndarray,
+    slew: np.ndarray,
+    loads: np.ndarray,
+    net: int,
+    edge: int,
+) -> list[PathStep]:
+    """The path by which the latest arrival at a net and edge came, from its start point."""
     steps = []
     while net >= 0:
         at, from_edge = came_from[net, edge]

@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, bits, text, and programs that run as children."""
+"""Foundations that every other room may import: errors, file writing, bits, text, and programs run as children."""

@@ -1,4 +1,4 @@
-"""Port values between their three shapes: fields, Python integers, and bit planes."""
+"""Values of a port: from arrays of equally wide fields to Python integers or to arrays of bits."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 def to_integers(fields: np.ndarray, width: int) -> list[int]:
-    """One Python integer per vector.
+    """Values of a port as Python integers, one per vector.
 
     Parameters
     ----------
     fields : unsigned array [vectors, fields]
-        Field 0 in the lowest bits, all of equal width.
+        Field 0 takes the lowest bits of the port; all fields are equally wide.
     width : int
         Width of the port in bits.
 
     Raises
     ------
     ValueError
-        If the fields do not divide the port, or a value does not fit its field.
+        If ``width`` is no multiple of the number of fields, or a value does not fit its field.
     """
     bits = to_bits(fields, width)
     packed = np.packbits(bits, axis=1, bitorder="little")
@@ -26,7 +26,7 @@ def to_integers(fields: np.ndarray, width: int) -> list[int]:
 
 
 def to_bits(fields: np.ndarray, width: int) -> np.ndarray:
-    """Bits of a port, uint8 [vectors, width], bit 0 first; parameters and errors as :func:`to_integers`."""
+    """Values of a port as bits, uint8 [vectors, width], bit 0 first; parameters and errors as :func:`to_integers`."""
     fields = np.asarray(fields)
     if fields.ndim != 2 or fields.dtype.kind != "u":
         raise ValueError(f"port values are unsigned [vectors, fields], got {fields.dtype} {fields.shape}")

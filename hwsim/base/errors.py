@@ -1,13 +1,13 @@
-"""The one exception that means "what you gave me is wrong"."""
+"""The two exceptions that command lines print as one line: wrong input, and a tool that failed."""
 
 
 class InputError(ValueError):
     """Wrong or missing input, with a message for the person who supplied it.
 
-    Says what was wrong, the offending value and what was expected. Command lines print it as ``error: ...``
-    on stderr and exit with status 2, without a traceback; anything else that escapes is a defect here.
+    The message names what was wrong, the offending value and what was expected. Command lines print it as
+    ``error: ...`` on stderr and exit with status 2, without a traceback. A traceback always means a defect in hwsim.
     """
 
 
 class ToolError(RuntimeError):
-    """A tool or an analysis failed, not the user's input; command lines end with exit code 1 and one line."""
+    """Failure of a tool or an analysis that the input did not cause; command lines print it and exit with status 1."""

@@ -11,7 +11,7 @@ from hwsim.base.errors import InputError
 
 
 def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
-    """Write every file beside its place, then move all in: a failure leaves what was there.
+    """Write all files, or if one cannot be written leave the old ones: each is written beside its place, then renamed.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
             staged.append((name, path))
             with os.fdopen(handle, "wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
-            # mkstemp makes files private; these are for everyone that the umask allows.
+            # mkstemp makes files that only their owner can read; these get the mode that open() gives.
             os.chmod(name, 0o666 & ~_umask())
         for name, path in staged:
             os.replace(name, path)
@@ -46,12 +46,12 @@ def replace(path: Path, content: str | bytes) -> None:
 
 
 def write_program(path: Path, content: str) -> None:
-    """Write a script that may be executed, unless it is there already; others may be running it."""
+    """Write an executable script, unless it exists: another process may be running it."""
     if not path.exists():
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        replace(beside, content)
-        beside.chmod(0o777 & ~_umask())
-        os.replace(beside, path)
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        replace(staged, content)
+        staged.chmod(0o777 & ~_umask())
+        os.replace(staged, path)
 
 
 def replace_or_refuse(path: Path, content: str | bytes) -> None:
@@ -63,6 +63,7 @@ def replace_or_refuse(path: Path, content: str | bytes) -> None:
 
 
 def _umask() -> int:
+    """Umask of this process, which can be read only by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Which source files decide what a module does: its own, and those of everything that it imports."""
+"""Find the source files that decide what a module does: its own, and those of everything that it imports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Closure:
 def closure(entries: Iterable[str], root: Path) -> Closure:
     """Follow the import statements of modules; nothing is executed.
 
-    Modules that are imported by a name made at run time (``importlib.import_module``) are not seen.
+    Modules that are imported by a name computed at run time (``importlib.import_module``) are not seen.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def source(name: str, root: Path) -> Path | None:
 
 
 def direct(name: str, root: Path) -> Iterator[str]:
-    """Dotted names of the modules that the import statements of a module below ``root`` name."""
+    """Dotted names of the modules that a module below ``root`` imports itself, not through others."""
     path = source(name, root)
     assert path is not None, f"{name} lies below {root}"
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
@@ -79,7 +79,7 @@ def direct(name: str, root: Path) -> Iterator[str]:
         level = len(base) - len(base.lstrip("."))
         parent = package.split(".")[: len(package.split(".")) - level + 1] if level else []
         module = ".".join([*parent, *filter(None, [base.lstrip(".")])])
-        # ``from package import name`` names a module where there is one of that name, else something of the package.
+        # In ``from package import name``, the name is a submodule if it has a source file, else an attribute.
         submodules = [n for n in names if source(f"{module}.{n}", root)]
         yield from (f"{module}.{n}" for n in submodules)
         if module and (not names or len(submodules) < len(names)):
@@ -88,7 +88,11 @@ def direct(name: str, root: Path) -> Iterator[str]:
 
 @cache
 def _imports(path: Path, changed: int) -> list[tuple[str, tuple[str, ...]]]:
-    """Every import statement of a file: the module, with a dot for every level up, and the names taken from it."""
+    """Every import statement of a file: the module, with a dot for every level up, and the names taken from it.
+
+    ``changed`` is the file's modification time, a key for the cache alone: without it an edited file would not be
+    parsed again.
+    """
     statements: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
@@ -99,7 +103,7 @@ def _imports(path: Path, changed: int) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def key(entries: Iterable[str], root: Path, data: Iterable[Path] = (), facts: Iterable[str] = ()) -> str:
-    """A name, 16 hexadecimal digits, for all that decides what modules compute.
+    """Hash, 16 hexadecimal digits, of everything that decides what modules compute.
 
     It changes with the text of every file in :func:`closure`, with the version of Python and of every distribution
     that is imported, with the content of the files in ``data`` and with ``facts``.
@@ -121,17 +125,18 @@ def key(entries: Iterable[str], root: Path, data: Iterable[Path] = (), facts: It
         texts += [(path.name, path.read_bytes()) for path in paths]
     texts += [("fact", fact.encode()) for fact in (sys.version, *_versions(everything.others), *facts)]
     for name, text in texts:
-        # Lengths keep texts apart: what moves from one to the next changes the key.
+        # Without lengths, a line that moves from the end of one file to the start of the next would keep the key.
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()[:16]
 
 
 @cache
 def _distributions() -> Mapping[str, list[str]]:
+    """Distributions that provide each top-level module; cached, because this reads the metadata of all of them."""
     return importlib.metadata.packages_distributions()
 
 
 def _versions(modules: Iterable[str]) -> list[str]:
-    """Name and version of the distributions that modules belong to; those of Python itself belong to none."""
+    """Name and version of the distributions that modules belong to; modules of the standard library have none."""
     names = {name for module in modules for name in _distributions().get(module, ())}
     return [f"{name} {importlib.metadata.version(name)}" for name in sorted(names)]

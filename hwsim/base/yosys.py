@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hwsim.base.errors import ToolError
 
+#: Program of the child process: it runs the commands in the file named by its argument, one per line.
 _CHILD = """
 import sys
 from pyosys import libyosys as ys
@@ -36,7 +37,7 @@ def run(script: list[str], directory: Path, name: str) -> str:
     Raises
     ------
     YosysError
-        If Yosys does.
+        If Yosys stops with an error.
     """
     directory.mkdir(parents=True, exist_ok=True)
     script_file, log_file = directory / f"{name}.ys", directory / f"{name}.log"

@@ -13,7 +13,7 @@ from hwsim.costs.flow import Workload
 from hwsim.peers.netlist_simulators import verilator_seconds
 from hwsim.synthesis.mapping import Mapped
 
-#: Vectors of the default workload: seconds of Verilator's time.
+#: Vectors of the default workload: enough to keep Verilator busy for seconds.
 VECTORS = 1 << 20
 _STREAMS, _CALLS = 1024, 5
 

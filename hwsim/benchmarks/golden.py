@@ -28,10 +28,10 @@ from hwsim.base.text import table
 from hwsim.benchmarks.machine import processor
 from hwsim.cli.run import make_parser, run
 
-#: Least share of copy speed: quantising each of these formats, and dequantising any.
+#: Goals as shares of copy speed: for quantising to each of these formats, and for dequantising any format.
 QUANTIZE_GOALS = {"nvfp4": 0.25, "mxfp4": 0.25, "four_over_six": 0.10, "mixfp4": 0.10, "m2xfp_elem_em": 0.10}
 DEQUANTIZE_GOAL = 0.30
-#: How many times faster than a peer at the same job.
+#: Goals as multiples of a peer's speed at the same job.
 PEER_GOALS = {"microxcaling": 20.0, "ml_dtypes": 3.0}
 _ROUNDS = 8
 _CALLS_OF_A_ROUND = 3
@@ -58,7 +58,7 @@ def measure(size: int = 4096, rounds: int = _ROUNDS) -> dict[str, Any]:
 
     Returns
     -------
-    dict for JSON: ``machine``, ``load_before``, ``size``, ``copy_elements_per_s``, ``formats`` (format,
+    dict for JSON: ``machine``, ``load_before``, ``versions``, ``size``, ``copy_elements_per_s``, ``formats`` (format,
     quantize and dequantize with elements per second, share of copy, goal), ``peers`` (peer, job, its and our
     elements per second, ratio, goal) and ``first_call_s`` (format: seconds of the first call with an empty
     and with a filled disk cache).
@@ -71,7 +71,7 @@ def measure(size: int = 4096, rounds: int = _ROUNDS) -> dict[str, Any]:
     for name in golden.SYSTEMS:
         jobs[f"quantize {name}"] = partial(golden.quantize, x, name)
         jobs[f"dequantize {name}"] = partial(golden.dequantize, golden.quantize(x, name))
-    # In rounds: what else the machine does then slows no job more than another.
+    # Jobs take turns, so that other load on the machine slows none more than another.
     fastest = dict.fromkeys(jobs, float("inf"))
     for _ in range(rounds):
         for job, call in jobs.items():
@@ -105,6 +105,7 @@ def measure(size: int = 4096, rounds: int = _ROUNDS) -> dict[str, Any]:
 
 
 def _fastest(call: Callable[[], object]) -> float:
+    """Seconds of the fastest of a round's calls."""
     seconds = []
     for _ in range(_CALLS_OF_A_ROUND):
         start = time.perf_counter()
@@ -211,7 +212,7 @@ def _fouroversix(x: np.ndarray) -> Calls:
 def _first_calls() -> dict[str, list[float]]:
     """Seconds of the first quantise and dequantise of each format in a new process: empty cache, filled
     cache."""
-    found: dict[str, list[float]] = {}
+    seconds_by_format: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as cache:
         for _ in range(2):
             output = subprocess.run(
@@ -223,20 +224,20 @@ def _first_calls() -> dict[str, list[float]]:
             ).stdout
             for line in output.splitlines():
                 name, seconds = line.split()
-                found.setdefault(name, []).append(float(seconds))
-    return found
+                seconds_by_format.setdefault(name, []).append(float(seconds))
+    return seconds_by_format
 
 
-def tables(found: dict[str, Any]) -> dict[str, list[list[str]]]:
-    """Rows of text by title, the first the headings."""
+def tables(figures: dict[str, Any]) -> dict[str, list[list[str]]]:
+    """Tables of text by title; the first row of each holds the headings."""
 
     def share(value: float, goal: float | None, form: str) -> list[str]:
-        told = "" if goal is None else ("met" if value >= goal else "NOT met")
-        return [form.format(value), "" if goal is None else f"{form.format(goal)} {told}"]
+        verdict = "" if goal is None else ("met" if value >= goal else "NOT met")
+        return [form.format(value), "" if goal is None else f"{form.format(goal)} {verdict}"]
 
     formats = [["format", "quantise M/s", "of copy", "goal", "dequantise M/s", "of copy", "goal", "first call s"]]
-    for f in found["formats"]:
-        cold, warm = found["first_call_s"][f["format"]]
+    for f in figures["formats"]:
+        cold, warm = figures["first_call_s"][f["format"]]
         formats.append(
             [
                 f["format"],
@@ -248,7 +249,7 @@ def tables(found: dict[str, Any]) -> dict[str, list[list[str]]]:
             ]
         )
     peers = [["peer", "its job", "its M/s", "format here", "M/s", "ratio", "goal"]]
-    for p in found["peers"]:
+    for p in figures["peers"]:
         peers.append(
             [
                 f"{p['peer']} {p['version']}",
@@ -259,21 +260,21 @@ def tables(found: dict[str, Any]) -> dict[str, list[list[str]]]:
                 *share(p["ratio"], p["goal"], "{:.1f}x"),
             ]
         )
-    measured = {p["peer"] for p in found["peers"]}
+    measured = {p["peer"] for p in figures["peers"]}
     for peer, goal in PEER_GOALS.items():
         if peer not in measured:
             peers.append([peer, "not installed", "", "", "", "", f"{goal:.1f}x not measured"])
     return {"Share of copy speed": formats, "Against peers": peers}
 
 
-def headline(found: dict[str, Any]) -> str:
+def headline(figures: dict[str, Any]) -> str:
     """What was measured, in a sentence or two."""
-    size = found["size"]
+    size = figures["size"]
     return (
-        f"{size} x {size} FP32 on {found['machine']}, NumPy {found['versions']['numpy']}, "
-        f"Numba {found['versions']['numba']}; fastest of several calls each. 1-minute load before "
-        f"the run: {found['load_before']:.1f}. numpy.copyto of the same array, "
-        f"which uses one thread: {found['copy_elements_per_s'] / 1e6:.0f} M elements/s."
+        f"{size} x {size} FP32 on {figures['machine']}, NumPy {figures['versions']['numpy']}, "
+        f"Numba {figures['versions']['numba']}; fastest of several calls each. 1-minute load before "
+        f"the run: {figures['load_before']:.1f}. numpy.copyto of the same array, "
+        f"which uses one thread: {figures['copy_elements_per_s'] / 1e6:.0f} M elements/s."
     )
 
 
@@ -287,12 +288,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", metavar="N", type=int, default=4096, help="rows and columns (default: 4096)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
     args = parser.parse_args(argv)
-    found = measure(args.size)
-    print(headline(found))
-    for title, rows in tables(found).items():
+    figures = measure(args.size)
+    print(headline(figures))
+    for title, rows in tables(figures).items():
         print(f"\n{title}\n{table(rows, right=(1, 2) if title.startswith('Share') else (2, 4, 5))}")
     if args.json:
-        replace(args.json, json.dumps(found, indent=2) + "\n")
+        replace(args.json, json.dumps(figures, indent=2) + "\n")
     return 0
 
 

@@ -28,7 +28,7 @@ from hwsim.golden import accumulate
 from hwsim.golden.formats import E4M3, encode
 from hwsim.golden.mma import mma, mma_elements
 
-#: Least multiply-adds per second of block-scaled FP4, on two cores, and least multiple of the peer.
+#: Goals: multiply-adds per second of block-scaled FP4 on two cores, and multiple of the peer's speed.
 FP4_GOAL = 2e9
 PEER_GOAL = 3.0
 FP4 = {"nvfp4": ("nvfp4", "nvfp4"), "mixfp4": ("mixfp4", "mixfp4"), "mxfp4": ("mxfp4", "mxfp4"),
@@ -74,7 +74,7 @@ def measure(size: int = 1024, rounds: int = _ROUNDS) -> dict[str, Any]:
     if peer is not None:
         jobs[PEER] = peer
     results = {name: call() for name, call in jobs.items()}  # compiles
-    # In rounds: what else the machine does then slows no job more than another.
+    # Jobs take turns, so that other load on the machine slows none more than another.
     fastest = dict.fromkeys(jobs, float("inf"))
     for _ in range(rounds):
         for name, call in jobs.items():
@@ -96,7 +96,7 @@ def measure(size: int = 1024, rounds: int = _ROUNDS) -> dict[str, Any]:
 
 
 def _peer(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray] | None:
-    """The same product by mmaemu: Hopper, chained in the tensor core, K not split."""
+    """The same product by mmaemu as on Hopper, chained in the tensor core, K not split; None without mmaemu."""
     try:
         import mmaemu
         import torch
@@ -106,20 +106,20 @@ def _peer(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray] | None:
 
     def product() -> np.ndarray:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # On the maturity of its profiles.
+            warnings.simplefilter("ignore")  # mmaemu warns of the maturity of its profiles.
             return mmaemu.accumulate(*operands, use_fast_accum=True, profile="hopper", splitk=1).numpy()
 
     return product
 
 
-def rows_of(found: dict[str, Any]) -> list[list[str]]:
-    """Rows of text, the first the headings."""
+def rows_of(figures: dict[str, Any]) -> list[list[str]]:
+    """Rows of a table of text; the first holds the headings."""
     rows = [["product", "G multiply-adds/s", "goal"]]
-    for name, rate in found["multiply_adds_per_s"].items():
-        goal = found["goals"].get(name)
+    for name, rate in figures["multiply_adds_per_s"].items():
+        goal = figures["goals"].get(name)
         rows.append([name, f"{rate / 1e9:.2f}", f"{goal / 1e9:g}" if goal else ""])
-    if found["ratio"]:
-        rows.append([f"{_OURS} / {PEER} {found['peer_version']}", f"{found['ratio']:.1f}", f"{PEER_GOAL:g}"])
+    if figures["ratio"]:
+        rows.append([f"{_OURS} / {PEER} {figures['peer_version']}", f"{figures['ratio']:.1f}", f"{PEER_GOAL:g}"])
     return rows
 
 
@@ -133,11 +133,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--size", metavar="N", type=int, default=1024, help="M, N and K (default: 1024)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
     args = parser.parse_args(argv)
-    found = measure(args.size)
-    print(f"{found['machine']}, load {found['load_before']:.1f} before; M = N = K = {found['size']}")
-    print(table(rows_of(found), right=(1, 2)))
-    if found["ratio"]:
-        print(f"bits the same as {PEER}'s: {'yes' if found['same_bits_as_peer'] else 'NO'}")
+    figures = measure(args.size)
+    print(f"{figures['machine']}, load {figures['load_before']:.1f} before; M = N = K = {figures['size']}")
+    print(table(rows_of(figures), right=(1, 2)))
+    if figures["ratio"]:
+        print(f"bits the same as {PEER}'s: {'yes' if figures['same_bits_as_peer'] else 'NO'}")
     if args.json:
-        replace(args.json, json.dumps(found, indent=2) + "\n")
+        replace(args.json, json.dumps(figures, indent=2) + "\n")
     return 0

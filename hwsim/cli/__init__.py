@@ -1,1 +1,1 @@
-"""What the command lines of the tools share."""
+"""Options, error handling and exit codes that the command lines of all tools share."""

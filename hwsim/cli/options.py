@@ -1,4 +1,4 @@
-"""Options that several tools share, and what they choose."""
+"""Options that several tools share, and the designs, libraries and tensors that they name."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from hwsim.technology.library import Library
 from hwsim.tensors.files import read_tensor
 from hwsim.units.unit import Design
 
-#: What ABC, which counts in whole picoseconds, and SAIF can say.
+#: Clock periods that ABC, which counts in whole picoseconds, and SAIF can express.
 MIN_PERIOD_NS, MAX_PERIOD_NS = 0.001, 1e6
-#: Enough for every stream to be longer than a pipeline; and what memory holds.
+#: With the fewest vectors every stream is still longer than a pipeline; the most fit in memory.
 MIN_VECTORS, MAX_VECTORS = 4096, 1 << 26
 
 
@@ -67,7 +67,7 @@ def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
 
 
 def add_stimulus(p: argparse.ArgumentParser) -> None:
-    """Options that choose what the unit works on while activity is counted."""
+    """Options that choose the stimulus with which switching activity is counted."""
     p.add_argument("--tensor", metavar="FILE.npy", type=Path, help="float tensor to quantise (default: random tensors)")
     p.add_argument("--vectors", metavar="N", type=int, help="of the activity (default: 65536; tiles: 8192)")
     p.add_argument("--seed", type=natural, default=1, help="of the random tensors (default: 1)")

@@ -1,4 +1,4 @@
-"""Running a command line: parser, errors, exit codes, folders."""
+"""Run a command line: parser, errors, exit codes, folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hwsim.base.errors import InputError, ToolError
 
-#: Where generated files go unless told otherwise.
+#: Default folder for generated files.
 BUILD = Path("build")
 
 
@@ -26,7 +26,11 @@ def make_parser(tool: str, description: str, examples: Sequence[str]) -> argpars
 
 
 def run(main: Callable[[], int]) -> None:
-    """Run a ``main`` as a program: errors of the user give one line and exit code 2, no traceback."""
+    """Run a ``main`` as a program, with its result as exit code.
+
+    Expected errors print one line and no traceback: exit code 2 for wrong input and files, 1 for a tool that failed or
+    too little memory.
+    """
     try:
         sys.exit(main())
     except InputError as error:
@@ -65,7 +69,7 @@ def build_from(args: argparse.Namespace) -> Path:
 
 
 def natural(text: str) -> int:
-    """A seed as an option gives it: what every tool here takes, 0 to 2**31 - 1."""
+    """Argument type of seeds: a whole number from 0 to 2**31 - 1, the range that all tools here accept."""
     if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 1 << 31:
         raise argparse.ArgumentTypeError(f"must be 0 to {(1 << 31) - 1}, got {text}")
     return int(text)
@@ -79,11 +83,12 @@ def make_folder(path: Path) -> None:
 
 
 def refuse_unwritable(option: str, path: Path, inputs: Sequence[Path | None] = ()) -> None:
-    """Refuse, before the work, an output that could not be written or would replace an input.
+    """Refuse, before any work, an output that could not be written or would replace an input.
 
     Raises
     ------
     InputError
+        With the option and the path.
     """
     folder = next(p for p in path.absolute().parents if p.exists())
     if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):

@@ -29,7 +29,7 @@ class Cost:
     result : Result
         Area, timing, activity, power and provenance of the unit.
     baseline : Result or None
-        Those of the unit that it is compared with.
+        The same of the unit that it is compared with.
     """
 
     result: Result
@@ -52,7 +52,7 @@ class Cost:
         return summary.to_json(self.result, self.overhead, saif) | {"baseline": baseline}
 
     def __str__(self) -> str:
-        """The table for people."""
+        """The table that ``hwsim.synth`` prints."""
         return summary.to_text(self.result, self.baseline, self.overhead)
 
 
@@ -84,13 +84,13 @@ def cost(
     baseline : str, optional
         The unit to compare with; by default the one in the table of units, and ``none`` for no comparison.
     clock_period_ns : float, optional
-        By default the technology's.
+        Clock period in ns; by default the technology's.
     wire_load : bool
         Whether wires have the capacitance of the library's wire-load model; else none.
     vectors : int, optional
-        Input vectors of the activity.
+        Input vectors over which activity is counted; by default the unit's own number.
     seed : int
-        Of the random tensors.
+        Seed of the random tensors and of the testbench.
     tensor : float32 array, optional
         A tensor to quantise instead of random ones.
     build : path
@@ -128,10 +128,10 @@ def compare(
 ) -> Cost:
     """Map a design and its baseline to a library, both with the same options, and measure both.
 
-    Errors as :func:`hwsim.synthesis.mapping.map_design` and :func:`hwsim.costs.flow.measure`.
+    Raises what :func:`hwsim.synthesis.mapping.map_design` and :func:`hwsim.costs.flow.measure` raise.
     """
     designs = [design] if baseline is None else [design, baseline]
-    # Two children map in parallel; the analysis behind them is compiled code that lets go of the interpreter.
+    # Mapping mostly waits for child processes (Yosys), so that two threads map both designs at the same time.
     with ThreadPoolExecutor(2) as pool:
         mapped = list(pool.map(lambda d: map_design(d, library, options, build), designs))
     return Cost(*(flow.measure(m, workload) for m in mapped))

@@ -31,11 +31,11 @@ class Workload:
     vectors : int or None
         Input vectors; None: the unit's default.
     seed : int
-        Of the random tensors.
+        Seed of the random tensors and of the testbench.
     tensor : float32 array or None
         A tensor to quantise instead of random ones.
     tensor_name : str
-        Where it came from, for the provenance.
+        Where the tensor came from, for the provenance.
     """
 
     vectors: int | None = None
@@ -63,7 +63,7 @@ class Result:
     stimulus : str
         What the activity was counted on, in words.
     seed : int
-        Of the stimulus and of the testbench.
+        Seed of the stimulus and of the testbench.
     """
 
     mapped: Mapped
@@ -84,12 +84,12 @@ class Result:
 
     @property
     def library(self) -> Library:
-        """The library it is mapped to."""
+        """The library that the design is mapped to."""
         return self.mapped.library
 
     @property
     def options(self) -> Options:
-        """How it was mapped."""
+        """How the design was mapped."""
         return self.mapped.options
 
     @property
@@ -104,7 +104,7 @@ class Result:
 
     @property
     def energy_per_operand_fj(self) -> float:
-        """Energy per cycle over the operands handled in one."""
+        """Energy per cycle, divided by the operands handled in a cycle."""
         return 1000 * self.energy_per_cycle_pj / self.design.unit.operands(self.design.parameters)
 
     @cached_property
@@ -167,9 +167,9 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> lis
     ----------
     mapped : Mapped
     stimuli : mapping of str to Ports
-        Inputs by what they are, in words.
+        Inputs of each stimulus, by its description in words.
     seed : int
-        Of the stimuli; the testbench takes the same.
+        Seed that the stimuli were made with; the testbench takes the same.
 
     Returns
     -------
@@ -207,16 +207,15 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> lis
 
 
 def _independent(design: Design, inputs: Ports) -> Ports:
-    """A testbench for streams that run side by side.
+    """A testbench's inputs, fit to be split into streams that are simulated side by side.
 
-    A unit that streams gets its instructions without bubbles, chains and resets, whose golden model would follow one
-    stream only.
+    A unit with ``valid`` gets the instructions without bubbles, chains and resets: these make a result depend on
+    earlier vectors, and the golden model would follow one stream only.
     """
     if not design.unit.streams:
         return inputs
-    ones = np.ones_like(inputs["valid"])
-    kept = {name: values for name, values in inputs.items() if name != "rst"}
-    return kept | {"valid": ones, "accumulate": 0 * ones}
+    constant = {"valid": np.ones_like(inputs["valid"]), "accumulate": np.zeros_like(inputs["valid"])}
+    return {name: constant.get(name, values) for name, values in inputs.items() if name != "rst"}
 
 
 def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) -> activity.Activity:
@@ -232,20 +231,20 @@ def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) ->
         raise NetlistError(f"{design.name}: no stimulus for {', '.join(sorted(undriven))}: nets would not be annotated")
     latency = design.component().latency
     vectors = len(next(iter(inputs.values())))
-    # Short stimulus in fewer streams, so that most cycles of each are counted.
+    # A short stimulus is split into fewer streams, so that most cycles of each are counted and few are warm-up.
     streams = min(STREAMS, max(64, vectors // (64 * 4 * (latency + 2)) * 64))
     counted = activity.simulate(netlist, inputs, streams, warm_up=latency + 1 if latency else 1)
     cycles = vectors // streams
     expected = design.unit.golden({k: v[: cycles * streams] for k, v in inputs.items()}, design.parameters)
     for name, fields in expected.items():
         width = len(netlist.outputs[name])
-        want = to_bits(fields, width).reshape(streams, cycles, width)[:, : cycles - latency]
-        got = counted.outputs[name].reshape(streams, cycles, width)[:, latency:]
-        if not np.array_equal(got, want):
-            stream, cycle, bit = map(int, np.argwhere(got != want)[0])
+        wanted = to_bits(fields, width).reshape(streams, cycles, width)[:, : cycles - latency]
+        actual = counted.outputs[name].reshape(streams, cycles, width)[:, latency:]
+        if not np.array_equal(actual, wanted):
+            stream, cycle, bit = map(int, np.argwhere(actual != wanted)[0])
             vector = stream * cycles + cycle
-            seen = ", ".join(f"{k}={v[vector].tolist()}" for k, v in inputs.items())
-            raise NetlistError(f"{design.name}: netlist differs from golden at {name}[{bit}], vector {vector}: {seen}")
+            shown = ", ".join(f"{k}={v[vector].tolist()}" for k, v in inputs.items())
+            raise NetlistError(f"{design.name}: netlist differs from golden at {name}[{bit}], vector {vector}: {shown}")
     return counted
 
 

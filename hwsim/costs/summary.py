@@ -1,4 +1,4 @@
-"""The report of ``hwsim.synth``: a table for people, JSON for machines.
+"""What ``hwsim.synth`` prints and writes: a table for people, JSON for machines.
 
 JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``area_um2``, ``gate_equivalents``,
 ``sequential_percent``, ``critical_path_ns``, ``arrival_ns``, ``setup_ns``, ``endpoint``, ``slack_ns``, ``fmax_mhz``,
@@ -85,7 +85,7 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
     result : Result
     baseline : Result or None
     extra : dict or None
-        What :func:`overhead` gave.
+        Result of :func:`overhead`.
     """
     compared = [result] if baseline is None else [result, baseline]
     rows = [["", *(r.design.slug for r in compared), *(["overhead"] if baseline else [])]]

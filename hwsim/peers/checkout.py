@@ -11,7 +11,7 @@ DATA = Path(__file__).parents[2] / "tests" / "data"
 
 
 def recorded(path: Path) -> Path:
-    """``path`` in :data:`DATA`.
+    """Return ``path``, a file or folder in :data:`DATA`.
 
     Raises
     ------

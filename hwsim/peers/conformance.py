@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from hwsim import golden
 from hwsim.base.errors import InputError
 from hwsim.golden import mixfp4, nvfp4
 from hwsim.golden.formats import E2M1, E8M0, FORMATS, decode, encode
+from hwsim.golden.tensor import BlockTensor
 from hwsim.peers.checkout import DATA
 
 SLICE = DATA / "conformance.npz"
@@ -41,8 +43,10 @@ NO_TYPE = "zero block: byte 0x00 stores no type; the source names E1M2, which wi
 
 @dataclass(frozen=True)
 class Comparison:
-    """One array of a vector file against the golden model. ``explained`` counts mismatches shown to be
-    ``why``."""
+    """One array of a vector file against the golden model.
+
+    ``explained`` counts the mismatches that are shown to be a case of ``why``.
+    """
 
     source: str
     format: str
@@ -66,7 +70,7 @@ def compare(path: Path = SLICE, quantize: Callable = golden.quantize) -> list[Co
     ----------
     path : Path
     quantize : callable
-        Stands for :func:`golden.quantize`; tests hand in a wrong one to see the comparison fail.
+        The quantiser to compare; a wrong one is a negative control.
 
     Raises
     ------
@@ -80,17 +84,17 @@ def compare(path: Path = SLICE, quantize: Callable = golden.quantize) -> list[Co
     distributions = [key[2:] for key in vectors if key.startswith("x/")]
     if not distributions:
         raise InputError(f"{path} holds no inputs: expected keys x/..., got {sorted(vectors)[:5]}")
-    found = list(_elements(vectors))
+    comparisons = list(_elements(vectors))
     for d in distributions:
         x = vectors[f"x/{d}"]
         amax = vectors.get(f"amax/{d}", np.abs(x).max())
         for compare_system in (_nvfp4, _mixfp4, _values):
-            found += compare_system(vectors, d, x, amax, quantize)
-    return found
+            comparisons += compare_system(vectors, d, x, amax, quantize)
+    return comparisons
 
 
 def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Where values differ, sign of zero aside: sources that store values do not agree on it."""
+    """Where values differ; +0 equals -0, because sources that store values do not agree on the sign of zero."""
     return a != b
 
 
@@ -103,7 +107,9 @@ def _elements(vectors: Mapping[str, np.ndarray]) -> Iterator[Comparison]:
             yield Comparison("ml_dtypes", name, "elements", "codes", codes.size, int(wrong.sum()))
 
 
-def _nvfp4(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
+def _nvfp4(
+    vectors: Mapping[str, np.ndarray], d: str, x: np.ndarray, amax: Any, quantize: Callable
+) -> Iterator[Comparison]:
     for rule in ("static_6", "mse", "mae", "abs_max"):
         if f"nvfp4/{rule}/{d}/q" not in vectors:
             continue
@@ -123,10 +129,11 @@ def _nvfp4(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
             yield Comparison("fouroversix", label, d, what, bad.size, int(bad.sum()), both, why)
 
 
-def _near_ties(t, x, values, scales, rule) -> np.ndarray:
-    """Blocks in which the two choices err alike, by errors computed in FP64."""
+def _near_ties(t: BlockTensor, x: np.ndarray, values: np.ndarray, scales: np.ndarray, rule: str) -> np.ndarray:
+    """Blocks where our choice of scale and the source's have nearly the same error, computed in FP64."""
     if rule == "static_6":
         return np.zeros(t.scales.shape, bool)
+    assert t.tensor_scale is not None, "NVFP4 has a tensor scale"
     magnitudes = decode(scales, FORMATS["ue4m3"]).astype(np.float64)
     theirs = values * np.repeat(magnitudes, t.block_size, axis=-1) * float(t.tensor_scale)
     errors = []
@@ -142,7 +149,9 @@ def _near_ties(t, x, values, scales, rule) -> np.ndarray:
     return np.abs(ours - other) <= _NEAR_TIE * np.maximum(ours, other)
 
 
-def _mixfp4(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
+def _mixfp4(
+    vectors: Mapping[str, np.ndarray], d: str, x: np.ndarray, amax: Any, quantize: Callable
+) -> Iterator[Comparison]:
     if f"mixfp4/{d}/q" not in vectors:
         return
     source = "scalar MixFP4"
@@ -164,7 +173,9 @@ def _mixfp4(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
     yield Comparison(source, "mixfp4", d, "choices", wrong.size, int(wrong.sum()), no_type, NO_TYPE if no_type else "")
 
 
-def _values(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
+def _values(
+    vectors: Mapping[str, np.ndarray], d: str, x: np.ndarray, amax: Any, quantize: Callable
+) -> Iterator[Comparison]:
     sources = [("microxcaling", f"mx/{key}/{d}", name) for key, name in _MX.items()]
     sources += [("M2XFP authors", f"m2xfp/{key}/{d}", name) for key, name in _M2XFP.items()]
     sources += [("OAS re-implementation", f"{key}/{d}", name) for key, name in _TIE_SENSITIVE.items()]
@@ -178,7 +189,7 @@ def _values(vectors, d, x, amax, quantize) -> Iterator[Comparison]:
         yield Comparison(source, name, d, "values", wrong.size, int(wrong.sum()), ties, why)
 
 
-def _ties_rounded_up(t, x, theirs) -> np.ndarray:
+def _ties_rounded_up(t: BlockTensor, x: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     """Elements that lie exactly between two FP4 values and for which ``theirs`` is the upper one."""
     factors = np.zeros_like(t.scales[:, :1]) if t.factors is None else t.factors
     factor = np.repeat(1 + factors.astype(np.float32) / 256, x.shape[-1] // factors.shape[-1], axis=-1)

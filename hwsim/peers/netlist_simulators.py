@@ -1,4 +1,4 @@
-"""Event-driven and compiled simulators on a mapped netlist: what the bit-parallel engine is held against."""
+"""Event-driven and compiled simulators on a mapped netlist: references for the bit-parallel engine."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def toggles(
         _run(["iverilog", "-o", "simulation", *sources], folder)
         _run(["vvp", "simulation"], folder)
     else:
-        # The testbench's delays become coroutines, which older compilers only know when told.
+        # Verilator turns the testbench's delays into coroutines, which older compilers accept only as C++20.
         flags = ["-CFLAGS", "-std=gnu++20 -O0", "-Wno-fatal", "--top-module", "testbench"]
         _run(["verilator", "--binary", "--trace", *flags, *sources], folder, runtime)
         _run([str(folder / "obj_dir" / "Vtestbench")], folder)
@@ -104,6 +104,7 @@ def toggles(
 
 
 def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
+    """Toggles of every net in a VCD file from ``first_ps`` on, int64 [nets]."""
     # Nets that are always equal share an identifier.
     names: dict[str, set[str]] = defaultdict(set)
     last: dict[str, list[str]] = {}

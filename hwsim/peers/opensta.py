@@ -1,15 +1,15 @@
 """Cross-check of timing and power with OpenSTA, where it is installed: same netlist, library, constraints, activity.
 
-OpenSTA 2.0 (Debian's) takes an activity at input ports and works out that of every output pin by itself, whatever is
-set there. So that both tools compute the power of the same activity, ours is given to it at the ports, and what it
-makes of it at every net is read back and used here. (How often nets really toggle is checked elsewhere: against
-Icarus and Verilator, count by count.)
+OpenSTA 2.0 (Debian's) takes the activity of input ports and propagates it to every output pin itself, whatever is set
+there. So that both tools compute the power of the same activity, OpenSTA gets ours at the ports; the activity that it
+propagates to every net is read back, and our power is computed from it. (How often nets really toggle is checked
+elsewhere: against Icarus and Verilator, count by count.)
 
 OpenSTA 2.0 also adds an arc's rise and fall energies where each toggle is only one of the two; later versions take
 their mean. `INTERNAL_POWER_FACTOR` undoes that, and a test shows it on a single inverter, where the energy can be
 worked out by hand. And where a function has an input anywhere but at its outermost operator, OpenSTA 2.0 takes it to
 cause half of the output's toggles, so that the causes of an AOI's toggles add up to more than there are.
-``same_rule`` holds our power by that rule: what then still differs is tables, slews, loads and leakage.
+``same_rule`` holds our power by that rule: differences that remain come from tables, slews, loads and leakage.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +25,17 @@ import numpy as np
 from hwsim.analysis import power
 from hwsim.base.errors import InputError, ToolError
 from hwsim.costs.flow import Result
+from hwsim.technology.cells import EnergyArc
 from hwsim.technology.expression import Expression
 
-#: What OpenSTA 2.0 reports of internal power over what the Liberty tables mean.
+#: Internal power that OpenSTA 2.0 reports, divided by the power that the Liberty tables mean.
 INTERNAL_POWER_FACTOR = 2.0
 _FIGURE = r"[-+0-9.eE]+"
 
 
 @dataclass(frozen=True)
 class CrossCheck:
-    """Ours and OpenSTA's figures of one result for the activity that OpenSTA propagates: ns and mW.
+    """Our figures and OpenSTA's for one result, with the activity that OpenSTA propagates: ns and mW.
 
     ``sta`` holds OpenSTA's internal power divided by `INTERNAL_POWER_FACTOR`.
     """
@@ -66,13 +68,14 @@ def _difference(ours: float, theirs: float) -> float:
 
 
 class _OpenStaGroup(power.CellGroup):
-    """Shares an output's toggles among inputs as OpenSTA 2.0 does."""
+    """Cells whose output toggles are shared among their inputs as OpenSTA 2.0 does."""
 
-    def share(self, arc, among):
+    def share(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
         function = self.cell.pins[arc.pin].function
         if arc.when or function is None or self.cell.flip_flop:
             flop_output = self.cell.flip_flop is not None
             return np.ones(self.count) if flop_output and not arc.when else self.probability(arc.when)
+        assert arc.related_pin is not None, "toggles are shared among arcs from inputs"
         rest = _beside(function, arc.related_pin)
         if rest is None:
             return np.full(self.count, 0.5)
@@ -80,12 +83,12 @@ class _OpenStaGroup(power.CellGroup):
         toggles = self.rate[arc.pin]
         return np.where(toggles > 0, caused / np.where(toggles > 0, toggles, 1.0), 0.0)
 
-    def weights(self, pin, shares):
+    def weights(self, pin: str, shares: list[np.ndarray]) -> list[np.ndarray]:
         return shares
 
 
 def _beside(e: Expression, pin: str) -> Expression | None:
-    """What must be 1 for ``pin``, an operand of the outermost operator, to decide; None if it stands deeper."""
+    """What must be 1 so that ``pin``, an operand of the outermost operator, decides the value; None if it is deeper."""
     if e.op == "pin":
         return Expression("1") if e.operands[0] == pin else None
     if e.op == "not":

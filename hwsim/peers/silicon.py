@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ _KEY = re.compile(r"(fp16|bf16|e4m3|e5m2)_(normal|wide|cancel)(_native)?_k(\d+)_
 
 @dataclass(frozen=True)
 class Recording:
-    """Inputs and outputs of chained instructions, as :data:`Instruction` names them but with all of K."""
+    """Inputs and outputs of chained instructions: a [V, M, K], b [V, N, K] raw bits, c and d uint32 [V, M, N]."""
 
     format: str
     kind: str
@@ -66,7 +67,7 @@ def recordings(folder: Path) -> Iterator[Recording]:
         If there is none, or an array of one is missing.
     """
     files = sorted(folder.glob("*.npz"))
-    found = 0
+    count = 0
     for path in files:
         with np.load(path) as arrays:
             for match in filter(None, map(_KEY.fullmatch, arrays.files)):
@@ -78,8 +79,8 @@ def recordings(folder: Path) -> Iterator[Recording]:
                 # Results of FP8 were recorded with FP32 additions behind the tensor core, as kernels do it.
                 chaining = NATIVE if native else IN_CORE if ELEMENT_TERMS[format].width == 16 else ADDED
                 yield Recording(format, kind, chaining, *(arrays[key] for key in keys))
-                found += 1
-    if not found:
+                count += 1
+    if not count:
         raise InputError(f"{folder}: no recordings in {len(files)} .npz files")
 
 
@@ -140,9 +141,9 @@ def compare(folder: Path, models: Mapping[str, Instruction]) -> list[Row]:
 
 
 def other_models() -> dict[str, Instruction]:
-    """The golden model with one parameter changed."""
+    """Negative controls by name: the golden model with one parameter changed, or exact."""
 
-    def changed(**parameters) -> Instruction:
+    def changed(**parameters: Callable[[Any], Any]) -> Instruction:
         def run(a: np.ndarray, b: np.ndarray, c: np.ndarray, format: str) -> np.ndarray:
             preset = asdict(PRESETS[format])
             new = {name: change(preset[name]) for name, change in parameters.items()}

@@ -47,6 +47,7 @@ _MIXED = (*range(9), 12)
 
 
 def _whole_array(m: Module, a: Value, b: Value, name: str) -> Columns:
+    """Partial products of any two magnitudes: every bit of one times every bit of the other."""
     bits = columns(PRODUCT_WIDTH)
     for i in range(len(a)):
         for j in range(len(b)):
@@ -55,14 +56,17 @@ def _whole_array(m: Module, a: Value, b: Value, name: str) -> Columns:
 
 
 def _e2m1_array(m: Module, a: Value, b: Value, name: str) -> Columns:
-    """At most two ones, side by side, an operand: no column holds more than two ones, and needs two places."""
+    """Partial products of E2M1 magnitudes, in two places a column.
+
+    A magnitude has at most two ones, which are adjacent: never more than two partial products of a column are 1.
+    """
     bits = _mixed_array(m, a, b, name)
     bits[2] = [(a[0] & b[2]) | (a[2] & b[0]), a[1] & b[1]]
     return bits
 
 
 def _mixed_array(m: Module, a: Value, b: Value, name: str) -> Columns:
-    """Bit 3 is never set together with bits 0 and 1."""
+    """Partial products where bit 3 excludes bits 0 and 1: those that are never 1 together share a place."""
     return [
         [a[0] & b[0]],
         [a[0] & b[1], a[1] & b[0]],
@@ -75,9 +79,9 @@ def _mixed_array(m: Module, a: Value, b: Value, name: str) -> Columns:
 
 
 def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) -> Product:
-    """A product of binary magnitudes from its partial products, added to one row if ``rows`` is 1."""
+    """A product of plain binary magnitudes from its partial products, which are added to one row if ``rows`` is 1."""
 
-    def made(m: Module, a: Value, b: Value, name: str) -> Columns:
+    def product_columns(m: Module, a: Value, b: Value, name: str) -> Columns:
         named = columns(PRODUCT_WIDTH)
         for position, column in enumerate(bits(m, a, b, name)):
             named[position] = [sized(m, bit, 1, f"{name}_{position}_{i}") for i, bit in enumerate(column)]
@@ -86,7 +90,7 @@ def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) 
         [row] = compress(m, named, f"{name}_row", rows=1)
         return [[bit] for bit in row]
 
-    return Product({"a": _BINARY, "b": _BINARY}, made)
+    return Product({"a": _BINARY, "b": _BINARY}, product_columns)
 
 
 #: Products and the magnitudes that they must multiply.
@@ -171,13 +175,13 @@ def write(folder: Path, build: Path) -> list[Path]:
     for number, (title, (product, magnitudes)) in enumerate(CHOICES.items()):
         if wrong := wrong_products(product, magnitudes):
             raise ToolError(f"{title}: wrong products {wrong}")
-        found = [
+        measured = [
             measure(product, catalogue.load(name, None, build), target, build / "choices" / f"{name}-{number}")
             for name, target in TECHNOLOGIES.items()
         ]
-        areas[title] = [area for area, _ in found]
+        areas[title] = [area for area, _ in measured]
         bits = " + ".join(str(len(product.codes[side])) for side in "ab")
-        rows.append([title, bits, *(f"{area:.0f}, {delay:.0f} ps" for area, delay in found)])
+        rows.append([title, bits, *(f"{area:.0f}, {delay:.0f} ps" for area, delay in measured)])
     for used, (product, magnitudes) in CHOICES.items():
         if product in (E2M1, MIXED):
             rivals = [areas[title] for title, (_, m) in CHOICES.items() if set(m) >= set(magnitudes)]

@@ -70,23 +70,23 @@ def write(out: Path, build: Path, vectors: Path | None = None) -> list[Path]:
     recorded(SLICE)
     vectors = vectors or Path(os.environ.get("HWSIM_CONFORMANCE", SLICE))
     comparisons = compare(vectors)
-    told = os.path.relpath(vectors, SLICE.parents[2])
+    relative = os.path.relpath(vectors, SLICE.parents[2])
     command = "python -m hwsim.report conformance"
-    found = {
-        "command": command if vectors.samefile(SLICE) else f"HWSIM_CONFORMANCE={told} {command}",
-        "vectors": told,
+    document = {
+        "command": command if vectors.samefile(SLICE) else f"HWSIM_CONFORMANCE={relative} {command}",
+        "vectors": relative,
         "sha256": hashlib.sha256(vectors.read_bytes()).hexdigest(),
         "comparisons": [asdict(c) for c in comparisons],
     }
     return replace_all(
         {
-            out / "conformance.json": json.dumps(found, indent=1) + "\n",
-            out / "conformance.md": _conformance_text(found, comparisons),
+            out / "conformance.json": json.dumps(document, indent=1) + "\n",
+            out / "conformance.md": _conformance_text(document, comparisons),
         }
     )
 
 
-def _conformance_text(found: dict[str, Any], comparisons: list[Comparison]) -> str:
+def _conformance_text(document: dict[str, Any], comparisons: list[Comparison]) -> str:
     rows = [["made with", "format", "what", "values", "mismatches", "explained", "unexplained"]]
 
     def key(c: Comparison) -> tuple[str, str, str]:
@@ -100,9 +100,9 @@ def _conformance_text(found: dict[str, Any], comparisons: list[Comparison]) -> s
     reasons += [[c.format, c.distribution, c.what, str(c.explained), c.why] for c in comparisons if c.explained]
     compared, unexplained = (sum(getattr(c, n) for c in comparisons) for n in ("compared", "unexplained"))
     return _CONFORMANCE.format(
-        command=found["command"],
-        vectors=found["vectors"],
-        sha=found["sha256"],
+        command=document["command"],
+        vectors=document["vectors"],
+        sha=document["sha256"],
         deviations=markdown(_deviations()),
         compared=compared,
         unexplained=unexplained,
@@ -115,8 +115,8 @@ def _deviations() -> list[list[str]]:
     rows = [["format", "input", "contract", "here"]]
     for names, full_scale in (("nvfp4, mixfp4", ue4m3_blocks.FULL_SCALE), ("four_over_six", four_over_six.FULL_SCALE)):
         factor, product = f"{full_scale:g} / amax", "code * scale * amax"
-        held = f"{factor} stays at the largest finite value: zeros stay zeros, but the error grows as amax falls"
-        rows.append([names, f"amax < {full_scale / FLOAT32_MAX:.2g}", f"{factor} overflows", held])
+        clamped = f"{factor} stays at the largest finite value: zeros stay zeros, but the error grows as amax falls"
+        rows.append([names, f"amax < {full_scale / FLOAT32_MAX:.2g}", f"{factor} overflows", clamped])
         divided = f"code * scale * (amax / {full_scale:g})"
         rows.append([names, f"amax > {FLOAT32_MAX / full_scale:.3g}", f"{product} may overflow", divided])
     scaled = "errors are taken of the block times a power of two, which changes no other choice"

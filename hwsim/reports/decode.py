@@ -67,7 +67,7 @@ def write(folder: Path, build: Path) -> list[Path]:
     png = _plot(costs)
     paths = {name: folder / f"decode.{name}" for name in ("md", "json", "png")}
     replace_all({
-        paths["md"]: _text(document),
+        paths["md"]: to_text(document),
         paths["json"]: json.dumps(document, indent=2) + "\n",
         paths["png"]: png,
     })  # fmt: skip
@@ -79,7 +79,7 @@ def _mapped(design: Design, library: Library, build: Path) -> Mapped:
 
 
 def _portable(costs: list[dict[str, Any]], build: Path) -> list[dict[str, Any]]:
-    """Paths relative to the build folder: a report says nothing of the machine's directories."""
+    """Costs with paths relative to the build folder, because a report must not name the machine's directories."""
     for cost in costs:
         cost["artifacts"] = {k: v and str(v).replace(f"{build}/", "build/") for k, v in cost["artifacts"].items()}
     return costs
@@ -131,7 +131,7 @@ def _activity(build: Path) -> dict[str, Any]:
     return activity.measure(mapped, Workload())
 
 
-def _text(document: dict[str, Any]) -> str:
+def to_text(document: dict[str, Any]) -> str:
     sections = [
         "# Block decoders: what they cost\n",
         "Made by `python -m hwsim.report decode`; not edited by hand. All figures: `decode.json`.\n",
@@ -216,12 +216,12 @@ def _verification(entries: list[dict[str, Any]]) -> str:
     )
 
 
-def _engine(found: dict[str, Any]) -> str:
+def _engine(figures: dict[str, Any]) -> str:
     return (
-        f"`{found['unit']}` on {found['technology']}, {found['cells']} cells: "
-        f"{found['engine_vector_cycles_per_s'] / 1e6:.0f} million vector-cycles/s, toggles of all nets counted, "
-        f"{found['ratio']:.0f} times {found['verilator']} (-O3, one thread, no counting: "
-        f"{found['verilator_vector_cycles_per_s'] / 1e6:.1f} million/s) in the same run."
+        f"`{figures['unit']}` on {figures['technology']}, {figures['cells']} cells: "
+        f"{figures['engine_vector_cycles_per_s'] / 1e6:.0f} million vector-cycles/s, toggles of all nets counted, "
+        f"{figures['ratio']:.0f} times {figures['verilator']} (-O3, one thread, no counting: "
+        f"{figures['verilator_vector_cycles_per_s'] / 1e6:.1f} million/s) in the same run."
     )
 
 
@@ -237,9 +237,9 @@ def _plot(costs: list[dict[str, Any]]) -> bytes:
         for position, unit in enumerate(UNITS):
             values = []
             for technology in TECHNOLOGIES:
-                found = {c["top"]: c for c in costs if c["technology"] == technology}
-                scale = 1.0 if key == "gate_equivalents" else found["nvfp4_decode"][key]
-                values.append(found[unit][key] / scale)
+                by_unit = {c["top"]: c for c in costs if c["technology"] == technology}
+                scale = 1.0 if key == "gate_equivalents" else by_unit["nvfp4_decode"][key]
+                values.append(by_unit[unit][key] / scale)
             places = [i + 0.27 * (position - 1) for i in range(len(TECHNOLOGIES))]
             bars = axis.bar(places, values, 0.25, label=unit)
             axis.bar_label(bars, fmt="%.0f" if key == "gate_equivalents" else "%.2f", fontsize=7)
@@ -248,7 +248,7 @@ def _plot(costs: list[dict[str, Any]]) -> bytes:
         axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     buffer = io.BytesIO()
-    # Without a date in its metadata the same figures give the same file.
+    # Without matplotlib's version in its metadata, the same figures give the same file.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()

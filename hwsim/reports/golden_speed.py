@@ -27,7 +27,7 @@ padded shape, and FP16 and BF16 input, input that is not C-contiguous, and paddi
 """
 
 
-def write(out: Path, build: Path, found: dict[str, Any] | None = None) -> list[Path]:
+def write(out: Path, build: Path, figures: dict[str, Any] | None = None) -> list[Path]:
     """Measure the golden models and write ``golden_speed.md``, ``.json`` and ``.png``.
 
     Parameters
@@ -36,43 +36,43 @@ def write(out: Path, build: Path, found: dict[str, Any] | None = None) -> list[P
         Folder of the reports.
     build : Path
         Not used: there are no intermediate files.
-    found : dict, optional
-        Figures of :func:`hwsim.benchmarks.golden.measure`; measured anew without them.
+    figures : dict, optional
+        Figures of :func:`hwsim.benchmarks.golden.measure`; by default they are measured anew.
 
     Returns
     -------
     list of Path
         The files written.
     """
-    found = found or golden.measure()
+    figures = figures or golden.measure()
     tables = []
-    for title, rows in golden.tables(found).items():
+    for title, rows in golden.tables(figures).items():
         right = [i for i in range(len(rows[0])) if all(not row[i] or row[i][0].isdigit() for row in rows[1:])]
         tables.append(f"## {title}\n\n" + markdown(rows, right))
-    text = _SPEED.format(headline=golden.headline(found), tables="\n\n".join(tables))
+    text = _SPEED.format(headline=golden.headline(figures), tables="\n\n".join(tables))
     return replace_all(
         {
-            out / "golden_speed.json": json.dumps(found, indent=1) + "\n",
+            out / "golden_speed.json": json.dumps(figures, indent=1) + "\n",
             out / "golden_speed.md": text,
-            out / "golden_speed.png": _speed_plot(found),
+            out / "golden_speed.png": _speed_plot(figures),
         }
     )
 
 
-def _speed_plot(found: dict[str, Any]) -> bytes:
+def _speed_plot(figures: dict[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
-    bars = [("numpy.copyto", found["copy_elements_per_s"], "0.6")]
-    for f in found["formats"]:
+    bars = [("numpy.copyto", figures["copy_elements_per_s"], "0.6")]
+    for f in figures["formats"]:
         bars.append((f"dequantise {f['format']}", f["dequantize_elements_per_s"], "C1"))
         bars.append((f"quantise {f['format']}", f["quantize_elements_per_s"], "C0"))
-    bars += [(f"{p['peer']}: {p['job']}", p["peer_elements_per_s"], "C3") for p in found["peers"]]
+    bars += [(f"{p['peer']}: {p['job']}", p["peer_elements_per_s"], "C3") for p in figures["peers"]]
     bars.sort(key=lambda bar: bar[1])
     figure = Figure(figsize=(9, 0.22 * len(bars) + 1), layout="constrained")
     axes = figure.subplots()
     axes.barh([b[0] for b in bars], [b[1] / 1e6 for b in bars], color=[b[2] for b in bars], log=True)
     axes.tick_params(axis="y", labelsize=7)
-    axes.set(xlabel="M elements per second", title=f"{found['size']} x {found['size']} FP32")
+    axes.set(xlabel="M elements per second", title=f"{figures['size']} x {figures['size']} FP32")
     axes.grid(axis="x", alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

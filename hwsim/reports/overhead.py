@@ -45,10 +45,10 @@ TILES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 #: Instructions of each stimulus; every one of them is seen by 64 dot units.
 VECTORS, SEED = 1 << 13, 1
-#: Flip-flops are a stage of their own, wherever in the data path they stand.
+#: Name of the stage that holds all flip-flops, wherever in the data path they stand.
 REGISTERS = "registers"
 
-#: Comparisons: what, over what, published area and power in percent, and where.
+#: Comparisons: tile, baseline, published overheads of area and power in percent (None: not published), their source.
 COMPARISONS = (
     (
         "mixfp4", "nvfp4", MIXFP4_PUBLISHED.area_percent, MIXFP4_PUBLISHED.power_percent,
@@ -61,7 +61,7 @@ COMPARISONS = (
 
 
 def stimuli(design: Design, vectors: int = VECTORS, seed: int = SEED) -> dict[str, Ports]:
-    """The operands that all formats are measured with, as each of them stores it.
+    """Ports by stimulus: the operands that all formats are measured with, as the design's format stores them.
 
     Gaussian: A and B standard normal. Outliers: A Student's t with 3 degrees of freedom, one channel of K in 64 times
     30; B normal. Random codes: codes and metadata uniform among those of finite numbers, scales as in the first.
@@ -87,7 +87,7 @@ def stimuli(design: Design, vectors: int = VECTORS, seed: int = SEED) -> dict[st
 
 
 def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
-    """One tile on one technology, ready for JSON."""
+    """Figures of one tile on one technology, ready for JSON."""
     unit, settings = next((unit, settings) for name, unit, settings in TILES if name == label)
     design = units.design(unit, settings)
     library = catalogue.load(technology, build_dir=build)
@@ -164,12 +164,12 @@ def write(folder: Path, build: Path) -> list[Path]:
 
 def comparisons(tiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every comparison on every technology, and which stages make the difference (percent of the baseline's area)."""
-    found = []
+    compared = []
     for label, over, area, power, source in COMPARISONS:
         for technology in TECHNOLOGIES:
             tile, base = (_tile(tiles, name, technology) for name in (label, over))
             whole = base["gate_equivalents"]
-            found.append({
+            compared.append({
                 "tile": label,
                 "over": over,
                 "technology": technology,
@@ -183,25 +183,25 @@ def comparisons(tiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "published_power_percent": power,
                 "published_by": source,
             })  # fmt: skip
-    return found
+    return compared
 
 
 def _metadata_unit(tiles: list[dict[str, Any]], build: Path) -> list[dict[str, Any]]:
-    """What M2XFP's metadata cost: the unit alone, and decoders of the tile beside MXFP4's."""
-    found = []
+    """Area of M2XFP's metadata: of ``m2xfp_decode`` alone, and of the tile's decoders beyond that of MXFP4's."""
+    areas = []
     for technology in TECHNOLOGIES:
         library = catalogue.load(technology, build_dir=build)
         design = units.design("m2xfp_decode", {"registered": False})
         alone = flow.measure(map_design(design, library, Options(library.clock_period_ns), build), Workload())
         tile, base = (_tile(tiles, name, technology) for name in ("m2xfp", "mxfp4, block 32"))
         more = tile["stages_gate_equivalents"]["decode"] - base["stages_gate_equivalents"]["decode"]
-        found.append({
+        areas.append({
             "technology": technology,
             "unit_gate_equivalents": alone.gate_equivalents,
             "decoders_more_gate_equivalents": more,
             "decoders_more_percent_of_tile": 100 * more / tile["gate_equivalents"],
         })  # fmt: skip
-    return found
+    return areas
 
 
 def _tile(tiles: list[dict[str, Any]], label: str, technology: str) -> dict[str, Any]:
@@ -293,16 +293,17 @@ _BLACK_BOXES = ("products, block sums", "scale", "normalise")
 
 
 def _explanation(compared: list[dict[str, Any]], tiles: list[dict[str, Any]]) -> str:
-    """What makes the differences on the first technology."""
+    """Text that explains the differences on the first technology."""
     technology = TECHNOLOGIES[0]
-    mixfp4 = next(c for c in compared if c["tile"] == "mixfp4" and c["technology"] == technology)
+    mixfp4 = compared[0]  # of the first comparison, on the first technology
     published, ours = mixfp4["published_area_percent"], mixfp4["area_percent"]
 
-    def seen(label: str) -> float:
+    def reported(label: str) -> float:
+        """Area of the stages that M2XFP's synthesis report counts."""
         stages = _tile(tiles, label, technology)["stages_gate_equivalents"]
         return sum(area for stage, area in stages.items() if stage not in _BLACK_BOXES)
 
-    mxfp4, nvfp4 = (percent(seen("m2xfp"), seen(over)) for over in ("mxfp4, block 32", "nvfp4"))
+    mxfp4, nvfp4 = (percent(reported("m2xfp"), reported(over)) for over in ("mxfp4, block 32", "nvfp4"))
     return _EXPLANATION.format(
         mixfp4=ours, published=published, share=100 * published / ours, mxfp4=mxfp4, nvfp4=nvfp4,
         left_out=", ".join(f"*{stage}*" for stage in _BLACK_BOXES),
@@ -343,10 +344,10 @@ def to_text(document: dict[str, Any]) -> str:
         shares = [t["stages_gate_equivalents"][s] / t["dot_units"] for s in stage_names]
         by_stage.append([t["label"], t["technology"], *(f"{s:.0f}" for s in shares), f"{sum(shares):.0f}"])
     metadata = [["technology", "m2xfp_decode (NAND2 eq.)", "decoders more (NAND2 eq.)", "of the tile"]]
-    for found in document["metadata_unit"]:
-        alone, more = found["unit_gate_equivalents"], found["decoders_more_gate_equivalents"]
-        share = f"{found['decoders_more_percent_of_tile']:.1f} %"
-        metadata.append([found["technology"], f"{alone:.0f}", f"{more:.0f}", share])
+    for entry in document["metadata_unit"]:
+        alone, more = entry["unit_gate_equivalents"], entry["decoders_more_gate_equivalents"]
+        share = f"{entry['decoders_more_percent_of_tile']:.1f} %"
+        metadata.append([entry["technology"], f"{alone:.0f}", f"{more:.0f}", share])
     keys = ("corner", "liberty", "area", "tools", "licence", "clock", "io", "wire_load", "mapping")
     first = {t["technology"]: t["provenance"] for t in reversed(tiles)}
     provenance = [["", *TECHNOLOGIES], *([k.replace("_", " "), *(first[t][k] for t in TECHNOLOGIES)] for k in keys)]
@@ -363,9 +364,9 @@ def to_text(document: dict[str, Any]) -> str:
 
 
 def _counted(tiles: list[dict[str, Any]]) -> str:
-    """Instructions that power is made from, which depends on the latency."""
-    found = sorted({int(re.search(r"(\d+) vector-cycles", t["provenance"]["activity"])[1]) for t in tiles})  # type: ignore[index]
-    return f"{found[0]} to {found[-1]}"
+    """Instructions over which activity is counted, least to most: the number depends on the latency."""
+    seen = sorted({int(re.search(r"(\d+) vector-cycles", t["provenance"]["activity"])[1]) for t in tiles})  # type: ignore[index]
+    return f"{seen[0]} to {seen[-1]}"
 
 
 def headline(document: dict[str, Any]) -> str:
@@ -373,10 +374,10 @@ def headline(document: dict[str, Any]) -> str:
     stimulus = next(iter(document["tiles"][0]["power_mw"]))
     rows = [["tile", "over", *(f"{what}, {t}" for what in ("area", "power") for t in TECHNOLOGIES), "published"]]
     for label, over, area, power, _ in COMPARISONS:
-        found = [c for c in document["comparisons"] if (c["tile"], c["over"]) == (label, over)]
+        compared = [c for c in document["comparisons"] if (c["tile"], c["over"]) == (label, over)]
         published = f"{area:+g} %" + (f", {power:+g} %" if power is not None else "")
-        areas = [f"{c['area_percent']:+.1f} %" for c in found]
-        rows.append([label, over, *areas, *(f"{c['power_percent'][stimulus]:+.1f} %" for c in found), published])
+        areas = [f"{c['area_percent']:+.1f} %" for c in compared]
+        rows.append([label, over, *areas, *(f"{c['power_percent'][stimulus]:+.1f} %" for c in compared), published])
     return markdown(rows, right=range(2, len(rows[0])))
 
 
@@ -408,7 +409,7 @@ def _plot(tiles: list[dict[str, Any]]) -> bytes:
     for axis in (area, energy):
         axis.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
-    # Without a date in its metadata the same figures give the same file.
+    # Without matplotlib's version in its metadata, the same figures give the same file.
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     plt.close(figure)
     return buffer.getvalue()

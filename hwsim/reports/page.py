@@ -1,4 +1,4 @@
-"""What reports share: jobs side by side."""
+"""Jobs in parallel, for reports."""
 
 from __future__ import annotations
 

@@ -66,8 +66,8 @@ def write(
     build : Path
         Folder for the netlist of the RTL.
     folder : Path, optional
-        Of the recordings; by default what the environment variable HWSIM_SILICON names, else the slice in
-        ``tests/data/silicon``.
+        Folder of the recordings; by default the one that the environment variable HWSIM_SILICON names, else the slice
+        in ``tests/data/silicon``.
     models : mapping, optional
         Models by name, each a column; by default the golden model and the RTL.
 
@@ -80,7 +80,7 @@ def write(
     folder = folder or Path(os.environ.get("HWSIM_SILICON", SLICE))
     rows = compare(folder, models or {"golden": golden_instruction, "RTL": rtl_instruction(build)})
     sensitivity = compare(folder, other_models())
-    found = {
+    document = {
         "recordings": _sums(folder),
         "recordings_of_the_slice": _sums(SLICE),
         "rows": [asdict(row) for row in rows],
@@ -88,18 +88,18 @@ def write(
     }
     return replace_all(
         {
-            out / "silicon.json": json.dumps(found, indent=1) + "\n",
+            out / "silicon.json": json.dumps(document, indent=1) + "\n",
             out / "silicon.md": _text(rows, sensitivity, folder),
         }
     )
 
 
-def headline(found: Mapping[str, Any]) -> str:
+def headline(figures: Mapping[str, Any]) -> str:
     """Results and mismatches by format, as the README shows them, from what is in ``silicon.json``."""
-    models = list(found["rows"][0]["mismatches"])
+    models = list(figures["rows"][0]["mismatches"])
     table = [["format", "results", *(f"mismatches, {name}" for name in models)]]
-    for format in sorted({row["format"] for row in found["rows"]}):
-        rows = [row for row in found["rows"] if row["format"] == format]
+    for format in sorted({row["format"] for row in figures["rows"]}):
+        rows = [row for row in figures["rows"] if row["format"] == format]
         wrong = [str(sum(row["mismatches"][name] for row in rows)) for name in models]
         table.append([format, str(sum(row["results"] for row in rows)), *wrong])
     return markdown(table, right=range(1, len(table[0])))

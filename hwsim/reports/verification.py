@@ -1,4 +1,4 @@
-"""``reports/verification``: for every unit what was compared, proven, and would have been noticed."""
+"""``reports/verification``: comparisons, proofs and mutation scores of every unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hwsim.synthesis import emit
 from hwsim.verification import checks
 from hwsim.verification.checks import BULK_OF_VARIANTS, MUTANTS, SEED, TECHNOLOGY, kept
 
-#: Other elements, blocks and roundings than the defaults.
+#: Units with other elements, blocks or roundings than their defaults, which are compared in bulk.
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("nvfp4_mma", {"rounding": "rne"}),
     ("mixfp4_mma", {"polarity": 1}),
@@ -32,8 +32,8 @@ ONE = {"m": 1, "n": 1}
 def write(folder: Path, build: Path) -> list[Path]:
     """Verify every unit and write ``verification.md`` and ``verification.json``.
 
-    Takes more than an hour on two cores. Verdicts are kept in ``build`` and taken from there as long as the text of
-    every file that decides, the specifications and the tools stay as they are: :mod:`hwsim.verification.checks`.
+    Takes more than an hour on two cores. Verdicts are kept in ``build`` and taken from there as long as nothing that
+    decides them has changed: :func:`hwsim.verification.checks.key`.
     """
     jobs: list[tuple[Any, tuple]] = [(_unit, (name, build)) for name in units.UNITS]
     jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
@@ -55,7 +55,7 @@ def write(folder: Path, build: Path) -> list[Path]:
 
 
 def _unit(name: str, build: Path) -> dict[str, Any]:
-    """All verdicts of a unit; of an MMA unit, of one dot unit with its decoders."""
+    """All verdicts of a unit; an MMA unit is checked as one dot unit with its decoders."""
     is_tile = units.find(name).is_tile
     design = units.design(name, ONE if is_tile else {})
     verdicts: dict[str, Any] = {"unit": name, "design": design.slug}
@@ -87,8 +87,8 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
   back, resets in flight, chains that accumulate in place, C of every class, cancellation, NaN scales, extreme
   exponents. Of MMA units one dot unit with its decoders and all of its K; whole tiles of 8 x 8 are compared in
   [overhead.md](overhead.md).
-- *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; directed
-  corners mixed with random.
+- *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; edge
+  cases mixed with random.
 - *proofs*: for all inputs. *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted;
   a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
   the solver is asked, and refute most of them.
@@ -119,11 +119,11 @@ def headline(document: dict[str, Any]) -> str:
     rows = [["unit", "stream", "mismatches", "bulk", "mismatches", "proofs", "twins", "mutants", "killed",
               "equivalent", "survive", "score"]]  # fmt: skip
     for u in document["units"]:
-        score, made = u["mutants"], u.get("bulk")
+        score, bulk = u["mutants"], u.get("bulk")
         holds, twins = (sum(p[key] for p in u["proofs"]) for key in ("holds", "twin_refuted"))
         rows.append([
             u["unit"], f"{u['cosim']['vectors']} vectors", "0" if u["cosim"]["mismatch"] is None else "**yes**",
-            str(made["vectors"]) if made else "-", str(made["mismatches"]) if made else "-",
+            str(bulk["vectors"]) if bulk else "-", str(bulk["mismatches"]) if bulk else "-",
             f"{holds} of {len(u['proofs'])}", f"{twins} of {len(u['proofs'])}", str(score["mutants"]),
             str(score["killed"]), str(score["equivalent"]), str(len(score["survivors"])), f"{score['percent']:.1f} %",
         ])  # fmt: skip
@@ -136,14 +136,14 @@ def to_text(document: dict[str, Any]) -> str:
     proofs = []
     classes: set[str] = set()
     for u in document["units"]:
-        made = u.get("bulk")
-        if made:
-            row = [u["unit"], str(made["vectors"])]
+        bulk = u.get("bulk")
+        if bulk:
+            row = [u["unit"], str(bulk["vectors"])]
             for family in ("alignment", "leading zeros"):
-                hit = {k: v for k, v in made["bins"].items() if k.startswith(family) and v}
+                hit = {k: v for k, v in bulk["bins"].items() if k.startswith(family) and v}
                 row += [f"{len(hit)} bins", str(min(hit.values()))]
             for side in "CD":
-                of = {k: v for k, v in made["bins"].items() if k.split()[0] == side}
+                of = {k: v for k, v in bulk["bins"].items() if k.split()[0] == side}
                 classes |= of.keys()
                 row.append(", ".join(f"{k[2:]} {v}" for k, v in of.items()))
             bins.append(row)

@@ -1,8 +1,8 @@
 """Verilog that can be dropped into a flow: ``python -m hwsim.verilog --unit NAME``.
 
-Amaranth writes RTLIL, Yosys turns it into Verilog, and this module puts that into the shape that people expect:
-ports in declared order, declarations before statements, statements in the order in which data flows, no attributes
-and no initial values, byte-identical for every run.
+Amaranth writes RTLIL, Yosys turns it into Verilog, and this module rewrites that as people expect to read it: ports in
+declared order, declarations before statements, statements in the order in which data flows, no attributes and no
+initial values. The text is byte-identical for every run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _IDENTIFIER = re.compile(r"\\\S+ |[A-Za-z_][A-Za-z0-9_$]*")
 _DECLARATION = re.compile(r"  (input|output|wire|reg)( signed)?( \[[^]]+\])? (\\\S+ |\S+?)( \[[^]]+\])?( = [^;]*)?;$")
 _LONGER, _BOTH_SIGNED = "(A_WIDTH > B_WIDTH ? A_WIDTH : B_WIDTH)", "A_SIGNED && B_SIGNED"
 _LONGEST = f"{_LONGER} > Y_WIDTH ? {_LONGER} : Y_WIDTH"
-#: Verilog extends short operands by itself, and linters warn of it: Yosys replaces such cells by ones whose operands
-#: are as wide as the result; of comparisons, as the longer operand. Distances of shifts stay as they are.
+#: Verilog modules for Yosys' ``techmap``, which extend short operands explicitly: Verilog would do so by itself, but
+#: linters warn of it. Operands of arithmetic become as wide as the widest of both and the result, those of comparisons
+#: as wide as the longer one. Shift distances stay as they are.
 _EQUAL_WIDTHS = "".join(
     f"""\
 (* techmap_celltype = "${cell}" *)
@@ -63,15 +64,15 @@ endmodule
 
 def ports(component: wiring.Component) -> dict[str, tuple[str, int]]:
     """Direction (``"input"`` or ``"output"``) and width of every port, in declared order, clock and reset first."""
-    found = {"clk": ("input", 1), "rst": ("input", 1)} if getattr(component, "latency", 0) else {}
+    declared = {"clk": ("input", 1), "rst": ("input", 1)} if getattr(component, "latency", 0) else {}
     for name, member in component.signature.members.items():
-        found[name] = ("output" if member.flow is wiring.Out else "input", len(getattr(component, name)))
-    return found
+        declared[name] = ("output" if member.flow is wiring.Out else "input", len(getattr(component, name)))
+    return declared
 
 
 @functools.cache
 def generator() -> str:
-    """Tools and versions that make the Verilog."""
+    """Names and versions of the tools that generate the Verilog, for headers of generated files."""
     return f"hwsim {importlib.metadata.version('hwsim')}, Amaranth {importlib.metadata.version('amaranth')}, " \
            f"Yosys {yosys.version()}"  # fmt: skip
 
@@ -96,6 +97,7 @@ def to_rtlil(design: Design) -> str:
 
 
 def _split_top(text: str, name: str) -> tuple[str, str]:
+    """RTLIL in front of the top module, and the rest."""
     start = re.search(rf"^module \\{re.escape(name)}$", text, re.M)
     assert start, "Amaranth names the top module as asked"
     return text[: start.start()], text[start.start() :]
@@ -117,13 +119,14 @@ def to_verilog(design: Design, build: Path) -> str:
             "read_rtlil rtl.il",
             "proc",
             "opt_expr -keepdc",
-            # Amaranth writes an expression once for every bit that is taken from it.
+            # Amaranth repeats an expression for every bit that is taken from it; merge the copies.
             "opt_merge",
             "opt_clean",
             "memory_map",
-            # Amaranth's results have room for every carry, also where nothing reads it.
+            # Amaranth's results have room for every carry; drop the bits that nothing reads.
             "wreduce -keepdc",
-            # Inputs that mean nothing end in a signal that says so by its name; all others that lead nowhere go.
+            # Signals called unused* take inputs that a unit ignores, so that linters find these read: keep them. All
+            # other signals that nothing reads go.
             "setattr -set keep 1 w:unused*",
             "opt_clean -purge",
             "techmap -map widths.v",
@@ -156,7 +159,7 @@ def _module_name(module: str) -> str:
 
 
 def _arranged(module: str) -> str:
-    """One module of Yosys' Verilog, rewritten as this module's docstring says."""
+    """One module of Yosys' Verilog, rewritten as the docstring of this file says."""
     header, *lines = module.splitlines()[:-1]
     port_order = [p.strip() for p in header[header.index("(") + 1 : header.rindex(")")].split(",")]
     port_kinds: dict[str, str] = {}
@@ -190,7 +193,7 @@ def _arranged(module: str) -> str:
 
 
 def _in_data_order(statements: list[str], nets: dict[str, tuple[str, str, str]]) -> list[str]:
-    """Assignments before those that read them, clocked statements last; otherwise by what they drive."""
+    """Statements, each assignment before those that read it, clocked ones last; otherwise by the name they drive."""
     driver: dict[str, list[int]] = {}
     reads: list[set[str]] = []
     keys = []
@@ -225,19 +228,22 @@ def _in_data_order(statements: list[str], nets: dict[str, tuple[str, str, str]])
 
 
 def _names(text: str) -> Iterable[str]:
+    """All identifiers (and keywords) in Verilog text."""
     return (name.strip() for name in _IDENTIFIER.findall(text))
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key that puts ``a2`` before ``a10``."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _plain(name: str) -> str:
+    """A name as Verilog needs it: a blank ends an escaped identifier."""
     return f"{name} " if name.startswith("\\") else name
 
 
 def _renumbered(body: str) -> str:
-    """Yosys' temporaries ``_12_`` as ``n0``, ``n1``, ... in the order of statements, declared where assigned."""
+    """Rename Yosys' temporaries ``_12_`` to ``n0``, ``n1``, ... by first use, and declare them where assigned."""
     taken = set(_names(body))
     numbers = (f"n{i}" for i in itertools.count() if f"n{i}" not in taken)
     declarations, _, statements = body.partition("\n\n")
@@ -250,7 +256,7 @@ def _renumbered(body: str) -> str:
     kept = []
     for line in declarations.split("\n"):
         declared = re.fullmatch(r"  wire((?: signed)?(?: \[[^]]+\])?) (_\d+_);", line)
-        # Only a wire that one statement drives whole, before all that read it, can be declared there.
+        # A wire can be declared where it is assigned only if one statement drives all of it, before any reads it.
         at = first.get(declared[2]) if declared else None
         if declared and at is not None and lines[at].startswith(f"  assign {declared[2]} ="):
             lines[at] = lines[at].replace(f"  assign {declared[2]} =", f"  wire{declared[1]} {declared[2]} =", 1)

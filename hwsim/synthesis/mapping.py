@@ -1,8 +1,9 @@
-"""From a design to its netlist of library cells: Yosys and ABC.
+"""Map a design to a netlist of library cells with Yosys and ABC.
 
-A flat design is mapped as one module. A hierarchical one is mapped module by module, each at first for area; then
-static timing of the whole says which modules must be faster, and those are mapped again: speed, and area for it, goes
-where the critical path is. What is too slow even then gets stronger cells along its path.
+A flat design is mapped as one module. A hierarchical one is mapped module by module, each at first for area. Static
+timing of the whole then says which modules must be faster, and those are mapped again, so that area is spent on speed
+only where the critical path is. If the slack is negative even then, cells on the critical path are replaced by stronger
+ones.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from hwsim.technology.choice import flip_flop, smallest_buffer, tie_cells
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
 
-#: How often modules are chosen anew.
+#: Most rounds of timing the whole design and choosing a faster module.
 _ROUNDS = 12
 
 
@@ -49,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Mapped:
-    """A design mapped to a library, how, and the files that were left behind."""
+    """A design mapped to a library: the options, and the files of RTL (``verilog``), netlist and Yosys' log."""
 
     design: Design
     library: Library
@@ -90,19 +91,23 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A module mapped in one way: area (um2) and delay (ps) as ABC sees them."""
+    """A module mapped in one way: area (um2) and delay (ps) as ABC reports them."""
 
     area: float
     delay: float
 
 
 class _Mapper:
-    """One design on its way to a library, in one folder."""
+    """Maps one design to a library, in one folder.
+
+    A *way* of mapping is an index of ``scripts``. ``candidates`` holds for every module its candidates, one for each
+    way that was tried, from way 0 on.
+    """
 
     def __init__(self, design: Design, library: Library, options: Options, folder: Path):
         self.design, self.library, self.options, self.folder = design, library, options, folder
-        # ABC takes no target below a picosecond; where registers alone take longer than the period, it does what it
-        # can.
+        # ABC takes no target below a picosecond. Where registers alone take longer than the period, that is its target
+        # and the result is as fast as ABC can make it.
         self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
         self.scripts = ABC_STRUCTURED if options.hierarchical else ((ABC_FLAT, 1.0),)
         (folder / "abc.constr").write_text(
@@ -113,15 +118,15 @@ class _Mapper:
         self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), range(1))
 
     def hierarchical(self) -> list[str]:
-        """Yosys commands that read the design, its modules chosen so that the whole meets timing if they can."""
+        """Yosys commands that read the design, its modules mapped so that the whole meets timing if it can."""
         chosen = dict.fromkeys(self.candidates, 0)
         best: tuple[dict, timing.Timing] | None = None
         for _ in range(_ROUNDS):
             mapped = self._strengthened(chosen)
-            timing = self._timing(mapped)
-            if best is None or timing.slack_ns > best[1].slack_ns:
-                best = mapped, timing
-            faster = self._faster(chosen, timing, mapped) if timing.slack_ns < 0 else None
+            timed = self._timing(mapped)
+            if best is None or timed.slack_ns > best[1].slack_ns:
+                best = mapped, timed
+            faster = self._faster(chosen, timed, mapped) if timed.slack_ns < 0 else None
             if faster is None:
                 break
             chosen = chosen | faster
@@ -130,7 +135,7 @@ class _Mapper:
         return ["read_json modules.json", f"hierarchy -check -top {self.design.name}"]
 
     def assembled(self, chosen: dict[str, int]) -> list[str]:
-        """Yosys commands that read the design with modules as ``chosen`` among their candidates."""
+        """Yosys commands that read the design, every module mapped in the way that ``chosen`` says."""
         low, high = tie_cells(self.library)
         read = []
         for number in sorted(set(chosen.values())):
@@ -142,7 +147,7 @@ class _Mapper:
             *([f"hilomap -singleton -hicell {high} -locell {low}"] if high else []),
             "opt_clean -purge",
             f"read_liberty -lib -ignore_miss_func {self.library.liberty_path}",
-            # Cells that drive registers and ports by the name of what they drive, the rest by numbers.
+            # Name cells after the register or port that they drive, and number the others.
             "rename -wire -suffix cell",
             "rename -enumerate -pattern g% c:*",
             "rename -enumerate -pattern n% w:*",
@@ -150,14 +155,14 @@ class _Mapper:
         ]
 
     def _progress(self, what: str) -> None:
-        """Tell people who wait; not programs."""
+        """Print progress for people: only if standard error is a terminal."""
         if sys.stderr.isatty():
             print(f"{self.design.name} on {self.library.name}: {what}", file=sys.stderr, flush=True)
 
     def _prepare(self) -> None:
-        """Everything in front of ABC: ``unmapped.il``."""
-        kept = flip_flop(self.library)
-        others = [cell.name for cell in self.library.usable_cells if cell.flip_flop and cell is not kept]
+        """Write ``unmapped.il``: flip-flops mapped to the library, all other logic still Yosys' own gates for ABC."""
+        flop = flip_flop(self.library)
+        others = [cell.name for cell in self.library.usable_cells if cell.flip_flop and cell is not flop]
         script = [
             "read_rtlil rtl.il",
             f"hierarchy -check -top {self.design.name}",
@@ -165,7 +170,7 @@ class _Mapper:
             *([] if self.options.hierarchical else ["flatten"]),
             f"synth -noabc -run begin:fine -top {self.design.name}",
             "synth -noabc -run fine:check",
-            # Left to choose, dfflibmap takes a flip-flop with a true output over one of half the size.
+            # With a choice, dfflibmap would prefer a flip-flop with a true output to one of half the size.
             f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.library.liberty_path}",
             "opt",
             "write_rtlil unmapped.il",
@@ -173,7 +178,10 @@ class _Mapper:
         yosys.run(script, self.folder, "prepare")
 
     def _map(self, modules: list[str], ways: range) -> None:
-        """Map modules in several ways: ``mapped_WAY.il``, which holds what was mapped in it before as well."""
+        """Map modules in each of several ways, and note the candidates.
+
+        ``mapped_WAY.il`` receives the result, and keeps the modules that were mapped in this way before.
+        """
         self._progress(f"mapping {', '.join(modules)}")
         script = []
         for way in ways:
@@ -181,48 +189,53 @@ class _Mapper:
             target = f"-D {share * self.target_ps:.0f}"
             joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
             how = f"abc -liberty {self.library.liberty_path} -constr abc.constr {target} -script +{joined}"
-            fresh = not any(len(found) > way for found in self.candidates.values())
+            fresh = not any(len(tried) > way for tried in self.candidates.values())
             script += ["design -reset", f"read_rtlil {'unmapped.il' if fresh else f'mapped_{way}.il'}"]
             script += [*(f"{how} {name}" for name in modules), f"write_rtlil mapped_{way}.il"]
         log = yosys.run(script, self.folder, "map")
         for name, text in re.findall(r"gate netlist of module `\\(\S+)'(.*?)(?=gate netlist of|\Z)", log, re.S):
-            # A module without logic has neither.
+            # ABC reports neither for a module without logic: both are 0.
             areas, delays = (re.findall(rf"{what} *= *([\d.]+)", text) for what in ("Area", "Delay"))
             self.candidates[name].append(_Candidate(float((areas or [0])[-1]), float((delays or [0])[-1])))
 
     def _strengthened(self, chosen: dict[str, int]) -> dict:
-        """What Yosys writes as JSON, modules as chosen and drivers between them as strong as they need."""
+        """Yosys' JSON of the design, modules mapped as chosen, drivers between them strong enough for their loads."""
         yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
         mapped = json.loads((self.folder / "modules.json").read_text())
         strengthen(mapped["modules"], self.design.name, self.library, self.options.wire_load)
         return mapped
 
     def _timing(self, mapped: dict) -> timing.Timing:
+        """Static timing of a design in Yosys' JSON."""
         netlist = netlist_reader.build(mapped["modules"], self.design.name, self.library)
         timed = timing.analyse(netlist, self.options.clock_period_ns, netlist.loads(self.options.wire_load))
         self._progress(f"slack {timed.slack_ns:+.3f} ns")
         return timed
 
-    def _resized(self, mapped: dict, timing: timing.Timing) -> dict:
-        """With stronger cells on critical paths, as long as the slack is negative and that helps."""
+    def _resized(self, mapped: dict, timed: timing.Timing) -> dict:
+        """The design with stronger cells on its critical paths, as long as slack is negative and they improve it."""
         fixed: set[str] = set()
-        while timing.slack_ns < 0 and (stronger := resize(timing.path, self.library, fixed)):
+        while timed.slack_ns < 0 and (stronger := resize(timed.path, self.library, fixed)):
             tried = copy.deepcopy(mapped)
             for instance, cell in stronger.items():
                 module, name = _place(tried["modules"], self.design.name, instance)
                 tried["modules"][module]["cells"][name]["type"] = cell
-            found = self._timing(tried)
-            if found.slack_ns > timing.slack_ns:
-                mapped, timing = tried, found
+            retimed = self._timing(tried)
+            if retimed.slack_ns > timed.slack_ns:
+                mapped, timed = tried, retimed
             else:
                 fixed |= stronger.keys()
         return mapped
 
-    def _faster(self, chosen: dict[str, int], timing: timing.Timing, mapped: dict) -> dict[str, int] | None:
-        """The module with most of the critical path in it, in a way that makes up for the slack, else the fastest."""
-        slack, before = timing.slack_ns, 0.0
+    def _faster(self, chosen: dict[str, int], timed: timing.Timing, mapped: dict) -> dict[str, int] | None:
+        """A module and a faster way to map it; None if no module of the critical path has one.
+
+        It is the module that the path spends most time in, of those that can be faster. The way is the smallest that
+        makes up for the negative slack, or else the fastest. More ways are tried until one does.
+        """
+        slack, before = timed.slack_ns, 0.0
         delays: dict[str, float] = defaultdict(float)
-        for step in timing.path:
+        for step in timed.path:
             delays[_place(mapped["modules"], self.design.name, step.instance)[0]] += step.arrival_ns - before
             before = step.arrival_ns
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
@@ -238,13 +251,13 @@ class _Mapper:
 
     @staticmethod
     def _first(tried: list[_Candidate], delay: float) -> int | None:
-        """The smallest way of those tried that is as fast as ``delay``."""
-        able = [k for k, found in enumerate(tried) if found.delay <= delay]
+        """The way of least area, of those tried, whose delay is at most ``delay`` (ps); None if there is none."""
+        able = [k for k, candidate in enumerate(tried) if candidate.delay <= delay]
         return min(able, key=lambda k: (tried[k].area, k), default=None)
 
 
 def _place(modules: dict, top: str, path: str) -> tuple[str, str]:
-    """Module that an instance stands in, and its name there; Yosys' own names hold no dots."""
+    """Module that an instance stands in, and its name there, from its path; Yosys' own names hold no dots."""
     *scopes, name = path.split(".")
     for scope in scopes:
         top = modules[top]["cells"][scope]["type"]
@@ -252,7 +265,7 @@ def _place(modules: dict, top: str, path: str) -> tuple[str, str]:
 
 
 def _sequential_overhead(library: Library, design: Design) -> float:
-    """ns of the period that registers take: clock to output into the default load, and setup."""
+    """Part of the period, in ns, that registers take: clock to output into the default load, and setup."""
     if not design.component().latency:
         return 0.0
     flop = flip_flop(library)

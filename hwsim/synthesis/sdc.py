@@ -1,4 +1,4 @@
-"""Constraints of a design as SDC."""
+"""Clock and I/O constraints of a design as SDC."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def to_sdc(design: Design, library: Library, clock_period_ns: float) -> str:
     kinds = ports(component)
     ns, fF = 1 / library.time_unit_ns, 1 / library.capacitance_unit_fF
     target = " [get_ports clk]" if "clk" in kinds else ""
-    inputs = [f"{name}*" if width > 1 else name for name, (way, width) in kinds.items() if way == "input"]
+    inputs = [f"{name}*" if width > 1 else name for name, (direction, width) in kinds.items() if direction == "input"]
     data = f"[get_ports {{{' '.join(name for name in inputs if name != 'clk')}}}]"
     return "\n".join([
         f"# {design.name} on {library.name}: clock and I/O constraints; made by {generator()}",

@@ -1,8 +1,9 @@
-"""Cells strong enough for what lies beyond their module.
+"""Drive strengths that module-by-module mapping cannot choose: between modules, and along a critical path.
 
-Mapped module by module, a design has drivers that were sized for a default load, although their net goes on into other
-modules: an operand goes to all dot units of its row. Here every such net gets its true load, and where its edges would
-be too slow a stronger cell or a buffer.
+When a design is mapped module by module, drivers are sized for a default load, although their nets may go on into other
+modules: an operand, for instance, goes to all dot-product units of its row. :func:`strengthen` finds the true load of
+every such net and, where its edges would be too slow, puts in a stronger cell or a buffer. :func:`resize` chooses
+stronger cells for a path.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from hwsim.analysis.timing import PathStep
 from hwsim.technology.cells import BUFFER, Cell
 from hwsim.technology.library import Library
 
-#: Slowest edge between modules, in units of the slew that the inputs of a design have (an inverter that drives four).
+#: Slowest slew allowed on nets between modules, as a multiple of ``Library.input_slew_ns`` (fanout of 4).
 SLOWEST = 2.0
-_Load = tuple[float, int]  # fF of pins, and how many
+_Load = tuple[float, int]  # capacitance of input pins in fF, and number of these pins
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,20 @@ class Strengthened:
 
 
 def strengthen(modules: dict[str, Any], top: str, library: Library, wire_load: bool) -> Strengthened:
-    """Change a mapped, hierarchical design in place.
+    """Make the drivers of nets between modules strong enough; this changes a mapped, hierarchical design in place.
 
     Parameters
     ----------
     modules : dict
-        What Yosys writes as JSON, below ``modules``.
+        The ``modules`` of Yosys' JSON.
     top : str
     library : Library
     wire_load : bool
         Whether wires have capacitance.
     """
     order = _children_first(modules, top, library)
+    # Per module: ``inside`` is the load of every net in the module and below, ``outside`` the load of its outputs
+    # in its parents, ``copies`` the number of its instances in the whole design.
     inside: dict[str, dict[int, _Load]] = {}
     for name in order:
         inside[name] = _sinks(modules[name], library, modules, inside)
@@ -56,13 +59,14 @@ def strengthen(modules: dict[str, Any], top: str, library: Library, wire_load: b
                 _pass_down(cell, modules[cell["type"]], inside[name], outside[name], outside[cell["type"]])
         crossing = _crossing(module, outside[name], outside)
         for cell in list(module["cells"].items()):
-            found = _strengthen(module, cell, crossing, inside[name], outside[name], library, wire_load)
-            replaced += copies[name] * (found == "replaced")
-            added += copies[name] * (found == "added")
+            change = _strengthen(module, cell, crossing, inside[name], outside[name], library, wire_load)
+            replaced += copies[name] * (change == "replaced")
+            added += copies[name] * (change == "added")
     return Strengthened(replaced, added)
 
 
 def _children_first(modules: dict[str, Any], top: str, library: Library) -> list[str]:
+    """Names of all modules of a design, each after those that it instantiates."""
     order: dict[str, None] = {}
 
     def visit(name: str) -> None:
@@ -75,25 +79,37 @@ def _children_first(modules: dict[str, Any], top: str, library: Library) -> list
     return list(order)
 
 
-def _sinks(module, library: Library, modules, inside: dict[str, dict[int, _Load]]) -> dict[int, _Load]:
-    """Load of every net of a module by what it drives there and below."""
+def _sinks(
+    module: dict[str, Any], library: Library, modules: dict[str, Any], inside: dict[str, dict[int, _Load]]
+) -> dict[int, _Load]:
+    """Load of every net of a module: the input pins on it, in the module and in those below."""
     loads: dict[int, _Load] = defaultdict(lambda: (0.0, 0))
     for cell in module["cells"].values():
         leaf = library.cells.get(cell["type"])
         for port, bits in cell["connections"].items():
             if leaf:
                 pin = leaf.pins[port]
-                found = [(pin.capacitance, 1)] if pin.direction == "input" else []
+                added = [(pin.capacitance, 1)] if pin.direction == "input" else []
             else:
                 child = modules[cell["type"]]["ports"][port]
-                found = [inside[cell["type"]].get(b, (0.0, 0)) for b in child["bits"] if child["direction"] == "input"]
-            for bit, load in zip(bits, found, strict=False):
+                added = [inside[cell["type"]].get(b, (0.0, 0)) for b in child["bits"] if child["direction"] == "input"]
+            for bit, load in zip(bits, added, strict=False):
                 loads[bit] = loads[bit][0] + load[0], loads[bit][1] + load[1]
     return loads
 
 
-def _pass_down(cell, child, inside, outside, below: dict[int, _Load]) -> None:
-    """Note for the outputs of one instance what they drive in its parent, keeping the largest of all instances."""
+def _pass_down(
+    cell: dict[str, Any],
+    child: dict[str, Any],
+    inside: dict[int, _Load],
+    outside: dict[int, _Load],
+    below: dict[int, _Load],
+) -> None:
+    """Note in ``below`` the load that a module's outputs drive in the parent of one instance.
+
+    Of several instances the largest load counts, since all share one module. ``inside`` and ``outside`` are the loads
+    of the parent's nets.
+    """
     for port, bits in cell["connections"].items():
         if child["ports"][port]["direction"] == "output":
             for bit, within in zip(bits, child["ports"][port]["bits"], strict=bool(bits)):
@@ -101,17 +117,25 @@ def _pass_down(cell, child, inside, outside, below: dict[int, _Load]) -> None:
                 below[within] = max(below.get(within, (0.0, 0)), (near[0] + far[0], near[1] + far[1]))
 
 
-def _crossing(module, outside: dict[int, _Load], parts: Container[str]) -> set[int]:
-    """Nets that go into one of the parts or out to something that loads them."""
-    found = {bit for bit, load in outside.items() if load[1]}
+def _crossing(module: dict[str, Any], outside: dict[int, _Load], parts: Container[str]) -> set[int]:
+    """Nets that cross the border of a module: at instances of ``parts``, or at output ports that drive a load."""
+    nets = {bit for bit, load in outside.items() if load[1]}
     for cell in module["cells"].values():
         if cell["type"] in parts:
-            found.update(bit for bits in cell["connections"].values() for bit in bits)
-    return found
+            nets.update(bit for bits in cell["connections"].values() for bit in bits)
+    return nets
 
 
-def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_load: bool) -> str:
-    """What was done about the outputs of a cell: nothing, ``replaced`` or ``added``."""
+def _strengthen(
+    module: dict[str, Any],
+    cell: tuple[str, dict[str, Any]],
+    crossing: set[int],
+    inside: dict[int, _Load],
+    outside: dict[int, _Load],
+    library: Library,
+    wire_load: bool,
+) -> str:
+    """Make one cell strong enough for its nets in ``crossing``: return ``replaced``, ``added`` (a buffer) or ""."""
     name, instance = cell
     leaf = library.cells.get(instance["type"])
     done = ""
@@ -126,6 +150,7 @@ def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_
             limit = SLOWEST * library.input_slew_ns
             if _slew(leaf, load, library) <= limit:
                 continue
+            # Inverters and buffers are replaced; all other cells get a buffer behind them.
             family = [c for c in library.usable_cells if len(leaf.inputs) == 1 and c.stands_in_for(leaf)]
             if family:
                 chosen = _strong_enough(family, load, limit, library)
@@ -147,7 +172,10 @@ def _strengthen(module, cell, crossing, inside, outside, library: Library, wire_
 
 
 def _slew(cell: Cell, load: float, library: Library, driver: Cell | None = None) -> float:
-    """Slowest edge at a cell's outputs, ns; 0 for a constant. With a driver, at the edges that it gives the cell."""
+    """Slowest output slew of a cell in ns; 0 for a tie cell.
+
+    The input slew is the library's default, or the one that ``driver`` gives the cell if that is slower.
+    """
     at = library.clock_slew_ns if cell.flip_flop else library.input_slew_ns
     if driver is not None:
         at = max(at, _slew(driver, cell.pins[cell.inputs[0]].capacitance, library))
@@ -160,7 +188,7 @@ def _strong_enough(cells: list[Cell], load: float, limit: float, library: Librar
 
 
 def resize(path: list[PathStep], library: Library, fixed: Container[str]) -> dict[str, str]:
-    """Cells that make a path faster.
+    """Choose stronger cells that make a path faster.
 
     A stronger cell drives its load faster and loads the cell before it more: what counts is the delay of both and of
     the cell behind, which gets a steeper edge. Of two neighbours only one is replaced, so that the gains add up.
@@ -177,7 +205,7 @@ def resize(path: list[PathStep], library: Library, fixed: Container[str]) -> dic
     dict of str to str
         Instance to the name of its new cell: the same function at the same pins.
     """
-    found: list[tuple[float, int, str]] = []
+    gains: list[tuple[float, int, str]] = []
     for at, step in enumerate(path):
         now = library.cells.get(step.cell)
         if at == 0 or now is None or step.instance in fixed:
@@ -185,16 +213,16 @@ def resize(path: list[PathStep], library: Library, fixed: Container[str]) -> dic
         before = _delay(path, at, now, library)
         for cell in library.usable_cells:
             if cell.stands_in_for(now) and (gain := before - _delay(path, at, cell, library)) > 0:
-                found.append((gain, at, cell.name))
+                gains.append((gain, at, cell.name))
     chosen: dict[int, str] = {}
-    for _, at, name in sorted(found, reverse=True):
+    for _, at, name in sorted(gains, reverse=True):
         if not chosen.keys() & {at - 1, at, at + 1}:
             chosen[at] = name
     return {path[at].instance: name for at, name in chosen.items()}
 
 
 def _delay(path: list[PathStep], at: int, cell: Cell, library: Library) -> float:
-    """ns through a cell in the place of step ``at``, the step before it and the step behind it."""
+    """Delay in ns from the step before ``at`` to the step behind, with ``cell`` in the place of step ``at``."""
     pin = path[at].through.split(" ")[0]
     more = cell.pins[pin].capacitance - library.cells[path[at].cell].pins[pin].capacitance
     steps = path[max(at - 1, 1) : at + 2]

@@ -1,4 +1,4 @@
-"""What can a cell do? Liberty, cells, packs of linear models, and technologies by name."""
+"""What can a cell do? Liberty files, cells, packs of linear cell models, and technologies by name."""
 
 from hwsim.technology.catalogue import load
 from hwsim.technology.library import Library

@@ -24,16 +24,16 @@ def load(
     liberty_paths: Sequence[str | Path] | None = None,
     build_dir: str | Path = "build",
 ) -> Library:
-    """A technology, with one Liberty file of it for Yosys, ABC and OpenSTA.
+    """Load a technology, and write the one Liberty file of it that Yosys, ABC and OpenSTA read.
 
     Parameters
     ----------
     name : str, optional
         ``asap7`` (default), ``sg13g2``, ``sky130hd``, ``nangate45``, or the path of a pack (``*.toml``).
     liberty_paths : sequence of path
-        The user's Liberty files, one library together, instead of a name.
+        The user's Liberty files, which form one library together, instead of a name.
     build_dir : path
-        Where to write ``liberty_path``, whole or not at all.
+        Folder of that Liberty file (``Library.liberty_path``).
 
     Raises
     ------
@@ -59,7 +59,13 @@ def load(
 
 
 def pack_path(name: str) -> Path:
-    """File of an embedded technology, or the path given, if it ends in ``.toml``."""
+    """Path of a pack: ``name`` itself if it ends in ``.toml``, else the embedded pack of that name.
+
+    Raises
+    ------
+    InputError
+        If no pack has that name.
+    """
     if name.endswith(".toml"):
         return Path(name)
     if name == NANGATE45:
@@ -91,9 +97,9 @@ def _from_liberty(paths: Sequence[str | Path], build_dir: Path) -> Library:
 
 
 def _store(build_dir: Path, name: str, text: str) -> Path:
-    """Write rendered Liberty under a name that tells contents apart.
+    """Write Liberty text to a file with a hash of the text in its name, unless it exists; return the path.
 
-    So libraries can share a directory, and Yosys, which caches libraries by path, never meets a stale one.
+    Libraries can thus share a folder, and Yosys, which caches libraries by path, never uses a stale one.
     """
     path = build_dir / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.lib"
     if not path.exists():
@@ -106,6 +112,7 @@ def _from_pack(path: Path, build_dir: Path) -> Library:
     text = pack.render(content)
     about, stated = content["about"], content["library"]
     library = Library.from_groups([liberty.parse(text, str(path))], [str(path)])
+    # What the pack states replaces the defaults that Library derives by rule from the rendered cells.
     return replace(
         library,
         corner=stated["corner"],

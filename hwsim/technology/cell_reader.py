@@ -1,7 +1,10 @@
-"""Liberty ``cell`` groups to `hwsim.cells.Cell`: units, table axes, supplies, what synthesis may use.
+"""Read Liberty ``cell`` groups as `hwsim.technology.cells.Cell`.
 
-Slews stay as the tables have them, at the thresholds the library states; ``slew_derate_from_library`` is not
-applied, because tables are indexed by and contain the same derated figures: a path never leaves that scale.
+Units and the order of table axes become the same for all libraries, figures of ground pins are left out, and cells
+that synthesis must not use are marked.
+
+Slews stay as the tables have them, at the thresholds that the library states. ``slew_derate_from_library`` is not
+applied: tables are indexed by, and contain, slews on the same derated scale, so that a path never leaves it.
 """
 
 import re
@@ -17,6 +20,7 @@ from hwsim.technology.expression import Expression, parse, unateness
 from hwsim.technology.liberty import Group, numbers
 
 _PREFIX = {"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0}
+# Liberty's names for the axes of tables.
 _SLEW = ("input_net_transition", "input_transition_time")
 _LOAD = ("total_output_net_capacitance", "equal_or_opposite_output_net_capacitance")
 _CLOCK_SLEW = ("related_pin_transition",)
@@ -50,7 +54,7 @@ _SPECIAL_GROUPS = {
 
 @dataclass(frozen=True)
 class Units:
-    """What one unit of the file is in ns, fF, fJ and nW."""
+    """Factors that convert the figures of a file to ns, fF, fJ and nW."""
 
     time: float
     capacitance: float
@@ -59,14 +63,14 @@ class Units:
 
     @classmethod
     def of(cls, library: Group) -> "Units":
-        """Units of a library; Liberty's defaults 1 ns and 1 V, and 1 pF and 1 nW where nothing is stated."""
+        """Units that a library states; where it states none, Liberty's defaults 1 ns and 1 V, and 1 pF and 1 nW."""
         volt = _unit(library, "voltage_unit", "1V", "V")
         scale, suffix = next(library.values("capacitive_load_unit"), ("1", "pf"))
         farad = _quantity(library, "capacitive_load_unit", f"{scale}{suffix}", "F")
         return cls(
             time=_unit(library, "time_unit", "1ns", "s") / 1e-9,
             capacitance=farad / 1e-15,
-            # Liberty derives the unit of internal energy: capacitance times voltage squared.
+            # Liberty states no unit of internal energy: it is capacitance times voltage squared.
             energy=farad * volt**2 / 1e-15,
             leakage=_unit(library, "leakage_power_unit", "1nW", "W") / 1e-9,
         )
@@ -85,7 +89,7 @@ def _quantity(library: Group, name: str, text: str, symbol: str) -> float:
 
 @lru_cache(maxsize=1024)
 def _axis(raw: str, scale: float) -> np.ndarray:
-    """Index of a table; files repeat a few of them thousands of times."""
+    """Axis of a table from the text of its index; cached, because files repeat a few of them thousands of times."""
     axis = numbers(raw) * scale
     if axis.size == 0 or np.any(np.diff(axis) <= 0):
         raise InputError(f"a table index must be increasing numbers, got {raw.strip()!r}")
@@ -93,6 +97,7 @@ def _axis(raw: str, scale: float) -> np.ndarray:
     return axis
 
 
+# Stands for an axis that a table does not have.
 _ABSENT = np.zeros(1)
 _ABSENT.flags.writeable = False
 
@@ -103,7 +108,7 @@ class CellReader:
     Parameters
     ----------
     library : Group
-        As parsed by `hwsim.liberty`.
+        As parsed by `hwsim.technology.liberty`.
 
     Raises
     ------
@@ -195,9 +200,10 @@ class CellReader:
         timing: list[TimingArc],
         constraints: list[ConstraintArc],
     ) -> None:
-        """Add the arcs of one ``timing`` group, but for pulse widths, three-state and asynchronous arcs.
+        """Append the arcs of one ``timing`` group to ``timing`` or to ``constraints``.
 
-        Left out too are arcs from another output, as adders have: the arcs from the inputs cover their paths.
+        Pulse widths, three-state arcs and asynchronous arcs are left out. So are arcs that start at another output,
+        as adders have them: the arcs from the inputs cover their paths.
         """
         kind = group.get("timing_type")
         when = group.get("when")
@@ -227,7 +233,10 @@ class CellReader:
         unit: float,
         second_unit: float | None = None,
     ) -> dict[str, Table]:
-        """Tables of a group per edge, e.g. ``cell_rise`` and ``cell_fall`` for the pattern ``cell_{}``."""
+        """Tables of a group by edge: for the pattern ``cell_{}`` those of ``cell_rise`` and ``cell_fall``.
+
+        Other parameters as in :meth:`_table`; ``second_unit`` defaults to that of capacitance.
+        """
         by_kind = {child.kind: child for child in group.groups}
         return {
             edge: self._table(by_kind[kind], first, second, unit, second_unit or self.units.capacitance)
@@ -238,7 +247,10 @@ class CellReader:
     def _table(
         self, group: Group, first: tuple[str, ...], second: tuple[str, ...], unit: float, second_unit: float
     ) -> Table:
-        """A table with its axes put in the order (``first``, ``second``)."""
+        """A table with its axes in the order (``first``, ``second``), which are Liberty's names for either axis.
+
+        ``unit`` converts the values and ``second_unit`` the second axis to ns, fF or fJ; the first is always a slew.
+        """
         raw = group.raw("values")
         if raw is None:
             raise InputError(f"{group.kind} has no values")
@@ -273,8 +285,8 @@ class CellReader:
         """Energy arcs of a pin.
 
         A file may split ``internal_power`` by ``related_pg_pin``. All energy enters through the positive
-        supply; the ground's figures are the same charge seen where it leaves, and adding them would count
-        it twice. Several positive supplies are summed.
+        supply; figures of the ground are of the same charge where it leaves the cell, and adding them would
+        count it twice. Several positive supplies are summed.
         """
         arcs: dict[tuple[str, str], dict[str, Table]] = {}
         for group in pin.all("internal_power"):
@@ -292,7 +304,7 @@ class CellReader:
         return [EnergyArc(name, related or None, when, energy) for (related, when), energy in arcs.items()]
 
     def _leakage(self, group: Group, grounds: set[str]) -> tuple[float, tuple[tuple[str, float], ...]]:
-        """Leakage over all states, and per state, in nW; from the positive supplies only."""
+        """Leakage in nW over all states, and per state; of the positive supplies only, as in :meth:`_energy`."""
         states: dict[str, float] = {}
         for state in group.all("leakage_power"):
             if state.get("related_pg_pin") not in grounds:
@@ -311,7 +323,7 @@ class CellReader:
 
 
 def _sense(function: Expression | None, related: str) -> str:
-    """Timing sense of an arc that states none, from the function."""
+    """Timing sense, derived from the function, of an arc for which the file states none."""
     if function is None or related not in function.pins:
         return "non_unate"
     pins = function.pins

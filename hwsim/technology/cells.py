@@ -1,10 +1,11 @@
-"""What a standard cell is: tables, arcs, pins and cells, in fixed units.
+"""Data model of a standard cell: look-up tables, arcs, pins, flip-flops.
 
-Time in ns, capacitance in fF, energy in fJ, leakage in nW, area in um2.
+Units are fixed: time in ns, capacitance in fF, energy in fJ, leakage in nW, area in um2.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -30,10 +31,11 @@ class Table:
     index_2: np.ndarray
     values: np.ndarray
 
-    def lookup(self, x, y):
-        """Bilinear interpolation, and beyond the table linear extrapolation from its outermost cells.
+    def lookup(self, x: Any, y: Any) -> Any:
+        """Value at a point, interpolated bilinearly.
 
-        The rule of OpenSTA (``dcalc``, ``TableModel``): the nearest cell's plane continues.
+        Beyond the table the outermost interval of each axis continues, which is OpenSTA's rule (``dcalc``,
+        ``TableModel``).
 
         Parameters
         ----------
@@ -43,6 +45,7 @@ class Table:
         Returns
         -------
         float or ndarray
+            In the unit of ``values``.
         """
         i, next_i, t = _locate(self.index_1, x)
         j, next_j, u = _locate(self.index_2, y)
@@ -52,12 +55,12 @@ class Table:
         return near * (1 - u) + far * u
 
     def plus(self, other: "Table") -> "Table":
-        """Sum of two tables, on the points of this one."""
+        """Sum of two tables, at the points of this one."""
         x, y = np.meshgrid(self.index_1, self.index_2, indexing="ij")
         return Table(self.index_1, self.index_2, self.values + other.lookup(x, y))
 
 
-def _locate(axis: np.ndarray, x):
+def _locate(axis: np.ndarray, x: Any) -> tuple[Any, Any, Any]:
     """Lower and upper index of the axis interval to use for ``x``, and the position in it (0 to 1 inside)."""
     if len(axis) == 1:
         return 0, 0, 0.0
@@ -72,7 +75,7 @@ class TimingArc:
     Attributes
     ----------
     related_pin, pin : str
-        From and to.
+        Pin at which the arc starts, and pin at which it ends.
     kind : str
         ``combinational``, ``rising_edge`` or ``falling_edge`` (of the related clock pin).
     sense : str
@@ -80,7 +83,7 @@ class TimingArc:
     when : str
         Condition on other pins as Liberty text, or "".
     delay, slew : mapping of str to Table
-        Per output edge, ``"rise"`` and ``"fall"``; an edge that cannot happen is absent. ns.
+        Tables in ns by output edge, ``"rise"`` and ``"fall"``; an edge that cannot happen is absent.
     """
 
     related_pin: str
@@ -111,9 +114,10 @@ class ConstraintArc:
 class EnergyArc:
     """Energy from the supply per edge of ``pin``, in fJ, as Liberty's ``internal_power`` counts it.
 
-    With ``related_pin`` an output edge caused by that input (axis 2 of the tables is the load); without, an
-    edge of an input pin itself, whether or not an output follows, where ``when`` holds. The energy of
-    charging the load is not in it: add ``C * V**2 / 2`` per edge.
+    If ``related_pin`` is a pin, the edge is one of an output, caused by that input, and axis 2 of the tables is
+    the load. If it is None, the edge is one of an input, whether or not an output follows. ``when`` is the
+    condition under which the figures hold. The energy of charging the load is not included: add ``C * V**2 / 2``
+    per edge.
     """
 
     pin: str
@@ -126,8 +130,8 @@ class EnergyArc:
 class Pin:
     """A signal pin; capacitances in fF.
 
-    ``max_capacitance`` is None where no limit is given; ``edge_capacitance`` is what a rising and a falling edge see,
-    for libraries that tell them apart; :meth:`load` reads it.
+    ``max_capacitance`` is None where the file states no limit. ``edge_capacitance`` is the capacitance that a rising
+    and a falling edge see, or None if both see ``capacitance``; read it through :meth:`load`.
     """
 
     name: str
@@ -139,7 +143,7 @@ class Pin:
     edge_capacitance: tuple[float, float] | None = None
 
     def load(self, edge: int) -> float:
-        """fF that an edge (0 rise, 1 fall) sees."""
+        """Capacitance in fF that an edge (0 rise, 1 fall) sees."""
         return self.capacitance if self.edge_capacitance is None else self.edge_capacitance[edge]
 
 
@@ -154,7 +158,7 @@ class FlipFlop:
     outputs : mapping of str to str
         Output pin to ``"IQ"`` (the state) or ``"IQN"`` (its complement), whatever the file calls the two.
     clear, preset : Expression or None
-        Asynchronous; active when true.
+        Asynchronous controls, active when true.
     """
 
     clocked_on: Expression
@@ -176,7 +180,7 @@ class Cell:
         nW over all states: the file's ``cell_leakage_power``, else its unconditional ``leakage_power``,
         else the mean of the states.
     leakage_states : tuple of (str, float)
-        Condition and nW in it.
+        Conditions, and the leakage in nW under each.
     pins : mapping of str to Pin
         Signal pins in file order.
     timing, constraints, energy : tuple
@@ -223,16 +227,16 @@ class Cell:
         return tuple(function.table(self.inputs) for function in functions if function)
 
     def computes(self, table: int, inputs: int) -> bool:
-        """Whether the cell is a usable gate of one output with exactly this truth table."""
+        """Whether the cell is a usable gate with one output and exactly this truth table over its ``inputs`` pins."""
         return self.is_usable and len(self.inputs) == inputs and self.tables() == (table,)
 
     def stands_in_for(self, other: "Cell") -> bool:
-        """Whether logic synthesis may put this cell in the place of a combinational one: the same at the same pins."""
+        """Whether this cell may replace ``other``: it is usable, and both have the same gates at the same pins."""
         same = (self.inputs, self.outputs) == (other.inputs, other.outputs)
         return self.is_usable and same and self.tables() == other.tables() != ()
 
 
-#: Truth tables of the gates that a library must have: :meth:`Cell.computes`.
+#: Truth tables, as :meth:`Cell.computes` takes them, of the gates that a library must have.
 INVERTER, BUFFER, NAND2 = 0b01, 0b10, 0b0111
 
 
@@ -242,7 +246,7 @@ def smallest(cells: Iterable[Cell], table: int, inputs: int, what: str) -> Cell:
     Raises
     ------
     InputError
-        If there is none; ``what`` says in words what was looked for, and where.
+        If there is none; ``what`` is the message's description of the gate and of the library.
     """
     gates = [cell for cell in cells if cell.computes(table, inputs)]
     if not gates:
@@ -253,8 +257,7 @@ def smallest(cells: Iterable[Cell], table: int, inputs: int, what: str) -> Cell:
 def fanout_of_4(inverter: Cell) -> tuple[float, float, float]:
     """Slew (ns), load (fF) and delay (ns) of an inverter in a chain where each drives four like it.
 
-    Slew is the fixed point at which the output is as steep as the input; slew and delay are means of both
-    edges.
+    The slew is the fixed point at which input and output slew are equal; slew and delay are means of both edges.
     """
     (name,) = inverter.inputs
     load = 4 * inverter.pins[name].capacitance

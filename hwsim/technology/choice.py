@@ -12,7 +12,7 @@ def smallest_inverter(library: Library) -> Cell:
 
 
 def flip_flop(library: Library) -> Cell:
-    """The flip-flop to map to: on the rising edge, of the fewest asynchronous controls, then the smallest."""
+    """The flip-flop to map to: on the rising edge if possible, with the fewest asynchronous controls, then smallest."""
 
     def key(cell: Cell) -> tuple[bool, int, int, float, str]:
         flop = cell.flip_flop
@@ -29,7 +29,7 @@ def smallest_buffer(library: Library) -> Cell:
 
 
 def tie_cells(library: Library) -> tuple[str, str]:
-    """Cell and output pin of the tie-low and the tie-high cell, for hilomap; empty where there is none."""
+    """Tie-low and tie-high cell as ``"CELL PIN"``, for Yosys' hilomap; two empty strings unless both exist."""
     names: dict[str, str] = {}
     for cell in library.cells.values():
         if not cell.inputs and not cell.dont_use and not cell.flip_flop:

@@ -17,7 +17,7 @@ import numpy as np
 from hwsim.base.errors import InputError
 
 _TOKEN = re.compile(r"\s*(?:([A-Za-z_][\w.\[\]]*)|([01])(?![\w.])|([!'*&+|^()]))")
-# Trying every order of more inputs than this takes longer than it helps.
+# `canonical_class` tries every order of up to this many inputs; 8! orders would take too long.
 MAX_PERMUTED_INPUTS = 7
 
 
@@ -30,7 +30,7 @@ class Expression:
     op : str
         ``"pin"``, ``"0"``, ``"1"``, ``"not"``, ``"and"``, ``"or"`` or ``"xor"``.
     operands : tuple
-        Subexpressions; for ``"pin"`` the name.
+        Subexpressions; for ``"pin"`` the name of the pin.
     """
 
     op: str
@@ -106,6 +106,7 @@ _SYMBOL = {"or": "|", "and": "&", "xor": "^"}
 
 
 def _wrapped(expression: Expression, level: int) -> str:
+    """Text of an operand, in parentheses unless its operator binds tighter than ``level``."""
     text = str(expression)
     return f"({text})" if _LEVEL.get(expression.op, 4) <= level else text
 
@@ -163,14 +164,16 @@ def _binary(text: str, tokens: list[tuple[str, int]], at: int, level: int) -> tu
         token = tokens[at][0]
         if token in symbols:
             at += 1
+        # Without a symbol only AND goes on, by juxtaposition: the next operand starts right here.
         elif op != "and" or token in "+|^*&)'":
-            break  # what is left for AND is juxtaposition: the next operand starts right here
+            break
         operand, at = _binary(text, tokens, at, level + 1)
         operands.append(operand)
     return (Expression(op, tuple(operands)) if len(operands) > 1 else first), at
 
 
 def _inversion(text: str, tokens: list[tuple[str, int]], at: int) -> tuple[Expression, int]:
+    """Parse from token ``at`` one operand with its inversions; return the tree and the next token."""
     if at == len(tokens):
         raise _syntax_error(text, len(text), "an operand")
     token, position = tokens[at]
@@ -220,7 +223,7 @@ def canonical_class(tables: Sequence[int], inputs: int) -> tuple[int, tuple[int,
 
 
 def unateness(table: int, inputs: int, k: int) -> str:
-    """How input ``k`` moves a function: ``positive_unate``, ``negative_unate``, ``non_unate`` or ``none``."""
+    """Sense of a function in input ``k``: ``positive_unate``, ``negative_unate``, ``non_unate`` or ``none``."""
     high, low = cofactors(table, inputs, k)
     rises, falls = bool(high & ~low), bool(low & ~high)
     if rises and falls:
@@ -229,7 +232,7 @@ def unateness(table: int, inputs: int, k: int) -> str:
 
 
 def cofactors(table: int, inputs: int, k: int) -> tuple[int, int]:
-    """Truth tables with input ``k`` held at 1 and at 0, still over all inputs."""
+    """Truth tables with input ``k`` fixed at 1 and at 0, still over all inputs."""
     column, step = _column(k, inputs), 1 << k
     high, low = table & column, table & (column >> step)
     return high | high >> step, low | low << step
@@ -238,8 +241,8 @@ def cofactors(table: int, inputs: int, k: int) -> tuple[int, int]:
 def minimised(table: int, pins: Sequence[str]) -> str:
     """A short sum of products of a truth table, as Liberty text.
 
-    Quine-McCluskey primes, then the largest ones until all is covered: short rather than provably shortest.
-    Deterministic.
+    It takes Quine-McCluskey primes, those that cover most first, until all ones of the table are covered: the
+    result is short, not provably shortest, and always the same.
 
     Parameters
     ----------
@@ -276,5 +279,6 @@ def minimised(table: int, pins: Sequence[str]) -> str:
 
 
 def _covers(cube: tuple[int, int], minterms: set[int]) -> int:
+    """Number of ``minterms`` that a cube (value, mask of inputs that do not matter) covers."""
     value, mask = cube
     return sum(i & ~mask == value for i in minterms)

@@ -1,10 +1,11 @@
 """Fit linear models of delay, slew, energy and constraints to the cells of a Liberty library.
 
-Every arc becomes planes ``constant + per_slew * slew + per_load * load``, one per edge and quantity, by least
-squares over `Region`: where the nets of a synthesised design live. Groups of one pin pair and sense that
-differ only in their ``when`` are fitted jointly: one arc per (input, output, sense). Where a file has such
-groups, its group without ``when`` is the default for states not listed, a copy of the worst, and is left
-out. Tables of a single zero stand for "no such event in this state" and are left out too.
+Every arc becomes planes ``constant + per_slew * slew + per_load * load``, one per edge and quantity. They are
+fitted by least squares over the slews and loads of `Region`, the range in which the nets of a synthesised
+design lie. ``timing`` groups of one pin pair and sense that differ only in their ``when`` are fitted jointly:
+one arc per (input, output, sense). Where a file has such groups, its group without ``when`` is the default for
+states not listed, a copy of the worst, and is left out. Tables of a single zero stand for "no such event in
+this state" and are left out too.
 """
 
 from collections import defaultdict
@@ -22,7 +23,7 @@ from hwsim.technology.library import Library
 # Sample points, as multiples of the slew and load of an inverter that drives four of its kind.
 SLEWS = (0.25, 0.5, 1.0, 2.0, 3.0)
 LOADS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-# A load counts for an output as long as the output is no slower than this; the three smallest always do.
+# Loads that make the output's slew a larger multiple than this are not fitted; the three smallest always are.
 SLOWEST_OUTPUT = 3.0
 REGION_TEXT = (
     f"input slews {', '.join(f'{s:g}' for s in SLEWS)} x the fanout-of-4 slew; loads {LOADS[0]:g} to"
@@ -33,7 +34,10 @@ REGION_TEXT = (
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Slew (ns), load (fF) and delay (ns) at fanout of 4, and the energy (fJ) of that load: yardsticks."""
+    """Yardsticks of a library: slew (ns), load (fF) and delay (ns) of an inverter that drives four of its kind.
+
+    ``energy`` (fJ) is ``C * V**2 / 2`` of that load, which one edge of it costs.
+    """
 
     slew: float
     load: float
@@ -42,17 +46,17 @@ class Region:
 
     @classmethod
     def of(cls, library: Library) -> "Region":
-        """Yardsticks of a library; the energy is ``C * V**2 / 2``, what one edge of the load costs."""
+        """Yardsticks of ``library``, with its smallest inverter."""
         slew, load, delay = fanout_of_4(smallest_inverter(library))
         return cls(slew, load, delay, load * library.voltage**2 / 2)
 
     @property
     def slews(self) -> np.ndarray:
-        """Input slews to fit at, ns."""
+        """Input slews in ns at which cells are fitted."""
         return self.slew * np.array(SLEWS)
 
     def loads(self, cell: Cell, output: str) -> np.ndarray:
-        """Loads to fit at for an output, fF."""
+        """Loads in fF at which an output of a cell is fitted (see `SLOWEST_OUTPUT`)."""
         tables = [table for arc in cell.timing if arc.pin == output for table in arc.slew.values()]
         loads = self.load * np.array(LOADS)
         slews = np.mean([table.lookup(self.slew, loads) for table in tables], axis=0)
@@ -61,7 +65,7 @@ class Region:
 
 @dataclass(slots=True)
 class Errors:
-    """Differences between fit and tables at every sample point, relative and in ns or fJ."""
+    """Differences between fit and tables at every sample point, by quantity: relative, and in ns or fJ."""
 
     relative: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
     absolute: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
@@ -100,8 +104,7 @@ class Fit:
         floor: float,
         weighted: bool = False,
     ) -> list[float]:
-        """Constant, slope on axis 1 and slope on axis 2 that fit all the tables at the grid of ``x`` and
-        ``y``.
+        """Fit one plane to all tables on the grid of ``x`` and ``y``: constant, slope on axis 1, slope on axis 2.
 
         ``floor`` is the magnitude below which errors stop being relative. ``weighted`` fits relative errors
         and allows no negative coefficient; otherwise absolute errors count and any sign is allowed.
@@ -121,7 +124,7 @@ class Fit:
         return [float(c) for c in coefficients]
 
     def cell(self, cell: Cell) -> dict:
-        """Model of one cell, in the form in which a pack holds it (`hwsim.pack`)."""
+        """Model of one cell, in the form in which a pack holds it (`hwsim.technology.pack`)."""
         model: dict = {"area": cell.area, "leakage": cell.leakage}
         model["inputs"] = {name: cell.pins[name].capacitance for name in cell.inputs}
         if cell.flip_flop:
@@ -180,7 +183,7 @@ class Fit:
         return rows
 
     def _output_energy(self, cell: Cell) -> list:
-        """Rows ``[from, to, rise x3, fall x3]``."""
+        """Rows ``[from, to, rise x3, fall x3]`` of output edges, by the input that causes them."""
         groups = defaultdict(list)
         for arc in cell.energy:
             if arc.related_pin in cell.inputs and any(
@@ -202,8 +205,8 @@ class Fit:
     def _input_energy(self, cell: Cell) -> list:
         """Rows ``[pin, when, rise x2, fall x2]`` of input edges, which have no load.
 
-        One per pin of a gate. A flip-flop keeps its states apart, for an edge of its clock costs several
-        times more where the data is about to change it.
+        A gate has one row per pin. A flip-flop has one per pin and condition, because an edge of its clock costs
+        several times more where the data is about to change its state.
         """
         rows: list[list] = []
         for pin in cell.inputs:
@@ -218,7 +221,10 @@ class Fit:
         return [row for row in rows if any(row[2:])]
 
     def _input_energy_rows(self, cell: Cell, pin: str, arcs: list[EnergyArc], everywhere: bool) -> list[list]:
-        """One row that joins the arcs; two if its edges hold under different conditions."""
+        """One row fitted to all ``arcs``, or two if their rises and falls happen under different conditions.
+
+        ``everywhere`` says that the row needs no condition.
+        """
         planes, conditions = [], []
         for edge in ("rise", "fall"):
             present = [arc for arc in arcs if edge in arc.energy and _events([arc.energy[edge]])]
@@ -235,7 +241,7 @@ class Fit:
 
 
 def _events(tables: Sequence[Table]) -> list[Table]:
-    """Tables but for the single zeros that stand for an edge that cannot happen."""
+    """Tables without those of a single zero, which stand for an edge that cannot happen."""
     return [table for table in tables if table.values.size > 1 or table.values.any()]
 
 
@@ -274,9 +280,9 @@ def condition(cell: Cell, pin: str, whens: Sequence[str]) -> str:
 
 
 def least_squares(design: np.ndarray, target: np.ndarray, nonnegative: bool) -> np.ndarray:
-    """Least squares, optionally with no negative coefficient.
+    """Coefficients of least squares, optionally with none negative.
 
-    The bounded problem is solved exactly by trying every set of coefficients held at zero: there are three.
+    The bounded problem is solved exactly: with only three coefficients, every choice of those that are zero is tried.
     """
     count = design.shape[1]
     best, best_error = np.zeros(count), float("inf")
@@ -294,7 +300,7 @@ def least_squares(design: np.ndarray, target: np.ndarray, nonnegative: bool) -> 
 
 
 def _solve(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    # Columns are scaled to length one: ns and fF differ by orders of magnitude, as lstsq's cut-off would see.
+    # ns and fF differ by orders of magnitude: without columns of length one, lstsq would take small ones for zero.
     lengths = np.linalg.norm(design, axis=0)
     lengths[lengths == 0] = 1.0
     return np.linalg.lstsq(design / lengths, target, rcond=None)[0] / lengths

@@ -142,7 +142,7 @@ def parse(text: str, name: str = "<text>") -> Group:
     text : str
         Whole file.
     name : str
-        What error messages call it, usually the path.
+        Name of the text in error messages, usually its path.
 
     Raises
     ------
@@ -155,11 +155,11 @@ def parse(text: str, name: str = "<text>") -> Group:
     position = 0
     match = _STATEMENT.match
     while True:
-        found = match(text, position)
-        if found is None:
+        statement = match(text, position)
+        if statement is None:
             raise InputError(_malformed(text, position, name, current))
-        keyword, value, args, opening, closing, _ = found.groups()
-        position = found.end()
+        keyword, value, args, opening, closing, _ = statement.groups()
+        position = statement.end()
         if value is not None:
             current.simple[keyword] = value.rstrip()
         elif opening is not None:
@@ -200,7 +200,7 @@ def _malformed(text: str, position: int, name: str, inside: Group) -> str:
 
 
 def read(path: str | Path) -> Group:
-    """Read a Liberty file, plain or gzip-compressed (told by its first bytes, not by its name).
+    """Read a Liberty file, plain or gzip-compressed (recognised by its first bytes, not by its name).
 
     Raises
     ------

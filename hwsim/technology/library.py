@@ -1,7 +1,7 @@
 """A standard-cell library as one object, from one or several Liberty files.
 
 Units are fixed whatever the files use: time ns, capacitance fF, energy fJ, leakage nW, area um2, voltage V,
-temperature C. Slews are those of the tables (see `hwsim.cell_reader`).
+temperature C. Slews are those of the tables (see `hwsim.technology.cell_reader`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from hwsim.technology import liberty
 from hwsim.technology.cell_reader import CellReader, Units
 from hwsim.technology.cells import INVERTER, NAND2, Cell, fanout_of_4, smallest
 
-#: Clock period that a library without a stated one gets, in fanout-of-4 inverter delays: an unhurried
-#: pipeline, the depth at which area rather than speed decides.
+#: Default clock period in fanout-of-4 inverter delays, for libraries that state none: long enough that area rather
+#: than speed decides which cells synthesis takes.
 CLOCK_PERIOD_IN_FO4 = 60
 
 
@@ -63,12 +63,12 @@ class Library:
     ----------
     name : str
     files : tuple of str
-        What it was read from.
+        Files that the library was read from.
     cells : mapping of str to Cell
     voltage, temperature, process : float
         V, C, and the scale factor of the process.
     corner : str
-        The same in words.
+        Voltage, temperature and process in words.
     wire_load : WireLoad
     input_slew_ns, clock_slew_ns : float
         Slew at the inputs and at the clock pins of a design, unless the user says otherwise.
@@ -81,7 +81,7 @@ class Library:
         Units of the (first) Liberty file, for other files that must use the same.
     area_note, source, licence, attribution : str
     liberty_path : Path or None
-        The one Liberty file to give to Yosys, ABC and OpenSTA; `hwsim.tech.load` sets it.
+        The one Liberty file to give to Yosys, ABC and OpenSTA; `hwsim.technology.load` sets it.
     """
 
     name: str
@@ -192,20 +192,20 @@ def _corner(groups: Sequence[liberty.Group], files: Sequence[str]) -> dict:
 
 
 def _wire_load(group: liberty.Group) -> WireLoad:
-    """The wire load a library asks for by ``default_wire_load``, else the first of its default selection."""
+    """The wire load that ``default_wire_load`` names, else the first of ``default_wire_load_selection``, else none."""
     name = group.get("default_wire_load")
     if not name:
         wanted = group.get("default_wire_load_selection")
         selection = next((s for s in group.all("wire_load_selection") if s.name == wanted), None)
         rows = selection.values("wire_load_from_area") if selection else iter(())
         name = next(rows, ("",))[-1]
-    found = next((load for load in group.all("wire_load") if load.name == name), None)
-    if found is None:
+    wire_load = next((load for load in group.all("wire_load") if load.name == name), None)
+    if wire_load is None:
         return WireLoad()
-    lengths = sorted((float(fanout), float(length)) for fanout, length, *_ in found.values("fanout_length"))
+    lengths = sorted((float(fanout), float(length)) for fanout, length, *_ in wire_load.values("fanout_length"))
     return WireLoad(
         name=name,
-        capacitance_per_length=found.number("capacitance") * Units.of(group).capacitance,
+        capacitance_per_length=wire_load.number("capacitance") * Units.of(group).capacitance,
         lengths=tuple(lengths),
-        slope=found.number("slope"),
+        slope=wire_load.number("slope"),
     )

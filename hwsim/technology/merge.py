@@ -1,4 +1,4 @@
-"""Several Liberty files into one, because Yosys and ABC read one."""
+"""Merge several Liberty files into one, because Yosys and ABC read only one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from hwsim.technology import liberty
 from hwsim.technology.cell_reader import Units
 from hwsim.technology.library import Library
 
+# Attributes that must be equal in all files, because the merged file has only the header of the first.
 _SHARED = (
     "time_unit",
     "voltage_unit",
@@ -21,11 +22,11 @@ _SHARED = (
 
 
 def write_merged(paths: Sequence[str | Path], out: str | Path) -> None:
-    """Write one Liberty file for Yosys and ABC, which read one, from several.
+    """Write several Liberty files as the one that Yosys and ABC read.
 
     The header is that of the first file; only cells that synthesis may use are kept (`Cell.unusable`). A
-    table template that a later file defines differently gets a new name there. Written beside and then
-    renamed, so that nobody ever reads half a file.
+    table template that a later file defines differently gets a new name there. The file is written beside its
+    place and then renamed, so that nobody ever reads half of it.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def _templates(library: liberty.Group) -> list[liberty.Group]:
 
 
 def _rename(names: Mapping[str, str], groups: Iterable[liberty.Group]) -> None:
-    """Make tables refer to templates by their new names."""
+    """Rename templates in place, and the tables that refer to them."""
     for group in groups if names else ():
         if group.name in names and (group.kind.endswith("_template") or group.raw("values") is not None):
             group.raw_args = names[group.name]

@@ -82,8 +82,8 @@ def _value(value, digits: int = _DIGITS) -> str:
 class _Renderer:
     """Builds the Liberty groups of one pack.
 
-    Delay tables have three loads because ABC takes the slope of a cell from the first and the last but one;
-    they begin at a usual slew because ABC maps with the slew a third into the table.
+    Delay tables have three loads because ABC takes delay per load from the first load and the last but one.
+    They begin at a usual slew because ABC maps with the slew that lies a third into the table.
     """
 
     def __init__(self, slew: float, load: float):
@@ -110,7 +110,7 @@ class _Renderer:
         ]
 
     def table(self, kind: str, template: str, plane: Sequence[float]) -> Group:
-        """A table group with points of a plane of two or three coefficients."""
+        """A table group with the points of a plane; one of two coefficients depends on the slew alone."""
         constant, per_x, *per_y = plane
         xs, *ys = self.axes[template][1].values()
         column = [constant + per_x * x for x in xs]
@@ -188,7 +188,7 @@ def _number(value: float) -> str:
 
 
 def render(pack: Mapping) -> str:
-    """Liberty text of a pack, for Yosys, ABC, OpenSTA and `hwsim.library`; the same text every time."""
+    """Liberty text of a pack, for Yosys, ABC, OpenSTA and `hwsim.technology.library`; the same text every time."""
     library = pack["library"]
     conditions = "typical"
     simple = {
@@ -225,7 +225,7 @@ def render(pack: Mapping) -> str:
     wire = library.get("wire_load")
     if wire:
         simple["default_wire_load"] = f'"{wire["name"]}"'
-        # One unit of length is the wire that has 1 fF.
+        # With 1 fF per unit of length, Liberty's lengths are the capacitances of the pack.
         lengths = [("fanout_length", f"{fanout:g}, {_number(load)}") for fanout, load in wire["fanout_fF"]]
         slope = {"capacitance": "1", "resistance": "0", "area": "0", "slope": _number(wire["slope_fF"])}
         groups.append(Group("wire_load", f'"{wire["name"]}"', slope, lengths))

@@ -1,4 +1,4 @@
-"""A technology pack from Liberty files."""
+"""Make a technology pack from Liberty files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,9 +8,9 @@ from hwsim.technology import fit, liberty, pack, selection
 from hwsim.technology.cell_reader import Units
 from hwsim.technology.library import CLOCK_PERIOD_IN_FO4, Library
 
-# Length of wire per sink, in pitches of a gate: the square root of the area of a NAND2 placed at 70 %. The
-# default wire loads of public libraries say, for up to five sinks, 1.6 to 2.2 (Nangate 45 nm), 3.1 to 3.7
-# (IHP SG13G2) and 6 to 10 (SkyWater 130 nm); this is the middle one.
+# Estimated wire length per sink in gate pitches; a pitch is the square root of the area that a NAND2 takes at 70 %
+# utilisation. The default wire loads of public libraries say, for up to five sinks, 1.6 to 2.2 (Nangate 45 nm),
+# 3.1 to 3.7 (IHP SG13G2) and 6 to 10 (SkyWater 130 nm); this is the middle one.
 _WIRE_PITCHES_PER_SINK = 3.0
 _UTILISATION = 0.7
 
@@ -21,19 +21,21 @@ def fit_pack(paths: Sequence[str | Path], about: dict, patterns: Sequence[str] =
     Parameters
     ----------
     paths : sequence of path
-        One library together.
+        Liberty files that form one library together.
     about : dict
-        The hand-written table of the pack; what it lacks is filled from the library.
+        The hand-written table ``[about]`` of the pack; entries that it lacks are filled from the library.
     patterns : sequence of str
-        Regular expressions of cell names to take instead of the rule (`hwsim.selection.select`).
+        Regular expressions of the cells to take, instead of those that `hwsim.technology.selection.select` chooses
+        by its rule.
 
     Returns
     -------
     pack : dict
+        In the form that `hwsim.technology.pack.dumps` writes.
     fit : Fit
-        With the errors.
+        Holds the errors of the models.
     left_out : dict of str to str
-        Cell and reason.
+        Name of every cell that the pack does not hold, and the reason.
     """
     sources = sorted(map(Path, paths), key=lambda path: path.name)
     groups = [liberty.read(path) for path in sources]

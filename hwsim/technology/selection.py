@@ -1,4 +1,4 @@
-"""Which cells of a library a technology pack holds, and why each other one is left out."""
+"""Select the cells of a library that a technology pack holds, and say why each other one is left out."""
 
 import re
 from collections import defaultdict
@@ -11,22 +11,25 @@ from hwsim.technology.expression import canonical_class, unateness
 from hwsim.technology.library import Library
 
 MAX_GATE_INPUTS = 4
-# Each further drive of a function has to be this much faster into a heavy load (8 fanout-of-4 loads).
+# A further drive strength of a function is taken if its delay into a heavy load is at most this share of the delay of
+# the one before. A heavy load is this many fanout-of-4 loads.
 FASTER = 0.75
 HEAVY_LOAD = 8.0
-# A buffer this much slower into it than the smallest inverter is there to delay, not to drive.
+# A buffer with more than this multiple of the smallest inverter's delay into a heavy load is there to fix hold times.
 HOLDBUFFER = 1.5
 
 
 def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], Mapping[str, str]]:
     """Cells for a pack, and why each other one is left out.
 
-    With ``patterns`` (regular expressions that match whole names) those cells. Otherwise, per function up to
-    the order of its inputs: gates of up to `MAX_GATE_INPUTS` inputs none of which is merely an inverted one,
-    adders, ties, and D flip-flops on the rising edge without scan or enable, of the kind with the fewest
-    resets and then the least area. Hold buffers are left out (`HOLDBUFFER`). In order of area, each further
-    drive has to be `FASTER` than the one before into a heavy load, which leaves out delay cells; as many drives
-    as `_drives` says.
+    With ``patterns``, regular expressions that match whole names, all usable cells of those names are taken.
+
+    Without, a rule decides. It considers gates of up to `MAX_GATE_INPUTS` inputs unless some inputs are inverted
+    and others not, adders, tie cells, and D flip-flops on the rising edge without scan or enable, of the kind with
+    the fewest resets and then the least area. Hold buffers are left out (`HOLDBUFFER`). Of the cells of one
+    function, whatever the order of their inputs, it takes the smallest and then, by increasing area, each that is
+    faster by `FASTER` than the one taken before, which leaves out delay cells, up to the number that `_drives`
+    allows.
 
     Raises
     ------
@@ -60,7 +63,7 @@ def _match(pattern: str, name: str) -> bool:
 
 
 def incomplete(cell: Cell) -> str:
-    """Which arc a cell lacks for a fit, or ""."""
+    """The arc that a cell lacks for a fit, in words, or ""."""
     arcs = {(arc.related_pin, arc.pin) for arc in cell.timing if {"rise", "fall"} <= arc.delay.keys()}
     for output in cell.outputs:
         function = cell.pins[output].function
@@ -122,20 +125,20 @@ def _fastest_by_area(library: Library, cells: list[Cell], left_out: dict[str, st
             groups[key].append((cell.area, _worst_delay(cell, slew, HEAVY_LOAD * load), cell.name, cell))
     chosen: list[Cell] = []
     for group in groups.values():
-        kept: list[float] = []
+        delays: list[float] = []
         for _, delay, _, cell in sorted(group, key=lambda entry: entry[:3]):
-            if kept and delay > FASTER * kept[-1]:
+            if delays and delay > FASTER * delays[-1]:
                 left_out[cell.name] = "hardly faster than a smaller cell of the same function"
-            elif len(kept) == _drives(cell):
+            elif len(delays) == _drives(cell):
                 left_out[cell.name] = "stronger drive than needed"
             else:
-                kept.append(delay)
+                delays.append(delay)
                 chosen.append(cell)
     return chosen + _smallest_ties([cell for cell in cells if not cell.inputs], left_out)
 
 
 def _smallest_ties(ties: list[Cell], left_out: dict[str, str]) -> list[Cell]:
-    """The smallest cell that makes each constant; one if it makes both."""
+    """The smallest tie cell for each constant; a single cell if it is the smallest for both."""
     makers = ([cell for cell in ties if constant in cell.tables()] for constant in (0, 1))
     chosen = {cell.name: cell for cells in makers if cells for cell in [min(cells, key=lambda c: (c.area, c.name))]}
     left_out.update((cell.name, "larger tie cell") for cell in ties if cell.name not in chosen)
@@ -143,7 +146,7 @@ def _smallest_ties(ties: list[Cell], left_out: dict[str, str]) -> list[Cell]:
 
 
 def _flip_flop_key(cell: Cell) -> tuple[int, tuple[bool, ...]]:
-    """What drives of one flip-flop share: the number of resets, and which outputs are inverted."""
+    """Kind of a flip-flop, equal for all its drive strengths: number of resets, and which outputs are inverted."""
     flip_flop = cell.flip_flop
     assert flip_flop is not None
     resets = (flip_flop.clear is not None) + (flip_flop.preset is not None)

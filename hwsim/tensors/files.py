@@ -23,13 +23,13 @@ _SAFETENSORS: dict[str, np.dtype] = {
     "BF16": np.dtype("<u2"),
     "F64": np.dtype("<f8"),
 }
-# What reading a damaged file may raise.
+# Exceptions that reading a damaged file may raise.
 _DAMAGE = OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error
 
 
 @dataclass(frozen=True)
 class Source:
-    """One tensor of a file. ``load`` maps it or reads it; ``bf16`` says that its uint16 are BF16 bits."""
+    """One tensor of a file. ``load`` maps or reads its array; with ``bf16``, that is uint16 and holds BF16 bits."""
 
     name: str
     shape: tuple[int, ...]
@@ -39,12 +39,14 @@ class Source:
 
     @classmethod
     def of(cls, name: str, array: np.ndarray, bf16: bool = False) -> Source:
-        """An array that is there, which may be memory-mapped."""
+        """The source of an array that exists already, perhaps memory-mapped."""
         return cls(name, array.shape, array.dtype, lambda: array, bf16)
 
     def pieces(self, array: np.ndarray) -> Iterator[np.ndarray]:
-        """``array``, which is what ``load`` gave, as float32 [rows, K] in the order of C: pieces of whole rows
-        or of a row longer than a piece. What FP32 cannot hold becomes infinity."""
+        """Pieces of ``array``, the result of ``load``, in C order, as float32 [rows, K].
+
+        A piece is whole rows, or a part of a row that is longer than PIECE. Values beyond FP32 become infinity.
+        """
         k = self.shape[-1]
         rows_at_once, columns = max(PIECE // k, 1), min(k, PIECE)
         for rows in _matrices(array):
@@ -59,7 +61,7 @@ class Source:
 
 
 def _matrices(array: np.ndarray) -> Iterator[np.ndarray]:
-    """``array`` as [rows, K], cut along its leading axes where a reshape would copy more than a piece."""
+    """``array`` as [rows, K], divided along its leading axes where a reshape would copy more than a piece."""
     if array.ndim <= 2 or array.flags.c_contiguous:
         yield array.reshape(-1, array.shape[-1])
     elif array[0].size > PIECE:
@@ -88,8 +90,8 @@ def read(path: Path) -> list[Source]:
         raise InputError(f"{path}: not a readable {path.suffix} file ({error})") from error
     usable = [s for s in sources if (s.bf16 or s.dtype.kind == "f") and s.shape and 0 not in s.shape]
     if not usable:
-        held = ", ".join(f"{s.name} {s.dtype} {s.shape}" for s in sources[:4]) or "nothing"
-        raise InputError(f"{path}: expected a float tensor with an axis and elements, got {held}")
+        contents = ", ".join(f"{s.name} {s.dtype} {s.shape}" for s in sources[:4]) or "nothing"
+        raise InputError(f"{path}: expected a float tensor with an axis and elements, got {contents}")
     return usable
 
 
@@ -153,7 +155,7 @@ def _load_member(path: Path, member: str) -> np.ndarray:
 
 
 def _read_safetensors(path: Path) -> Iterator[Source]:
-    """The format: eight bytes of header length, little endian; a JSON header; the tensors' bytes."""
+    """Tensors of a file laid out as header length (8 bytes, little endian), JSON header, bytes of the tensors."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -187,6 +189,7 @@ def _checked_entry(name: str, entry: Any, data: int) -> tuple[str, tuple[int, ..
 
 
 def _whole_numbers(name: str, what: str, numbers: Any) -> list[int]:
+    """``numbers``; ValueError if that is not a list of integers, none negative."""
     if not isinstance(numbers, list) or any(type(n) is not int or n < 0 for n in numbers):
         raise ValueError(f"{name}: {what} must be a list of whole numbers, none negative, got {numbers!r:.60}")
     return numbers

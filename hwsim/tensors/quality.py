@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import math
 import sys
@@ -17,13 +16,12 @@ from hwsim import golden
 from hwsim.base import text
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace
-from hwsim.golden import micromix
 from hwsim.tensors.files import Source
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one format does on one tensor. ``choices``: a choice and the share of blocks that took it."""
+    """Storage and error of one tensor in one format; ``choices`` maps each choice of the format to its share."""
 
     tensor: str
     format: str
@@ -46,7 +44,7 @@ class Result:
 
 
 def _finite(value: float) -> float | None:
-    """What JSON can say of a number."""
+    """``value``, or None for infinity and NaN, which JSON does not have."""
     return value if math.isfinite(value) else None
 
 
@@ -68,32 +66,33 @@ def measure(source: Source, formats: Sequence[str], progress: bool = False) -> l
     """
     array = source.load()
     amax, done = 0.0, 0
-    assignment = None
+    # By format, the K that calibration was for and the options that it gave.
+    calibrated: dict[str, tuple[int, dict[str, Any]]] = {}
     for piece in source.pieces(array):
         largest = float(np.abs(piece).max())
         if not math.isfinite(largest):
             raise InputError(_not_finite(source, array, piece, done))
         amax = max(amax, largest)
         done += piece.size
-        if assignment is None and "micromix" in formats:
-            whole = np.pad(piece, ((0, 0), (0, -piece.shape[1] % micromix.BLOCK_SIZE)))
-            assignment = micromix.assign_channels(whole)
+        for name in formats:
+            system = golden.SYSTEMS[name]
+            if system.calibrate and name not in calibrated:
+                k = _padded(piece.shape[1], name)
+                whole = np.pad(piece, ((0, 0), (0, k - piece.shape[1])))
+                calibrated[name] = k, system.calibrate(whole)
         if progress:
             _show(source, "largest magnitude", done)
     results = []
     for name in formats:
-        known = inspect.signature(golden.SYSTEMS[name].quantize).parameters
-        options: dict[str, Any] = {"amax": amax} if "amax" in known else {}
-        if name == "micromix":
-            options["assignment"] = assignment
-        results.append(_measure_format(source, array, name, options, progress))
+        options = {"amax": amax} if "amax" in golden.SYSTEMS[name].options else {}
+        results.append(_measure_format(source, array, name, options, calibrated.get(name), progress))
     if progress:
         print(" " * 70, end="\r", file=sys.stderr)
     return results
 
 
 def _not_finite(source: Source, array: np.ndarray, piece: np.ndarray, done: int) -> str:
-    """What is wrong with the first value of ``piece``, ``done`` elements into ``array``, that is not finite."""
+    """Message on the first value of ``piece`` that is not finite; the piece begins ``done`` elements into ``array``."""
     first = int(np.argmin(np.isfinite(piece)))
     where = tuple(int(i) for i in np.unravel_index(done + first, source.shape))
     value = piece.flat[first] if source.bf16 else array[where]
@@ -107,16 +106,43 @@ def _show(source: Source, what: str, done: int) -> None:
     print(f"{source.name[:40]:40} {what:18} {share:3.0f} %", end="\r", file=sys.stderr)
 
 
-def _measure_format(source: Source, array: np.ndarray, name: str, options: dict[str, Any], progress: bool) -> Result:
+def _padded(k: int, name: str) -> int:
+    """K rounded up to whole blocks of a format."""
+    multiple = golden.SYSTEMS[name].multiple
+    return -(-k // multiple) * multiple
+
+
+def _measure_format(
+    source: Source,
+    array: np.ndarray,
+    name: str,
+    options: dict[str, Any],
+    calibrated: tuple[int, dict[str, Any]] | None,
+    progress: bool,
+) -> Result:
+    """Quantise an array, piece by piece, to one format and measure the error.
+
+    Parameters
+    ----------
+    source : Source
+    array : ndarray
+        What ``source.load`` gave.
+    name : str
+        The format.
+    options : dict
+        Options of the format.
+    calibrated : tuple of int and dict, optional
+        The K that the format was calibrated for, and the options that hold for it.
+    progress : bool
+        Show progress on stderr.
+    """
     total: golden.Error | None = None
     choices: dict[str, float] = {}
     bits = 0.0
     for piece in source.pieces(array):
-        if name == "micromix":
-            whole = piece.shape[1] + -piece.shape[1] % micromix.BLOCK_SIZE
-            if options["assignment"] is None or options["assignment"].permutation.size != whole:
-                options = {"assignment": None}  # The tail of a row longer than a piece has channels of its own.
-        t = golden.quantize(piece, name, pad=True, **options)
+        # The tail of a row longer than a piece has channels of its own: what was calibrated is not for it.
+        own = calibrated[1] if calibrated and calibrated[0] == _padded(piece.shape[1], name) else {}
+        t = golden.quantize(piece, name, pad=True, **options, **own)
         error = golden.error(piece, t)
         total = error if total is None else total + error
         bits += t.bits_per_element * t.codes.size  # Padding is stored too.
@@ -131,7 +157,7 @@ def _measure_format(source: Source, array: np.ndarray, name: str, options: dict[
 
 
 def overall(results: Sequence[Result]) -> list[Result]:
-    """One result for each format over all tensors."""
+    """One result for each format over all tensors, each weighted by its number of elements."""
     merged: dict[str, Result] = {}
     for r in results:
         if r.format not in merged:
@@ -151,7 +177,7 @@ def table(results: Sequence[Result]) -> str:
     rows = [["format", "bits/element", "SQNR dB", "MSE", "max error", "cosine", "choices"]]
     for r in sorted(results, key=lambda r: -r.error.sqnr):
         chosen = sorted(r.choices.items(), key=lambda item: -item[1])
-        told = ", ".join(f"{name}: {share:.1%}" for name, share in chosen[:4])
+        leading = ", ".join(f"{name}: {share:.1%}" for name, share in chosen[:4])
         rows.append(
             [
                 r.format,
@@ -160,7 +186,7 @@ def table(results: Sequence[Result]) -> str:
                 f"{r.error.mse:.3g}",
                 f"{r.error.max_error:.3g}",
                 f"{r.error.cosine:.6f}",
-                told + (", ..." if len(chosen) > 4 else ""),
+                leading + (", ..." if len(chosen) > 4 else ""),
             ]
         )
     return text.table(rows, right=range(1, 6))

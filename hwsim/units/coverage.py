@@ -1,4 +1,4 @@
-"""What a stream exercises of an MMA unit: bins and how often each was hit."""
+"""Coverage of an MMA unit by a stream of inputs: bins, and how often the stream hit each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from hwsim.units.ports import Parameters, Ports
 
 
 def coverage(unit: MMAUnit, parameters: Parameters, ports: Ports) -> Counter[str]:
-    """What a stream exercises: :func:`bins` of the results that come out, and the stream's own events."""
+    """Hits of every bin: :func:`bins` of the results that come out, and events of the stream (bubbles, chains, resets,
+    NaN scales).
+
+    Parameters
+    ----------
+    unit : MMAUnit
+    parameters : mapping
+    ports : dict of arrays [cycles, fields]
+        Inputs of the unit, cycle by cycle.
+    """
     expected = unit.golden(ports, parameters)
     valid, out = ports["valid"][:, 0].astype(bool), expected["out_valid"][:, 0].astype(bool)
     chained = ports["accumulate"][:, 0].astype(bool) & valid
@@ -35,11 +44,11 @@ def coverage(unit: MMAUnit, parameters: Parameters, ports: Ports) -> Counter[str
 
 
 def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter[str]:
-    """How often every bin was hit by the results of instructions.
+    """How often the results of instructions hit every bin.
 
     Bins are the classes of C and D, the distance of C's exponent to that of the terms' sum (``alignment``), the
-    places that cancellation takes (``leading zeros``), and ``D overflow``: D is infinite though C and the terms' sum
-    are finite.
+    places that D's leading one lost by cancellation (``leading zeros``), and ``D overflow``: D is infinite though C and
+    the terms' sum are finite.
 
     Parameters
     ----------
@@ -68,7 +77,7 @@ def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter[str]:
 
 
 def summary(counted: Counter[str]) -> str:
-    """Coverage in a few lines."""
+    """Coverage as a few lines of text."""
     lines, families = [], ("alignment", "leading zeros")
     for name in families:
         hit = {k: v for k, v in counted.items() if k.startswith(name)}

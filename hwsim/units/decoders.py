@@ -16,7 +16,7 @@ from hwsim.units.ports import Parameters, Ports
 
 
 def lanes(parameters: Parameters) -> int:
-    """Operands a cycle: one a lane."""
+    """Operands per cycle: one per lane."""
     return parameters["lanes"]
 
 
@@ -41,7 +41,8 @@ def _outputs(decoded: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Ports:
 
 
 def every_code_and_scale(parameters: Parameters, seed: int) -> Ports:
-    """Every lane sees every code with every scale byte; neighbours differ. 4096 vectors and a random tail."""
+    """Inputs that give every lane every code with every scale byte, neighbours different: 4096 vectors and a random
+    tail."""
     n = parameters["lanes"]
     scale, code = np.divmod(np.arange(256 * 16), 16)
     codes = (code[:, None] + np.arange(n)) % 16
@@ -70,7 +71,11 @@ def mxfp4_stimulus(parameters: Parameters, vectors: int, seed: int, tensor: np.n
 def _stimulus(
     name: str, options: dict[str, Any], parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None
 ) -> Ports:
-    """Blocks as long as the unit has lanes, rounded up to blocks of the format; fewer lanes see a part of each."""
+    """Blocks of ``tensor``, or of a random one, as inputs of a decoder.
+
+    Blocks have as many elements as the unit has lanes, rounded up to a multiple of the format's block size; the decoder
+    sees the first ones of each.
+    """
     n, block = parameters["lanes"], golden.SYSTEMS[name].block_size
     length = -(-n // block) * block
     if tensor is None:
@@ -97,7 +102,7 @@ def m2xfp_decode_golden(ports: Ports, parameters: Parameters) -> Ports:
 
 
 def m2xfp_decode_testbench(parameters: Parameters, seed: int) -> Ports:
-    """Random blocks, among them those with many equal magnitudes, and every scale byte with all metadata."""
+    """Random blocks, half of them with only two codes and so with many ties, every scale byte, random metadata."""
     rng = np.random.default_rng(seed)
     count = 4096
     codes = rng.integers(0, 16, (count, _BLOCK), np.uint8)
@@ -124,5 +129,5 @@ def m2xfp_decode_stimulus(parameters: Parameters, vectors: int, seed: int, tenso
 
 
 def m2xfp_decode_operands(parameters: Parameters) -> int:
-    """Operands a cycle."""
+    """Operands per cycle: those of a block."""
     return _BLOCK

@@ -13,15 +13,15 @@ from hwsim.units.unit import Unit
 
 
 def described(unit: Unit) -> str:
-    """What the docstrings of a unit's component and its bases say of its parameters and ports."""
+    """Text on a unit: summary, parameters, defaults and ports, from the docstrings of its component and the bases."""
     documented = [inspect.cleandoc(c.__doc__ or "").replace("``", "") for c in inspect.getmro(cast(type, unit.builder))]
-    left = set(unit.defaults)
+    undescribed = set(unit.defaults)
     parameters: list[str] = []
     for entry in (entry for text in documented for entry in _entries(text, "Parameters")):
-        names = left & set(re.findall(r"\w+", entry.partition(" :")[0]))
+        names = undescribed & set(re.findall(r"\w+", entry.partition(" :")[0]))
         if names:
             parameters.append(entry)
-            left -= names
+            undescribed -= names
     ports = next(entries for entries in (_entries(text, "Ports") for text in documented) if entries)
     lines = [f"{unit.name}: {unit.summary}"]
     for title, entries in (("parameters", parameters), ("defaults", [_settings(unit)]), ("ports", ports)):
@@ -40,7 +40,7 @@ def _settings(unit: Unit) -> str:
 
 
 def listed() -> str:
-    """All units, one a line: parameters, baseline, summary."""
+    """Table of all units, one per line: parameters, baseline, summary."""
     rows = [["unit", "parameters", "baseline", "what it is"]]
     for unit in UNITS.values():
         rows.append([unit.name, _settings(unit), unit.baseline or "-", unit.summary])

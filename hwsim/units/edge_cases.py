@@ -8,17 +8,17 @@ from hwsim.golden.formats import MiniFloat, Nan
 from hwsim.units.mma import MMAUnit, source_of_chain
 from hwsim.units.ports import Parameters, Ports
 
-#: Vectors of a testbench; one in this many is a reset.
+#: Vectors of a testbench; every ``_RESET_EVERY``-th is a reset.
 TESTBENCH_VECTORS, _RESET_EVERY = 3000, 97
 
 
 def stream(unit: MMAUnit, parameters: Parameters, seed: int) -> Ports:
-    """Edge cases mixed with random operands, in a stream with bubbles, chains and resets."""
+    """Ports of TESTBENCH_VECTORS cycles: edge cases mixed with random operands, with bubbles, chains and resets."""
     rng = np.random.default_rng(seed)
     count = TESTBENCH_VECTORS
     ports = instructions(unit, parameters, count, rng)
     component = unit.builder(**parameters)
-    # Bubbles, then runs back to back.
+    # 50 cycles back to back, then 50 with bubbles, and so on.
     valid = rng.random(count) < np.where(np.arange(count) // 50 % 2, 0.5, 1.0)
     rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
     last_reset = np.maximum.accumulate(np.where(rst, np.arange(count), -1))
@@ -59,17 +59,17 @@ def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.rand
             ports[f"{side}_scales"] = scales(scale, rng.integers(0, 8, count), fields, rng)
             if term is not None and term.has_metadata:
                 ports[f"{side}_metadata"] = rng.integers(0, 256, (count, fields), np.uint8)
-    # Pairs that cancel along K: the second half of B is the first, negated, against an equal A.
+    # Terms that cancel in pairs: the second half of K repeats the first, with B negated.
     pairs = np.flatnonzero(rng.random(count) < 0.2)
     if k >= 2:
         _cancel(unit, parameters, ports, pairs)
-    # All of K zero but one element: every term is once the only one.
+    # Only one element along K is not zero; over the vectors, every term is the only one.
     alone = np.flatnonzero(rng.random(count) < 0.2)
     a_codes = ports["a_codes"].reshape(count, m, k)
     a_codes[alone] = np.where(np.arange(k) == rng.integers(0, k, (len(alone), 1, 1)), a_codes[alone], 0)
     zero = np.zeros((count, m * n), np.uint32)
     c = fp32(rng, (count, m * n))
-    # C close to minus the terms' sum, exactly or but for a bit at any place, and C of a similar exponent.
+    # C is minus the terms' sum, that plus or minus a power of two, of a similar exponent, or random (choice 0 to 3).
     terms = unit.step(ports, parameters, zero)
     choice = rng.integers(0, 4, (count, 1))
     place = np.uint32(1) << rng.integers(0, 24, terms.shape).astype(np.uint32)
@@ -83,7 +83,7 @@ def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.rand
 
 
 def _cancel(unit: MMAUnit, parameters: Parameters, ports: Ports, which: np.ndarray) -> None:
-    """Let the second half of K undo the first, in the vectors ``which``."""
+    """Make the second half of K cancel the first, in the vectors ``which``: equal A, negated B, equal scales."""
     m, n, k, _ = unit.shape(parameters)
     half = k // 2
     sign = 1 << (unit.element(parameters).width - 1)
@@ -130,7 +130,7 @@ def codes(fmt: MiniFloat, kind: np.ndarray, fields: int, rng: np.random.Generato
     top = (1 << fmt.magnitude_width) - 1
     bits = rng.integers(0, 1 << fmt.width, shape, dtype)
     magnitude, sign = bits & dtype(top), bits & dtype(top + 1)
-    # NaN and infinity are rare: otherwise nothing else would be seen.
+    # NaN and infinities are rare: one of them decides the result and hides everything else.
     if fmt.max_code < top:
         magnitude = np.where(magnitude > fmt.max_code, magnitude % dtype(fmt.max_code + 1), magnitude)
     if fmt.nan is not Nan.NONE:
@@ -150,7 +150,7 @@ def codes(fmt: MiniFloat, kind: np.ndarray, fields: int, rng: np.random.Generato
 
 
 def scales(scale_format: MiniFloat, kind: np.ndarray, fields: int, rng: np.random.Generator) -> np.ndarray:
-    """Scale bytes by kind of vector: near 1, random, extreme, zero here and there, NaN here and there.
+    """Scale bytes by kind of vector: near 1, random, extreme, with some zeros, with some NaN.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def scales(scale_format: MiniFloat, kind: np.ndarray, fields: int, rng: np.rando
 
 
 def fp32(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """FP32 bits of every class, uint32 of a shape."""
+    """Random FP32 bits, uint32 of ``shape``: every class of numbers, infinities and NaN."""
     bits = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
     sign, fraction = bits & np.uint32(0x80000000), bits & np.uint32(0x7FFFFF)
     kind = rng.integers(0, 24, shape)
@@ -199,6 +199,6 @@ def fp32(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     values = np.where(kind == 14, sign | np.uint32(0x7F800000), values)
     values = np.where((kind == 15) & (rng.random(shape) < 0.3), sign | np.uint32(0x7F800001) | fraction, values)
     values = np.where(kind == 16, sign | np.uint32(0x7F7FFFFF), values)
-    # A power of two has one bit more than its predecessor: subtracting from it moves the leading one.
+    # Powers of two: any subtraction from them moves the leading one.
     values = np.where(kind >= 21, values & np.uint32(0xFF800000), values)
     return values.astype(np.uint32)

@@ -12,7 +12,7 @@ from hwsim.golden.accumulate import Accumulator
 from hwsim.golden.formats import E2M1, E8M0, MiniFloat, Rounding
 from hwsim.golden.mma import instruction
 from hwsim.golden.terms import BLOCK_TERMS, ELEMENT_TERMS, BlockTerm
-from hwsim.units.ports import Parameters, Ports
+from hwsim.units.ports import Parameters, Ports, comes_out
 
 _ROUNDINGS = {"rz": Rounding.TOWARD_ZERO, "rne": Rounding.NEAREST_EVEN}
 
@@ -24,7 +24,7 @@ class MMAUnit:
     Parameters
     ----------
     name : str
-        Format, without an element.
+        Format, without its element where the unit has a parameter ``element``.
     builder : callable
         The component, for its latency and chain interval.
     block_size : int
@@ -40,11 +40,11 @@ class MMAUnit:
         element = parameters.get("element")
         if element is None:
             return self.name
-        # Elements without scales are formats of their own.
+        # Without scales, the element alone is the format.
         return f"{self.name}_{element}" if self.block_size else element
 
     def term(self, parameters: Parameters) -> BlockTerm | None:
-        """What golden says of a format whose terms are blocks; None where terms are products of elements."""
+        """Golden's descriptor of a format whose terms are blocks; None where terms are products of elements."""
         return BLOCK_TERMS.get(self.format(parameters))
 
     def element(self, parameters: Parameters) -> MiniFloat:
@@ -57,7 +57,7 @@ class MMAUnit:
         return term.scale if term else E8M0 if self.block_size else None
 
     def shape(self, parameters: Parameters) -> tuple[int, int, int, int]:
-        """m, n, K, block size."""
+        """m, n, K and block size, which is 0 without scales."""
         return parameters["m"], parameters["n"], parameters["k"], parameters.get("block_size", self.block_size)
 
     def accumulator(self, parameters: Parameters) -> Accumulator:
@@ -69,12 +69,12 @@ class MMAUnit:
         )
 
     def operands(self, parameters: Parameters) -> int:
-        """Multiply-adds a cycle."""
+        """Multiply-adds per cycle."""
         m, n, k, _ = self.shape(parameters)
         return m * n * k
 
     def step(self, ports: Ports, parameters: Parameters, c: np.ndarray) -> np.ndarray:
-        """Results of independent instructions.
+        """D of independent instructions, each of which is one accumulation step.
 
         Parameters
         ----------
@@ -90,10 +90,10 @@ class MMAUnit:
         """
         m, n, k, block = self.shape(parameters)
         count = len(c)
-        kind = np.uint16 if self.element(parameters).width > 8 else np.uint8
+        dtype = np.uint16 if self.element(parameters).width > 8 else np.uint8
 
         def operand(side: str, rows: int) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-            codes = ports[f"{side}_codes"].astype(kind).reshape(count, rows, k)
+            codes = ports[f"{side}_codes"].astype(dtype).reshape(count, rows, k)
             if not self.block_size:
                 return codes, None, None
             scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, k // block)
@@ -115,22 +115,19 @@ class MMAUnit:
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """``out_valid`` and ``d`` of a stream of instructions.
 
-        ``accumulate`` takes the result that stands in ``d`` then (:func:`source_of_chain`). Where ``rst`` is among
-        the ports, instructions that a reset clears do not come out.
+        An instruction with ``accumulate`` takes as C the result that is in ``d`` when it reaches the alignment
+        (:func:`source_of_chain`). Where ``rst`` is among the ports, instructions that a reset clears do not come out.
+        Row i of the outputs belongs to the instruction of cycle i: there is no latency.
         """
         component = self.builder(**parameters)
-        valid = ports["valid"][:, 0].astype(bool)
-        if "rst" in ports:
-            resets = np.flatnonzero(ports["rst"][:, 0])
-            following = np.append(resets, 1 << 40)[np.searchsorted(resets, np.arange(len(valid)))]
-            valid = valid & (following >= np.arange(len(valid)) + component.latency)
+        valid = comes_out(ports, component.latency)
         c = ports["c"].astype(np.uint32)
         d = np.zeros_like(c)
         source = source_of_chain(valid, component.chain_interval)
         chained = ports["accumulate"][:, 0].astype(bool) & valid
         waiting = np.flatnonzero(valid)
         done = np.zeros(len(valid), bool)
-        # All instructions whose C is known, side by side, until none waits for another's result.
+        # Each pass computes all instructions whose C is known, until none waits for another's result.
         while len(waiting):
             ready = waiting[~chained[waiting] | done[source[waiting]]]
             start = np.where(chained[ready, None], d[source[ready]], c[ready])
@@ -153,7 +150,7 @@ def source_of_chain(valid: np.ndarray, interval: int) -> np.ndarray:
     Returns
     -------
     int [vectors]
-        For every cycle the last valid one at least ``interval`` before it, or -1.
+        For every cycle the last valid cycle at least ``interval`` before it, or -1.
     """
     last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
     return np.concatenate([np.full(interval, -1), last])[: len(valid)]

@@ -1,4 +1,4 @@
-"""Realistic inputs of MMA units: tiles of quantised tensors, an instruction a cycle."""
+"""Realistic inputs of MMA units: tiles of quantised tensors, one instruction per cycle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hwsim.units import edge_cases
 from hwsim.units.mma import MMAUnit
 from hwsim.units.ports import Parameters, Ports
 
-#: K slices that a row of a tensor is cut into.
+#: Slices of length K that a row of a tensor is divided into.
 _SLICES = 16
 
 
@@ -25,7 +25,7 @@ def tiles(unit: MMAUnit, parameters: Parameters, vectors: int, seed: int, tensor
 def instructions(
     unit: MMAUnit, parameters: Parameters, vectors: int, seed: int, a: np.ndarray | None, b: np.ndarray | None
 ) -> Ports:
-    """Ports for a stream of independent instructions on quantised tensors, slice of K after slice of K.
+    """Ports of a stream of independent instructions on quantised tensors, one slice of length K after the other.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ def instructions(
     vectors : int
         Instructions; tensors are repeated to that length.
     seed : int
-        Of C and of random tensors.
+        Seed of C and of random tensors.
     a, b : float32 [rows, columns], optional
         By default random tensors (:func:`hwsim.tensors.random.realistic_tensor`).
     """
     m, n, k, _ = unit.shape(parameters)
     rng = np.random.default_rng(seed)
     ports: Ports = {}
-    # C as large as the dot products, in the units of D: those of the operands without their tensor scales.
+    # C is about as large as the dot products, in the units of D, which does not include the tensor scales.
     size = np.float32(k**0.5)
     for side, rows, tensor in (("a", m, a), ("b", n, b)):
         operand, tensor_scale = _operand(unit, parameters, side, rows, vectors, seed + (side == "b"), tensor)
@@ -66,7 +66,7 @@ def random_codes(unit: MMAUnit, parameters: Parameters, ports: Ports, rng: np.ra
 def _operand(
     unit: MMAUnit, parameters: Parameters, side: str, rows: int, vectors: int, seed: int, tensor: np.ndarray | None
 ) -> tuple[Ports, np.float32]:
-    """Ports of one operand, the tensor's rows taken ``rows`` at a time along K, and its tensor scale."""
+    """Ports of one operand, from ``rows`` rows of the tensor at a time, slice after slice; and the tensor scale."""
     _, _, k, block = unit.shape(parameters)
     if tensor is None:
         tensor = realistic_tensor(vectors * rows * k, 64, seed)
@@ -79,10 +79,10 @@ def _operand(
     else:
         system = _system(unit, parameters, side)
         options = {"block_size": block, "polarity": parameters.get("polarity")}
-        taken: dict[str, Any] = {
+        accepted: dict[str, Any] = {
             name: value for name, value in options.items() if name in golden.SYSTEMS[system].options
         }
-        t = golden.quantize(matrix, system, **taken)
+        t = golden.quantize(matrix, system, **accepted)
         codes, scales, metadata, tensor_scale = t.codes, t.scales, t.metadata, t.tensor_scale
 
     def by_tile(values: np.ndarray) -> np.ndarray:

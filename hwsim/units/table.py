@@ -37,7 +37,7 @@ def _mma(
     block_size: int = 0,
     published: Published | None = None,
 ) -> Unit:
-    """An MMA unit called after its format."""
+    """The entry of an MMA unit, which is named after its format."""
     mma = MMAUnit(format, builder, block_size)
     return Unit(
         name=f"{format}_mma",
@@ -141,7 +141,7 @@ def design(name: str, settings: Mapping[str, Any] | None = None) -> Design:
 
 
 def baseline_of(design: Design, settings: Mapping[str, Any], name: str | None = None) -> Design | None:
-    """The design that overheads refer to: another unit with the same parameters, where it has them.
+    """The design that overheads are relative to: another unit, with the same settings for parameters that both have.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def baseline_of(design: Design, settings: Mapping[str, Any], name: str | None = 
     Raises
     ------
     InputError
-        For an unknown name, a unit that does something else, and the design itself.
+        For an unknown name, a unit that counts another operation, and the design itself.
     """
     unit = design.unit
     name = name or unit.baseline
@@ -163,11 +163,11 @@ def baseline_of(design: Design, settings: Mapping[str, Any], name: str | None = 
     chosen = find(name)
     if chosen.counted != unit.counted:
         raise InputError(f"--baseline {name} does {chosen.counted}s, {unit.name} {unit.counted}s: nothing to compare")
-    taken = {k: v for k, v in settings.items() if k in chosen.defaults}
+    shared = {k: v for k, v in settings.items() if k in chosen.defaults}
     if "lanes" in chosen.defaults and "lanes" in unit.defaults:
         # Cost is compared lane by lane, whatever the block lengths.
-        taken.setdefault("lanes", unit.defaults["lanes"])
-    baseline = Design(chosen, chosen.parameters(taken))
+        shared.setdefault("lanes", unit.defaults["lanes"])
+    baseline = Design(chosen, chosen.parameters(shared))
     if baseline == design:
         raise InputError(f"--baseline {design.name} is the unit itself with the same parameters")
     return baseline

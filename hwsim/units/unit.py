@@ -20,7 +20,10 @@ from hwsim.units.ports import Parameters, Ports
 
 @dataclass(frozen=True)
 class Published:
-    """A figure from the literature to stand beside ours."""
+    """Overheads over the baseline that the literature reports, in percent (None: not reported), to compare with ours.
+
+    ``source`` is the publication, ``differs`` how its setting differs from ours.
+    """
 
     area_percent: float | None
     power_percent: float | None
@@ -45,16 +48,17 @@ class Unit:
     stimulus : callable (Parameters, vectors, seed, tensor or None) -> Ports
         Realistic inputs: what the unit sees when it works on quantised tensors.
     testbench : callable (Parameters, seed) -> Ports
-        Inputs that verify: exhaustive, or edge cases and random.
+        Inputs that verify the unit: exhaustive, or edge cases and random ones.
     operands : callable (Parameters) -> int
-        Operands, or what ``counted`` says, handled a cycle: for the energy of one.
+        How many of what ``counted`` names the unit does per cycle: the energy per cycle is divided by it.
     baseline : str or None
-        The unit that overheads refer to by default.
+        The unit that overheads are relative to by default.
     spec : str
         File in ``hwsim/verification/specs``: the bit-level statement of the contract that the RTL is proven against.
     published : Published or None
+        Overheads from the literature.
     counted : str
-        What is done a cycle: an operand decoded, a multiply-add.
+        Operation that the unit repeats: an operand (decoded), a multiply-add.
     mma : MMAUnit or None
         The golden side of an MMA unit.
     streams : bool
@@ -130,13 +134,15 @@ class Design:
 
     @property
     def name(self) -> str:
+        """Name of the unit."""
         return self.unit.name
 
     @property
     def slug(self) -> str:
-        """Name with the parameters that are not defaults; names build folders."""
+        """Name with the parameters that are not at their defaults; build folders are named by it."""
         changed = {k: v for k, v in self.parameters.items() if v != self.unit.defaults[k]}
         return "-".join([self.name, *(f"{k}={v}" for k, v in changed.items())])
 
     def component(self) -> wiring.Component:
+        """A new Amaranth component; errors as for :meth:`Unit.build`."""
         return self.unit.build(self.parameters)

@@ -1,7 +1,7 @@
-"""And-inverter graphs: what proofs of equivalence work on.
+"""And-inverter graphs (AIGs), which proofs of equivalence work on.
 
-A literal is twice the number of a node, plus one where it is inverted; node 0 is constant false. Graphs come from
-Yosys as AIGER files and go to ABC as such (Biere, Heljanko, Wieringa: AIGER 1.9 And Beyond, 2011).
+A literal is twice the number of its node, plus 1 if it is inverted; node 0 is constant false. Yosys writes and ABC
+reads graphs as AIGER files (Biere, Heljanko, Wieringa: AIGER 1.9 And Beyond, 2011).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ FALSE, TRUE = 0, 1
 
 @dataclass
 class Aig:
-    """A graph whose nodes come after those that they depend on.
+    """An and-inverter graph in topological order: a node has a larger number than its operands.
 
     Attributes
     ----------
     inputs : dict
         Literal of every input by name.
     latches : dict
-        Literal of the state and literal of the next state of every register by name; free initial state.
+        By name of every register: literal of its state, literal of its next state. The initial state is free.
     outputs : dict
         Literal of every output by name.
     ands : dict
-        Both operands of every and-node, by its number, in topological order.
+        Literals of both operands of every and-node, by its number, in topological order.
     """
 
     inputs: dict[str, int] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Aig:
 
     @classmethod
     def read(cls, path: Path) -> Aig:
-        """A binary AIGER file with a symbol table."""
+        """Read a binary AIGER file with a symbol table."""
         header, _, rest = path.read_bytes().partition(b"\n")
         _, inputs, latches, outputs, ands = map(int, header.split()[1:6])
         lines = rest.split(b"\n", latches + outputs)
@@ -52,6 +52,7 @@ class Aig:
         position = 0
 
         def number() -> int:
+            """The next number: 7 bits a byte, the lowest first."""
             nonlocal position
             value = shift = 0
             while True:
@@ -77,14 +78,14 @@ class Aig:
         return aig
 
     def input(self, name: str) -> int:
-        """The input of that name, made if there is none."""
+        """Literal of the input ``name``, which is created if there is none."""
         if name not in self.inputs:
             self.inputs[name] = 2 * self._nodes
             self._nodes += 1
         return self.inputs[name]
 
     def conjunction(self, a: int, b: int) -> int:
-        """``a & b``, simplified where an operand is constant or they are the same, and shared."""
+        """Literal of ``a & b``: constants and equal or opposite operands are folded, equal nodes shared."""
         if a > b:
             a, b = b, a
         if a == FALSE or a == b ^ 1:
@@ -98,7 +99,10 @@ class Aig:
         return self._known[a, b]
 
     def copy(self, source: Aig, roots: Iterable[int], of: Mapping[int, int]) -> dict[int, int]:
-        """Copy what ``roots`` of another graph depend on; ``of`` gives literals here for nodes there."""
+        """Copy the fan-in cone of ``roots`` from another graph; return literals here by node there.
+
+        ``of`` gives the literals here that replace nodes there; the copy stops at these nodes.
+        """
         done = {0: FALSE, **of}
         for node in source.cone(roots, done):
             a, b = source.ands[node]
@@ -106,25 +110,28 @@ class Aig:
         return done
 
     def cone(self, roots: Iterable[int], stop: Iterable[int] = ()) -> list[int]:
-        """The and-nodes that literals depend on, in topological order, none behind the nodes of ``stop``."""
-        found: set[int] = set()
+        """And-nodes in the fan-in cone of literals, in topological order; the search stops before nodes in ``stop``."""
+        nodes: set[int] = set()
         waiting = [root >> 1 for root in roots]
         stopped = set(stop)
         while waiting:
             node = waiting.pop()
-            if node in self.ands and node not in found and node not in stopped:
-                found.add(node)
+            if node in self.ands and node not in nodes and node not in stopped:
+                nodes.add(node)
                 waiting += (literal >> 1 for literal in self.ands[node])
-        return sorted(found)
+        return sorted(nodes)
 
     def copied(self, source: Aig, outputs: Mapping[str, int]) -> dict[str, int]:
-        """Copy a graph without latches, inputs joined by name; literals here of ``outputs``, literals there."""
+        """Copy a graph without latches, joining inputs by name.
+
+        ``outputs`` are literals of ``source`` by any names; the result holds their copies here by the same names.
+        """
         of = {literal >> 1: self.input(name) for name, literal in source.inputs.items()}
         done = self.copy(source, outputs.values(), of)
         return {name: done[o >> 1] ^ (o & 1) for name, o in outputs.items()}
 
     def with_inputs(self, values: Mapping[str, int]) -> Aig:
-        """A copy in which some inputs are constant."""
+        """A copy in which the inputs named in ``values`` are constant, FALSE or TRUE."""
         result = Aig()
         of = {state >> 1: result.input(f"latch {name}") for name, (state, _) in self.latches.items()}
         of |= {i >> 1: values[n] if n in values else result.input(n) for n, i in self.inputs.items()}
@@ -135,7 +142,7 @@ class Aig:
         return result
 
     def with_fault(self, seed: int) -> Aig:
-        """A copy with one random fault: an operand of an and-node, or an output where there is none, inverted."""
+        """A copy with one random fault: one operand of an and-node inverted, or an output if there are no ANDs."""
         nodes = self.cone([*self.outputs.values(), *(after for _, after in self.latches.values())])
         rng = np.random.default_rng(seed)
         if not nodes:
@@ -146,17 +153,20 @@ class Aig:
         return replace(self, ands=self.ands | {node: (a ^ 1, b)})
 
     def supports(self, leaves: Iterable[int]) -> dict[int, int]:
-        """For every node the set of leaves, nodes too, that it depends on: a bit each, in their order."""
-        found = {0: 0} | {literal >> 1: 0 for literal in self.inputs.values()}
-        found |= {state >> 1: 0 for state, _ in self.latches.values()}
-        found |= {node: 1 << i for i, node in enumerate(leaves)}
+        """By node, the leaves that it depends on, as a mask: bit i stands for the i-th node of ``leaves``."""
+        masks = {0: 0} | {literal >> 1: 0 for literal in self.inputs.values()}
+        masks |= {state >> 1: 0 for state, _ in self.latches.values()}
+        masks |= {node: 1 << i for i, node in enumerate(leaves)}
         for node, (a, b) in self.ands.items():
-            if node not in found:
-                found[node] = found[a >> 1] | found[b >> 1]
-        return found
+            if node not in masks:
+                masks[node] = masks[a >> 1] | masks[b >> 1]
+        return masks
 
     def simulate(self, values: Mapping[str, np.ndarray], zero: np.ndarray) -> dict[str, np.ndarray]:
-        """Outputs for words of patterns at the inputs, uint64 like ``zero``; without latches."""
+        """Outputs of a graph without latches by name, uint64 words, 64 patterns a word.
+
+        ``values`` holds the words of every input by name; ``zero`` is the constant 0, of the same shape.
+        """
         at: dict[int, np.ndarray] = {0: zero}
         at |= {literal >> 1: values[name] for name, literal in self.inputs.items()}
         for node in self.cone(self.outputs.values()):
@@ -166,7 +176,10 @@ class Aig:
         return {name: ~at[o >> 1] if o & 1 else at[o >> 1] for name, o in self.outputs.items()}
 
     def write(self, path: Path, inputs: list[str], outputs: list[str]) -> None:
-        """A binary AIGER file without latches, inputs and outputs in this order."""
+        """Write a binary AIGER file without latches, inputs and outputs in the order given.
+
+        Inputs that the graph lacks are written all the same: ABC pairs the inputs of two files by position.
+        """
         nodes = self.cone(self.outputs[name] for name in outputs)
         place = {0: 0} | {self.inputs[name] >> 1: i for i, name in enumerate(inputs, 1) if name in self.inputs}
         place |= {node: i for i, node in enumerate(nodes, 1 + len(inputs))}
@@ -189,35 +202,36 @@ class Aig:
 
 
 def unrolled(aig: Aig) -> Aig:
-    """A graph without its registers: inputs called ``NAME@AGE``, as many cycles old as they are.
+    """Unroll the registers: outputs as functions of inputs ``NAME@AGE``, which is input NAME as it was AGE cycles ago.
 
-    A register that depends on itself must be an output of the same value or its inverse. It becomes the inputs
-    ``held NAME@AGE``, and its next state an output ``next NAME``: where two such graphs are equal, registers that start
-    as equal stay so. All others must form a feed-forward pipeline then, so that what they held at first is forgotten.
+    A register that depends on itself must be visible as an output, or as the inverse of one. It is cut: its state
+    becomes the inputs ``held NAME@AGE`` and its next state an output ``next NAME``. Equality of two such graphs is then
+    the step of an induction: registers that are equal in one cycle are equal in the next. All other registers must form
+    a feed-forward pipeline, which forgets its initial state after as many cycles as it is deep.
 
     Raises
     ------
     ToolError
-        If they do not.
+        If they form none.
     """
     needs, bit = _needs(aig)
     names = {literal >> 1: (name, literal & 1) for name, literal in aig.outputs.items()}
-    held = {node for node in needs if needs[node] & bit[node] and node in names}
-    depth, left = _peeled({node: need for node, need in needs.items() if node not in held}, bit)
-    if left:
-        raise ToolError(f"{len(left)} registers depend on themselves other than through registers at outputs")
+    feedback = {node for node in needs if needs[node] & bit[node] and node in names}
+    depth, remaining = _pipeline_depth({node: need for node, need in needs.items() if node not in feedback}, bit)
+    if remaining:
+        raise ToolError(f"{len(remaining)} registers depend on themselves other than through registers at outputs")
     result = Aig()
     after = {literal >> 1: following for literal, following in aig.latches.values()}
     state = {node: result.input(f"initial {node}") for node in after}
     for age in range(depth, -1, -1):
         of = state | {literal >> 1: result.input(f"{name}@{age}") for name, literal in aig.inputs.items()}
-        for node in held:
+        for node in feedback:
             name, inverted = names[node]
             of[node] = result.input(f"held {name}@{age}") ^ inverted
         done = result.copy(aig, [*after.values(), *aig.outputs.values()], of)
         state = {node: done[n >> 1] ^ (n & 1) for node, n in after.items()}
     result.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in aig.outputs.items()}
-    for node in held:
+    for node in feedback:
         name, inverted = names[node]
         result.outputs[f"next {name}"] = state[node] ^ inverted
     used = {literal >> 1 for node in result.cone(result.outputs.values()) for literal in result.ands[node]}
@@ -227,15 +241,18 @@ def unrolled(aig: Aig) -> Aig:
 
 
 def _needs(aig: Aig) -> tuple[dict[int, int], dict[int, int]]:
-    """Which registers each one's next state depends on, a bit each; and the bit of each. Registers are nodes."""
+    """Registers that each register's next state depends on, as a mask; and each one's bit. Keys are nodes of states."""
     states = [literal >> 1 for literal, _ in aig.latches.values()]
     supports = aig.supports(states)
     needs = {literal >> 1: supports[after >> 1] for literal, after in aig.latches.values()}
     return needs, {node: 1 << i for i, node in enumerate(states)}
 
 
-def _peeled(needs: Mapping[int, int], bit: Mapping[int, int]) -> tuple[int, set[int]]:
-    """Take away all that need none of those left, round by round: the number of rounds, and what remains."""
+def _pipeline_depth(needs: Mapping[int, int], bit: Mapping[int, int]) -> tuple[int, set[int]]:
+    """Depth of the pipeline that registers form, and the registers that are not part of it.
+
+    Each round takes away the registers that need none of those left; what remains depends on a cycle.
+    """
     left, rounds = set(needs), 0
     while True:
         mask = sum(bit[node] for node in left)

@@ -1,6 +1,6 @@
-"""The checks that a unit passes before it is believed, and their verdicts, which are kept.
+"""The checks that a unit must pass, and a cache of their verdicts.
 
-A verdict is taken from the last time only while nothing that decides it has changed: :func:`key`.
+A cached verdict is used only as long as nothing that decides it has changed; :func:`key` says what decides it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TECHNOLOGY = "asap7"
 MUTANTS, SEED = 200, 1
 #: Folder for Verilator's compiled runtime, below the build folder.
 RUNTIME = "verilated"
-#: Dot products compared in bulk: of every MMA unit, and of every variant.
+#: Dot products compared in bulk per MMA unit; and per variant, an MMA unit with other parameters.
 BULK, BULK_OF_VARIANTS = 10**7, 10**6
-#: The module that each check enters by. Every check also depends on the table of units, which leads to golden models
-#: and RTL, and on this file, which calls it.
+#: The module that implements each check: its verdicts depend on all that this module imports. Every check also depends
+#: on the table of units, which imports golden models and RTL, and on this file, which calls it.
 ENTRIES = {
     "cosim": cosimulation.__name__,
     "mutants": mutation.__name__,
@@ -41,12 +41,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def cosim(design: Design, build: Path) -> dict[str, Any]:
-    """The testbench on the generated Verilog, in a simulator."""
+    """Verdict of co-simulation: the cocotb testbench on the generated Verilog."""
     folder = build / design.slug
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / f"{design.name}.v"
     replace(source, emit.to_verilog(design, folder))
-    # Mutants run on the other one: where both are installed, both have seen the stream.
+    # Mutants run on the first simulator of the list, this check on the last: where both are installed, both are used.
     simulator = _simulator(simulators.SIMULATORS[::-1])
     outcome = cosimulation.simulate(design, source, folder / f"cosim-{simulator}", simulator, SEED, 0, build / RUNTIME)
     return {
@@ -58,13 +58,13 @@ def cosim(design: Design, build: Path) -> dict[str, Any]:
 
 
 def mutants(design: Design, build: Path) -> dict[str, Any]:
-    """The faults in the RTL that the testbench notices."""
+    """Verdict of mutation testing: how many faults in the RTL the testbench kills."""
     score = mutation.score(design, MUTANTS, build / design.slug, _simulator(), SEED, build / RUNTIME)
     return asdict(score) | {"percent": score.percent}
 
 
 def bulk(design: Design, build: Path, vectors: int = BULK) -> dict[str, Any]:
-    """The mapped netlist against golden on many dot products."""
+    """Verdict of the bulk comparison: the mapped netlist against golden on ``vectors`` dot products."""
     library = catalogue.load(TECHNOLOGY, build_dir=build)
     model = netlist_model.NetlistModel(design, library, build)
     outcome = netlist_model.compare(model, design, vectors, SEED)
@@ -72,23 +72,23 @@ def bulk(design: Design, build: Path, vectors: int = BULK) -> dict[str, Any]:
 
 
 def proven(design: Design, build: Path) -> list[dict[str, Any]]:
-    """Every proof that there is of the design, and whether it fails on injected faults as it must."""
+    """Verdicts of all proofs of the design, and whether the twin of each is refuted, as it must be."""
     library = catalogue.load(TECHNOLOGY, build_dir=build)
     options = Options(library.clock_period_ns, hierarchical=design.unit.is_tile)
     mapped = map_design(design, library, options, build)
     folder = build / design.slug
-    # One after the other: both leave their files in one folder.
-    whole = list(proofs.all_proofs(design, mapped, folder))
-    faulty = list(proofs.all_proofs(design, mapped, folder, SEED))
+    # Not interleaved: proofs and twins write files of the same names.
+    originals = list(proofs.all_proofs(design, mapped, folder))
+    twins = list(proofs.all_proofs(design, mapped, folder, SEED))
     return [
         {"claim": p.claim, "holds": p.holds, "outcome": p.outcome, "seconds": p.seconds, "method": p.method,
-         "twin_refuted": f.refuted}
-        for p, f in zip(whole, faulty, strict=True)
+         "twin_refuted": twin.refuted}
+        for p, twin in zip(originals, twins, strict=True)
     ]  # fmt: skip
 
 
 def kept(what: str, design: Design, build: Path, check: Callable[[], Any]) -> Any:
-    """The verdict of a check, from the last time if nothing that decides it has changed.
+    """The verdict of a check, from the cache if nothing that decides it has changed.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def kept(what: str, design: Design, build: Path, check: Callable[[], Any]) -> An
         One of :data:`ENTRIES`.
     design : Design
     build : Path
-        Verdicts are kept in ``build / "verification"``.
+        Verdicts are cached in ``build / "verification"``.
     check : callable () -> verdict for JSON
     """
     path = build / "verification" / f"{design.slug}-{what}-{key(what, emit.to_rtlil(design))}.json"
@@ -109,14 +109,14 @@ def kept(what: str, design: Design, build: Path, check: Callable[[], Any]) -> An
 
 
 def key(what: str, rtlil: str = "", root: Path = ROOT) -> str:
-    """Name of a verdict: of all files, tools and settings that decide it.
+    """Hash, 16 hexadecimal digits, of all files, tools and settings that decide a verdict.
 
     Parameters
     ----------
     what : str
         One of :data:`ENTRIES`.
     rtlil : str
-        Text of the RTL.
+        RTLIL of the design.
     root : Path
         The folder that holds the package.
     """
@@ -124,11 +124,12 @@ def key(what: str, rtlil: str = "", root: Path = ROOT) -> str:
     data = [package / path.relative_to(ROOT / "hwsim") for path in (SPECS, catalogue.pack_path(TECHNOLOGY))]
     programs = [simulators.version(s) for s in simulators.SIMULATORS if simulators.available(s)]
     settings = map(str, (MUTANTS, SEED, BULK, BULK_OF_VARIANTS))
-    here = (package / Path(__file__).relative_to(ROOT / "hwsim")).read_text()
+    this_file = (package / Path(__file__).relative_to(ROOT / "hwsim")).read_text()
     return imports.key(
-        [ENTRIES[what], "hwsim.units.table"], root, data, [emit.generator(), *programs, *settings, rtlil, here]
+        [ENTRIES[what], "hwsim.units.table"], root, data, [emit.generator(), *programs, *settings, rtlil, this_file]
     )
 
 
 def _simulator(order: Sequence[str] = simulators.SIMULATORS) -> str:
+    """The first simulator in this order that is installed."""
     return next(s for s in order if simulators.available(s))

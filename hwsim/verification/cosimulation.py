@@ -1,4 +1,4 @@
-"""RTL against golden in a simulator, by cocotb."""
+"""Co-simulation: a unit's testbench on its Verilog, in a simulator driven by cocotb."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _VERILATOR_FLAGS = ["-Wno-fatal", "--x-initial", "unique", "--output-split", "0"
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a simulation: vectors compared, the first mismatch in words or None, mutants noticed."""
+    """Outcome of a simulation: vectors compared, the first mismatch in words or None, numbers of the killed mutants."""
 
     vectors: int
     wrong: str | None
@@ -50,9 +50,9 @@ def simulate(
     simulator : str
         ``verilator`` or ``icarus``.
     seed : int
-        Of the random part of the testbench.
+        Seed of the random part of the testbench.
     mutants : int
-        Mutants to try, 1 to this number.
+        Mutants to try, numbered 1 to this.
     runtime : Path, optional
         Folder where Verilator's compiled runtime is kept for the next simulation, which then starts seconds earlier.
 
@@ -61,9 +61,9 @@ def simulate(
     InputError
         If the simulator is not installed.
     ToolError
-        If it did not come to a result; the message names its log.
+        If the simulator gave no result; the message names its log.
     """
-    simulators.version(simulator)
+    simulators.version(simulator)  # raises InputError if it is not installed
     build.mkdir(parents=True, exist_ok=True)
     result, log = build / "result.json", build / "cosim.log"
     result.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""Equivalence of modules as graphs, decided by ABC.
+"""Equivalence of modules, compared as and-inverter graphs by ABC.
 
-A module's instances of other modules are cut: what goes into them becomes outputs, what comes out of them inputs.
-Equal modules with equal instances of equal modules are equal, so that a design is compared module by module. Registers
-are unrolled (:func:`hwsim.aig.unrolled`): their number, place and polarity may differ.
+Instances of other modules are cut out of a module: their inputs become outputs of the module, their outputs inputs. Two
+designs are equal if their modules are, pair by pair, so that a design is compared module by module. Registers are
+unrolled (:func:`hwsim.verification.aig.unrolled`): their number, place and polarity may differ.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from hwsim.verification.aig import Aig, unrolled
 SPECS = Path(__file__).parent / "specs"
 _PYOSYS = importlib.util.find_spec("pyosys")
 assert _PYOSYS is not None and _PYOSYS.origin is not None
-#: Found without importing the package: in one process, Yosys and matplotlib do not get along.
+#: ABC as pyosys brings it. The package is not imported: Yosys and matplotlib do not work in one process.
 ABC = Path(_PYOSYS.origin).parent / "yosys-abc"
-#: Words of 64 random patterns that are tried before the solver is asked.
+#: Words of 64 random patterns that are simulated before the solver is asked.
 WORDS = 64
-#: What one comparison may take: conflicts, seconds.
+#: Limits of one call of the solver: conflicts, seconds.
 _CONFLICTS, _SECONDS = 10_000_000, 180
-#: Random faults that are tried until one is noticed.
+#: Largest number of random faults that are tried until one refutes a claim.
 _FAULTS = 5
 #: Outcomes of a proof.
 PROVEN, REFUTED, UNDECIDED = "proven", "refuted", "undecided"
@@ -39,17 +39,20 @@ PROVEN, REFUTED, UNDECIDED = "proven", "refuted", "undecided"
 
 @dataclass(frozen=True)
 class Proof:
-    """One proof.
+    """Outcome of one proof.
 
     Attributes
     ----------
     claim : str
+        The claim in words.
     outcome : str
         ``PROVEN``, ``REFUTED`` or ``UNDECIDED``.
     counterexample : str
-        An input that refutes the claim; what left it undecided.
+        The input that refutes the claim, or why it is undecided; empty if it is proven.
     seconds : float
+        Wall-clock time.
     method : str
+        The tool that decided.
     """
 
     claim: str
@@ -70,7 +73,7 @@ class Proof:
 
 
 def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> dict[str, Aig]:
-    """Modules of a design as graphs, instances of each other cut.
+    """Graphs of a design's modules by name, instances of each other cut out.
 
     Parameters
     ----------
@@ -92,10 +95,11 @@ def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> di
         "aigmap",
         f"setattr -mod -set keep_hierarchy 1 {' '.join(names)}",
         "flatten",
-        # From the top down: instances of a module that is cut already would have the cuts as ports.
+        # From the top down: a cut adds ports to its module, which the module's own instances must not have when they
+        # are cut out in turn.
         *("expose -evert " + " ".join(f"{name}/t:{part}" for part in names) for name in reversed(names)),
         "opt_clean",
-        # Graphs have no clocks: there must be one, the port.
+        # AIGER registers have no clock pin: every flip-flop must be clocked by the one port clk.
         "select -assert-none t:$_DFF_P_ i:clk %co1:+[C] %d",
     ]
     for name in names:
@@ -106,7 +110,9 @@ def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> di
 
 
 def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int | None = None) -> Proof:
-    """Decide whether two modules have equal outputs for all inputs, a missing input being one that does not matter.
+    """Decide whether two modules have equal outputs for all inputs.
+
+    The modules may have different inputs: one that lacks an input does not depend on it.
 
     Parameters
     ----------
@@ -117,7 +123,7 @@ def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int 
         Folder for graphs and log, called after ``name``.
     name : str
     inject : int, optional
-        Seed of a fault that is put into ``gate``.
+        Seed of a fault that is put into ``gate``: decides the proof's twin.
 
     Raises
     ------
@@ -137,72 +143,79 @@ def _decided(claim: str, gold: Aig, gate: Aig, build: Path, name: str) -> Proof:
         raise ToolError(f"{claim}: the two have different outputs: {different}")
     inputs, outputs = sorted(gold.inputs.keys() | gate.inputs.keys()), sorted(gold.outputs)
     build.mkdir(parents=True, exist_ok=True)
-    outcome, found = REFUTED, simulated(gold, gate)
-    if not found:
+    outcome, counterexample = REFUTED, simulated(gold, gate)
+    if not counterexample:
         files = [build / f"{name}_{side}.aig" for side in ("gold", "gate")]
         gold.write(files[0], inputs, outputs)
         gate.write(files[1], inputs, outputs)
-        outcome, found = _by_abc(files, inputs, build / f"{name}.log")
-    return Proof(claim, outcome, found, time.perf_counter() - start, "ABC cec")
+        outcome, counterexample = _by_abc(files, inputs, build / f"{name}.log")
+    return Proof(claim, outcome, counterexample, time.perf_counter() - start, "ABC cec")
 
 
 def first_refuted(proof: Callable[[int], Proof], seed: int) -> Proof:
-    """A proof, by the seed of its fault, of the first of up to five faults that is noticed.
+    """The twin of a proof: decided for one fault after another, up to five, until one refutes the claim.
 
-    Some faults change nothing that is claimed: those of logic that the claim does not speak of, or that is redundant.
+    A fault in redundant logic, or in logic that the claim leaves open, changes nothing that is claimed.
+
+    Parameters
+    ----------
+    proof : callable (seed) -> Proof
+        Decides the claim of hardware with the random fault of that seed.
+    seed : int
+        Seed of the first fault.
     """
     for fault in range(seed, seed + _FAULTS):
-        found = proof(fault)
-        if found.refuted:
+        twin = proof(fault)
+        if twin.refuted:
             break
-    return found
+    return twin
 
 
 def constant(aig: Aig, build: Path, name: str) -> list[str]:
-    """The outputs of a graph without registers that are false for all inputs."""
+    """Names of the outputs of a graph without registers that are false for all inputs."""
     values = aig.simulate(patterns(aig.inputs), np.zeros(WORDS, np.uint64))
-    quiet = [o for o, value in values.items() if not value.any()]
+    candidates = [o for o, value in values.items() if not value.any()]
     false = Aig(outputs={"o": 0})
 
     def holds(output: str) -> bool:
         alone = replace(aig, outputs={"o": aig.outputs[output]})
         return equal("false", false, alone, build, name).holds
 
-    return [output for output in quiet if holds(output)]
+    return [output for output in candidates if holds(output)]
 
 
 def patterns(inputs: Iterable[str], seed: int = 1) -> dict[str, np.ndarray]:
-    """Random values of inputs, a bit a pattern."""
+    """Random patterns by input: uint64 [WORDS], 64 patterns a word."""
     rng = np.random.default_rng(seed)
     return {name: rng.integers(0, 1 << 64, WORDS, np.uint64) for name in sorted(inputs)}
 
 
 def simulated(gold: Aig, gate: Aig) -> str:
-    """An input on which two graphs differ, or nothing if random ones do not find any."""
+    """A counterexample to the equality of two graphs, in words; empty if random simulation finds none."""
     values = patterns(gold.inputs.keys() | gate.inputs.keys())
     zero = np.zeros(WORDS, np.uint64)
-    found = gate.simulate(values, zero)
+    actual = gate.simulate(values, zero)
     for name, expected in gold.simulate(values, zero).items():
-        differs = np.flatnonzero(integers(expected ^ found[name]))
+        differs = np.flatnonzero(integers(expected ^ actual[name]))
         if differs.size:
             return f"{name} differs at {shown(values, int(differs[0]))}"
     return ""
 
 
 def integers(words: np.ndarray) -> np.ndarray:
-    """Bits of patterns as integers, uint64."""
+    """The bits of uint64 words as numbers 0 and 1, uint64 [64 words], one for every pattern."""
     return np.unpackbits(words.view(np.uint8), bitorder="little").astype(np.uint64)
 
 
 def shown(values: Mapping[str, np.ndarray], pattern: int) -> str:
-    """One of the patterns as words."""
+    """One pattern of the inputs as text, ``NAME=VALUE`` in hexadecimal."""
     return _words({name: int(value[pattern // 64]) >> pattern % 64 & 1 for name, value in values.items()})
 
 
 def _by_abc(files: list[Path], inputs: list[str], log: Path) -> tuple[str, str]:
-    """Outcome, and an input on which the two differ."""
+    """Compare two AIGER files by ``cec``: outcome, and the counterexample or why there is no answer."""
     command = f"cec -n -T {_SECONDS} -C {_CONFLICTS} {files[0].name} {files[1].name}"
-    # ABC looks at the time between steps only.
+    # ABC checks its own limit (-T) only between steps; without the timeout a long step would run on.
     with log.open("w") as out, contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, timeout=2 * _SECONDS)
     text = log.read_text(errors="replace")
@@ -216,7 +229,7 @@ def _by_abc(files: list[Path], inputs: list[str], log: Path) -> tuple[str, str]:
 
 
 def _words(bits: Mapping[str, int]) -> str:
-    """Bits ``NAME[INDEX]@AGE`` as hexadecimal words."""
+    """Bits called ``NAME[INDEX]@AGE`` as text, joined to hexadecimal words ``NAME@AGE=VALUE``."""
     words: dict[str, int] = {}
     for name, bit in bits.items():
         place = re.fullmatch(r"(.*?)(?:\[(\d+)\])?(@\d+)?", name)

@@ -33,13 +33,15 @@ class Lemma:
     module : str
         Name of the RTL module.
     claim : str
+        What the module does, in words.
     file, top : str
-        The specification's, in ``hwsim/verification/specs``.
+        The specification: a file in ``hwsim/verification/specs``, and its top module.
     parameters : dict
+        Verilog parameters of the specification.
     sum_of : str
-        Output whose terms the specification gives; empty: a property.
+        Output that must be the sum of the specification's terms; empty if the specification is a property.
     cases : list of dict
-        Constants for some inputs: the solver is asked case by case. For every input there is a case.
+        Constants for some inputs, case by case: the solver is asked once per case. Together the cases cover all inputs.
     codes : str
         Text of ``mma_codes.vh``: see ``mma_operands.vh``.
     """
@@ -61,7 +63,7 @@ class Meaning:
     Attributes
     ----------
     fraction : int
-        Fraction bits of P: q of the contract.
+        Fraction bits of the term's significand: q of :mod:`hwsim.golden.terms`.
     bias : int
         The raw exponent is the sum of both operands' exponent fields less this.
     least : int
@@ -74,13 +76,13 @@ class Meaning:
 
     @classmethod
     def of(cls, design: Design) -> Meaning:
-        """By the golden model: :mod:`golden.terms`."""
+        """The meaning of a design's terms, from :mod:`hwsim.golden.terms`."""
         mma = design.unit.mma
         assert mma is not None, f"{design.name} is an MMA unit"
         block, term = mma.shape(design.parameters)[3], mma.term(design.parameters)
         if term is not None:
             bias = 2 * term.scale.bias - term.constant(block)
-            # Field 0 of a format with subnormals is as field 1.
+            # In a format with subnormals, exponent field 0 stands for the same exponent as field 1.
             return cls(term.q(block), bias, 2 * int(term.scale.has_subnormals) - bias)
         element = mma.element(design.parameters)
         bias = 2 * element.bias + (2 * E8M0.bias if block else 0)
@@ -138,7 +140,7 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
 
 
 def _codes(scheme: BlockScheme) -> str:
-    """Functions from codes of operands to magnitudes; 16 for codes that do not occur."""
+    """Verilog functions, for ``mma_codes.vh``, from an operand's code to its magnitude; 16 for codes not in use."""
     magnitudes = sorted({*MAGNITUDES, *range(len(MAGNITUDES))} if scheme.typed else MAGNITUDES)
     text = ""
     for side, code in scheme.product.codes.items():
@@ -162,13 +164,15 @@ def _element_lemmas(parts: dict[str, Any], dot: ElementDot) -> Iterator[Lemma]:
     yield Lemma("mma_product", "q is the signed product", "mma_element.v", "mma_product_spec", settings)
 
 
-def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot, settings, meaning: Meaning) -> Iterator[Lemma]:
+def _step_lemmas(
+    parts: dict[str, Any], dot: BlockDot | ElementDot, settings: dict[str, Any], meaning: Meaning
+) -> Iterator[Lemma]:
     shape, kept = dot.shape, settings["fraction_bits"]
     part, summed, normalise = parts["mma_exponents"], parts["mma_sum"], parts["mma_normalise"]
     distances = {"D": shape.distance_width(kept), "CD": len(part.c_distance)}
     raised = 2 if shape.raise_width else 0
     up = kept - meaning.fraction + raised
-    # A distance of all ones stands for all larger ones: it must leave nothing.
+    # A distance of all ones also stands for all larger distances, so it must shift everything out.
     widths = {"D": shape.magnitude_width + max(up, 0), "CD": FP32_FRACTION + 1 + max(kept - FP32_FRACTION, 0)}
     for name, width in widths.items():
         if (1 << distances[name]) - 1 < width:
@@ -204,10 +208,11 @@ def _step_lemmas(parts: dict[str, Any], dot: BlockDot | ElementDot, settings, me
 
 
 def _normalised(width: int, exponent: int, underflows: bool) -> Iterator[dict[str, int]]:
-    """Cases of a sum's normalisation, at least one of which every sum and exponent are.
+    """Cases of normalisation, which together cover every sum and every exponent.
 
-    By place of the leading one: the exponents for which it becomes the hidden bit. By exponent: the sums that stay
-    below the normal numbers then, which exponents below -32 have in common.
+    The exponent is the larger of the inputs ``any`` and ``least`` (see ``mma_step.v``). For each place of the leading
+    one there is a case with all exponents that make the result normal. Where results may be subnormal, there is also a
+    case for each exponent, with all sums that are subnormal then; exponents below -32 share cases.
     """
     lowest = word_of("least", exponent, -1 << (exponent - 1))
     for sign in (0, 1):
@@ -227,5 +232,5 @@ def _normalised(width: int, exponent: int, underflows: bool) -> Iterator[dict[st
 
 
 def word_of(name: str, width: int, value: int) -> dict[str, int]:
-    """Bits of an input that is constant."""
+    """Bits of input ``name`` for a constant ``value``, in two's complement if it is negative."""
     return {f"{name}[{i}]": value >> i & 1 for i in range(width)}

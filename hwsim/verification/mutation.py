@@ -20,7 +20,7 @@ from hwsim.verification.aig import Aig
 
 @dataclass(frozen=True)
 class Score:
-    """Outcome: mutants made, killed by the testbench, proven equivalent, and the commands of the survivors."""
+    """Numbers of mutants, killed by the testbench and proven equivalent; the Yosys commands that make the survivors."""
 
     mutants: int
     killed: int
@@ -30,7 +30,7 @@ class Score:
 
     @property
     def percent(self) -> float:
-        """Killed, in percent of the mutants that are faults."""
+        """Killed mutants in percent of those that are not proven equivalent."""
         faults = self.mutants - self.equivalent
         return 100.0 * self.killed / faults if faults else 100.0
 
@@ -84,6 +84,7 @@ def score(
     [mutated] = equivalence.modules(["read_rtlil mutated.il"], [design.name], build, "mutated").values()
 
     def chosen(number: int) -> Aig:
+        """The netlist with one mutant active; with none for number 0."""
         return mutated.with_inputs({f"mutsel[{i}]": number >> i & 1 for i in range(width)})
 
     for number, command in commands.items():

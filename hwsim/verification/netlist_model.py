@@ -1,4 +1,4 @@
-"""A mapped MMA unit as a function, compared with golden in bulk."""
+"""A mapped MMA unit as a Python function, and its comparison with golden in bulk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hwsim.units.coverage import bins
 from hwsim.units.ports import Parameters, Ports
 from hwsim.units.unit import Design
 
-#: Streams of the engine, and vectors that are packed at a time.
+#: Streams that are simulated side by side; vectors that are compared at a time.
 _STREAMS, _CHUNK = 2048, 1 << 17
 
 
@@ -46,7 +46,7 @@ class NetlistModel:
         count = len(ports["c"])
         streams = min(_STREAMS, max(64, count // 64 // 64 * 64))
         cycles = -(-count // streams)
-        # Every stream goes on for as long as its last results take.
+        # Every stream runs ``latency`` cycles longer than it has vectors, until its last result has come out.
         position = np.arange(streams)[:, None] * cycles + np.arange(cycles + self.latency)
         padded = np.minimum(position, count - 1).reshape(-1)
         ones = np.ones((len(padded), 1), np.uint8)
@@ -91,7 +91,7 @@ def compare(
         An MMA unit; its parameters shape the operands.
     vectors, seed : int
     parameters : mapping, optional
-        What golden takes instead of the design's own parameters, to see a comparison fail.
+        Parameters for golden other than the design's own: a negative control, a comparison that must fail.
     """
     mma = design.unit.mma
     assert mma is not None, f"{design.name} is an MMA unit"
@@ -100,14 +100,14 @@ def compare(
     while outcome.vectors < vectors:
         count = min(_CHUNK, vectors - outcome.vectors)
         ports = edge_cases.instructions(mma, design.parameters, count, rng)
-        want = mma.step(ports, parameters or design.parameters, ports["c"])
-        got = model(ports)
-        wrong = np.flatnonzero((got != want).any(axis=1))
+        expected = mma.step(ports, parameters or design.parameters, ports["c"])
+        actual = model(ports)
+        wrong = np.flatnonzero((actual != expected).any(axis=1))
         if len(wrong) and not outcome.mismatches:
             i = int(wrong[0])
             operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
-            outcome.first = f"d is {[hex(x) for x in got[i]]}, golden {[hex(x) for x in want[i]]}; {operands}"
+            outcome.first = f"d is {[hex(x) for x in actual[i]]}, golden {[hex(x) for x in expected[i]]}; {operands}"
         outcome.vectors += count
         outcome.mismatches += len(wrong)
-        outcome.bins.update(bins(ports["c"], want, mma.step(ports, design.parameters, np.zeros_like(want))))
+        outcome.bins.update(bins(ports["c"], expected, mma.step(ports, design.parameters, np.zeros_like(expected))))
     return outcome

@@ -10,6 +10,9 @@ MMA units, which are hierarchies of modules, are too large for that solver: see 
 The other units are feed-forward pipelines: what they put out depends on the inputs of the last ``latency + 1`` cycles
 and on nothing older. Comparing the outputs of cycle ``latency + 1`` with free inputs in every cycle (``rst`` among
 them) and a free initial state therefore covers all of time.
+
+Every proof has a *twin*, its negative control: the same claim of hardware with an injected random fault, which must be
+refuted. ``inject`` is the seed of the fault.
 """
 
 from __future__ import annotations
@@ -67,18 +70,18 @@ def prove(claim: str, design: Design, gold: list[str], gate: list[str], build: P
 
 
 def _model(log: str) -> str:
-    """The ports' rows of the table that the solver prints."""
+    """The counterexample: the rows of the solver's table that hold ports of the miter."""
     rows = re.findall(r"^ +(?:\d+ )?\\(?:in|gold|gate)_.*$", log[log.index("model found: FAIL!") :], re.M)
     return "\n".join(rows)
 
 
 def injected(commands: list[str], seed: int) -> list[str]:
-    """The commands with one random fault put into what they read: an inverted pin of a cell that matters."""
+    """The commands, followed by one random fault in the design that they read: an inverted pin of a cell."""
     return [*commands, "opt -full", f"mutate -list 1 -mode inv -seed {seed} -o mutation.ys", "script mutation.ys"]
 
 
 def rtl_equals_specification(design: Design, build: Path, inject: int | None = None) -> Proof:
-    """Prove that the RTL equals its specification, for all inputs; with ``inject``, that RTL with a fault does."""
+    """Prove that the RTL equals its specification for all inputs; with ``inject``, decide the twin, of faulty RTL."""
     gate = rtl(design, build)
     return prove(
         f"RTL equals hwsim/verification/specs/{design.unit.spec}",
@@ -91,7 +94,7 @@ def rtl_equals_specification(design: Design, build: Path, inject: int | None = N
 
 
 def netlist_equals_rtl(design: Design, mapped: Path, library: Library, build: Path, inject: int | None = None) -> Proof:
-    """The mapped netlist equals the RTL, for all inputs; with ``inject``, a faulty netlist does."""
+    """Prove that the mapped netlist equals the RTL for all inputs; with ``inject``, decide the twin."""
     gate = netlist(design, mapped, library)
     return prove(
         f"netlist on {library.name} equals RTL",
@@ -106,7 +109,7 @@ def netlist_equals_rtl(design: Design, mapped: Path, library: Library, build: Pa
 def by_module(
     design: Design, mapped: Path, library: Library, build: Path, inject: int | None = None
 ) -> Iterator[Proof]:
-    """Every module of the mapped netlist equals the RTL module of its name; with ``inject``, a faulty one does.
+    """Prove that every module of the mapped netlist equals the RTL module of its name; or decide the twins.
 
     Parameters
     ----------
@@ -123,16 +126,16 @@ def by_module(
 
 
 def all_proofs(design: Design, mapped: Mapped, build: Path, inject: int | None = None) -> Iterator[Proof]:
-    """Every proof that there is of a design; with ``inject``, of faulty RTL and netlists, which must fail.
+    """Every proof that there is of a design; with ``inject``, their twins, which must be refuted.
 
-    A tile's netlist is compared with its RTL module by module, and its modules are held against the lemmas of
+    A tile's netlist is compared with its RTL module by module, and the RTL of its modules is proven to satisfy
     :mod:`hwsim.verification.lemmas`; any other unit is compared whole, RTL with specification and netlist with RTL.
 
     Parameters
     ----------
     design : Design
     mapped : Mapped
-        Its netlist.
+        The design's netlist.
     build : Path
         Folder for scripts, graphs and logs.
     inject : int, optional

@@ -29,7 +29,7 @@ def specification(design: Design) -> list[str]:
     Raises
     ------
     InputError
-        If the unit has none.
+        If the unit has no specification.
     """
     if not design.unit.spec:
         raise InputError(f"{design.name} has no specification in hwsim/verification/specs to prove it against")
@@ -55,7 +55,7 @@ def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
 
 
 def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]:
-    """Yosys commands that read a mapped netlist with its hierarchy; the modules of cells are their functions."""
+    """Yosys commands that read a mapped netlist with its hierarchy; each cell is a module of its library function."""
     return [
         f"read_liberty -ignore_miss_func {library.liberty_path}",
         f"read_verilog {mapped}",

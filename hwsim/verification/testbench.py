@@ -47,25 +47,25 @@ class Bench:
         self.expected = {name: to_integers(v, self.kinds[name][1]) for name, v in expected.items()}
         self.resets = [not self.streams and i % _RESET_EVERY == _RESET_EVERY - 1 for i in range(self.cycles)]
 
-    async def first_mismatch(self, dut) -> str | None:
-        """Run the stream; the first difference in words, or None."""
+    async def first_mismatch(self, dut: Any) -> str | None:
+        """Run the stream; return the first mismatch in words, or None."""
         return await (self._registered(dut) if self.latency else self._combinational(dut))
 
-    async def _combinational(self, dut) -> str | None:
+    async def _combinational(self, dut: Any) -> str | None:
         for i in range(self.cycles):
             for name, values in self.inputs.items():
                 getattr(dut, name).value = values[i]
             await Timer(1, "ns")
-            if wrong := self._compare(dut, i, False):
-                return wrong
+            if mismatch := self._compare(dut, i, False):
+                return mismatch
         return None
 
-    async def _registered(self, dut) -> str | None:
+    async def _registered(self, dut: Any) -> str | None:
         # Inputs change at the falling edge, so that what the rising edge samples is settled.
         clock = Clock(dut.clk, 2, "ns")
         running: Any = clock.start(start_high=False)
         dut.rst.value = 1
-        wrong = None
+        mismatch = None
         await FallingEdge(dut.clk)
         for i in range(self.cycles + self.latency):
             if i < self.cycles:
@@ -81,41 +81,42 @@ class Bench:
             arrived = i - self.latency + 1
             if 0 <= arrived < self.cycles:
                 was_reset = self.resets[i] if i < self.cycles else False
-                if wrong := self._compare(dut, arrived, was_reset):
+                if mismatch := self._compare(dut, arrived, was_reset):
                     break
         running.cancel()
         dut.clk.value = 0
         await Timer(1, "ns")
-        return wrong
+        return mismatch
 
-    def _compare(self, dut, i: int, was_reset: bool) -> str | None:
+    def _compare(self, dut: Any, i: int, was_reset: bool) -> str | None:
         for name, values in self.expected.items():
             if self.streams and name != "out_valid" and not self.expected["out_valid"][i]:
                 continue
-            got = getattr(dut, name).value
-            want = 0 if was_reset else values[i]
-            if not got.is_resolvable or int(got) != want:
-                shown = f"{int(got):#x}" if got.is_resolvable else str(got)
-                seen = ", ".join(f"{k}={v[i]:#x}" for k, v in self.inputs.items())
-                return f"vector {i}: {name} is {shown}, golden {want:#x}{' (reset)' if was_reset else ''}; {seen}"
+            actual = getattr(dut, name).value
+            expected = 0 if was_reset else values[i]
+            if not actual.is_resolvable or int(actual) != expected:
+                shown = f"{int(actual):#x}" if actual.is_resolvable else str(actual)
+                operands = ", ".join(f"{k}={v[i]:#x}" for k, v in self.inputs.items())
+                cleared = " (reset)" if was_reset else ""
+                return f"vector {i}: {name} is {shown}, golden {expected:#x}{cleared}; {operands}"
         return None
 
 
 @cocotb.test()
-async def stream(dut):
-    """The unit equals the golden model; with mutants in the design, say which ones were noticed."""
+async def stream(dut: Any) -> None:
+    """Compare the unit with the golden model and write the outcome; with mutants in the design, find those killed."""
     task = json.loads(os.environ["HWSIM_TASK"])
     bench = Bench(units.design(task["unit"], task["parameters"]), task["seed"])
     mutants = task["mutants"]
     if mutants:
         dut.mutsel.value = 0
-    wrong = await bench.first_mismatch(dut)
+    mismatch = await bench.first_mismatch(dut)
     killed = []
-    if wrong is None:
+    if mismatch is None:
         for mutant in range(1, mutants + 1):
             dut.mutsel.value = mutant
             if await bench.first_mismatch(dut):
                 killed.append(mutant)
-    Path(task["result"]).write_text(json.dumps({"vectors": bench.cycles, "wrong": wrong, "killed": killed}))
-    assert wrong is None, wrong
+    Path(task["result"]).write_text(json.dumps({"vectors": bench.cycles, "wrong": mismatch, "killed": killed}))
+    assert mismatch is None, mismatch
     assert np.all(np.diff(killed) > 0)

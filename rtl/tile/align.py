@@ -1,4 +1,4 @@
-"""Alignment of an accumulation step: the largest exponent, cut terms, their exact sum."""
+"""Alignment of an accumulation step: the largest exponent, truncated terms, their exact sum."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ FP32_WIDTH = 32
 class TermShape:
     """Widths of the terms of one accumulation step.
 
-    A term is the number ``q``: sign and the magnitude of P, every bit inverted where the sign is set. Cutting bits
-    off that number cuts the magnitude towards zero, and adding the sign once makes it two's complement; so nothing
-    is negated before the sum. Its raw exponent is ``exponent - bias``.
+    P, E and q are those of ``golden/accumulate.py``. A term enters as P in one's complement (ports called ``q``): the
+    sign above the magnitude, every bit of which is inverted where the sign is set. Dropping low bits of that truncates
+    the magnitude towards zero, and adding the sign once makes it two's complement: nothing is negated before the sum.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class TermShape:
     magnitude_width : int
         Bits of |P|.
     fraction_width : int
-        q of the contract: ``value = P * 2**(E - fraction_width)``, ``|P| < 4 * 2**fraction_width``.
+        The contract's q: ``value = P * 2**(E - fraction_width)``, ``|P| < 4 * 2**fraction_width``.
     exponent_width, base_width, bias : int
-        Raw exponents: the sum of one of a term's own and of a base that all terms share, both unsigned, has this
-        bias. ``base_width`` 0: no base.
+        The raw exponent E is ``own + base - bias``: ``own`` belongs to the term and ``base`` is shared by all terms,
+        both unsigned. With ``base_width`` 0 there is no base.
     least_exponent : int
         The smallest raw exponent E of a term that is not zero.
     raise_width : int
@@ -62,12 +62,12 @@ class TermShape:
 
     @property
     def term_offset(self) -> int:
-        """What brings exponents of terms to the common bias."""
+        """Added to exponents of terms to give them the common bias."""
         return max(0, FP32_BIAS - self.bias)
 
     @property
     def c_offset(self) -> int:
-        """What brings exponents of C to the common bias."""
+        """Added to exponents of C to give them the common bias."""
         return max(0, self.bias - FP32_BIAS)
 
     @property
@@ -84,11 +84,11 @@ class TermShape:
         return max(terms, 255 + self.c_offset).bit_length()
 
     def may_underflow(self, fraction_bits: int) -> bool:
-        """Whether a sum of terms may be subnormal; else only C may be, alone."""
+        """Whether a sum with a term in it may be subnormal. Otherwise only C alone, without any term, may be."""
         return self.least_exponent - fraction_bits < 1 - FP32_BIAS
 
     def frame_width(self, fraction_bits: int) -> int:
-        """Bits of a term with all that a shift may bring in."""
+        """Bits of a term in front of its right shift: the magnitude, extended down to the unit of the sum."""
         return self.magnitude_width + max(0, fraction_bits - self.fraction_width + self.raise_width)
 
     def distance_width(self, fraction_bits: int) -> int:
@@ -97,12 +97,12 @@ class TermShape:
 
 
 def c_frame_width(fraction_bits: int) -> int:
-    """Bits of C's significand with all that a shift may bring in."""
+    """Bits of C's significand in front of its right shift, extended down to the unit of the sum."""
     return FP32_FRACTION + 1 + max(0, fraction_bits - FP32_FRACTION)
 
 
 def c_distance_width(fraction_bits: int) -> int:
-    """Bits of C's shift distance."""
+    """Bits of C's shift distance; all ones shifts everything out."""
     return c_frame_width(fraction_bits).bit_length()
 
 
@@ -112,9 +112,9 @@ def sum_width(terms: int, fraction_bits: int) -> int:
 
 
 class ExponentMaximum(wiring.Component):
-    """Largest exponent of the terms and C, and how far each is to be shifted right.
+    """Largest exponent of the terms and C, and how far each must be shifted right.
 
-    Combinational. Terms and C that are zero take no part; their distances mean nothing.
+    Combinational. A term or C that is zero takes no part in the maximum; its distance means nothing.
 
     Parameters
     ----------
@@ -126,20 +126,21 @@ class ExponentMaximum(wiring.Component):
     exponents : in
         Terms' own exponents, term 0 in the lowest bits.
     nonzero : in, a bit a term
+        Whether the term is not zero.
     raises : in, two bits a term; only with ``raise_width``
         Each bit that is set multiplies the term by two.
     base : in; only with ``base_width``
         Added to the exponent of every term.
     candidates : in; only with ``groups``
-        Largest exponents of groups of terms, found in the cycle before.
+        Largest exponents of groups of terms, computed in the cycle before.
     c : in, 31 bits
         FP32 without its sign.
     largest : out
         Largest exponent, with the common bias of ``shape``.
     distances, c_distance : out
-        Right shifts from the frame of :class:`AlignedSum`; all ones shifts everything out.
+        Right shifts for :class:`AlignedSum`; all ones shifts everything out.
     floats : out, 1 bit; only where terms cannot underflow
-        Whether the sum is to be normalised: there are terms, or C is normal. A subnormal C alone stays where it is.
+        Whether the sum must be normalised: a term is not zero, or C is normal. A subnormal C alone is not shifted.
     """
 
     stage = Stage.EXPONENTS
@@ -164,7 +165,7 @@ class ExponentMaximum(wiring.Component):
         super().__init__(ports)
         self.shape, self.fraction_bits, self.groups = shape, fraction_bits, groups
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         shape, width = self.shape, self.shape.common_width
         own = [self.exponents.word_select(i, shape.exponent_width) for i in range(shape.terms)]
@@ -178,21 +179,22 @@ class ExponentMaximum(wiring.Component):
         if shape.base_width:
             base = self.base + shape.term_offset if shape.term_offset else self.base
             offset = sized(m, base, width, "offset")
-        # Where there is nothing to add there is no adder: Verilog would show its operand without bits.
+        # Without an offset there is no adder, which in Verilog would have an operand of zero bits.
         shifted = bool(shape.base_width or shape.term_offset)
         terms = sized(m, Mux(any_term, most + offset if shifted else most, 0), width, "terms_largest")
         field = self.c[FP32_FRACTION:]
         subnormal = ~field.any()
         if not shape.may_underflow(self.fraction_bits):
             m.d.comb += self.floats.eq(any_term | ~subnormal)
-        # The exponent of a subnormal is that of the smallest normal number.
+        # A subnormal has the exponent field of the smallest normal number, 1.
         stored: Value = Cat(field[0] | subnormal, field[1:])
         stored = (stored + shape.c_offset)[:width] if shape.c_offset else stored
         c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
         c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
         c_leads = sized(m, c_exponent > terms, 1, "c_leads")
         m.d.comb += self.largest.eq(Mux(c_leads, c_exponent, terms))
-        # Both possible distances side by side: the comparison of C comes last, and only chooses.
+        # Both possible distances are computed in parallel with the comparison of C, which arrives last and only
+        # selects.
         c_own = sized(m, c_exponent - offset if shifted else c_exponent, width, "c_own")
         count = shape.distance_width(self.fraction_bits)
         for i, exponent in enumerate(own):
@@ -200,14 +202,14 @@ class ExponentMaximum(wiring.Component):
             from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
             distance = Mux(c_leads, saturated(from_c, count), saturated(from_terms, count))
             m.d.comb += self.distances.word_select(i, count).eq(distance)
-        # Beside the comparison, not behind it: where C leads it stays in place.
+        # C's distance is computed in parallel too. Where C has the largest exponent, the mask makes it 0.
         c_distance = sized(m, terms - stored, width, "c_distance_full")
         stays = c_leads.replicate(len(self.c_distance))
         m.d.comb += self.c_distance.eq(saturated(c_distance, len(self.c_distance)) & ~stays)
         return m
 
     def _raised(self, term: int) -> Value:
-        """The room for raising that term ``term`` does not use."""
+        """Extra right shift of a term, 0 to 2: its frame has room for both raises, and each one not taken adds 1."""
         if not self.shape.raise_width:
             return Const(0, 1)
         return ~self.raises[2 * term] + ~self.raises[2 * term + 1]
@@ -219,10 +221,10 @@ def present_exponent(exponent: Value, nonzero: Value) -> Value:
 
 
 class AlignedSum(wiring.Component):
-    """Terms and C shifted into place, cut, and summed exactly.
+    """Terms and C, shifted and truncated to the unit of the sum, and summed exactly.
 
-    Combinational, or with a register between the tree and the adder (``registered``: latency 1). In front of the tree
-    a register would be as wide as all terms, behind it it holds two rows.
+    Combinational, or with a register between the tree and the adder (``registered``: latency 1). There it holds two
+    rows; in front of the tree it would be as wide as all terms.
 
     Parameters
     ----------
@@ -235,11 +237,13 @@ class AlignedSum(wiring.Component):
     -----
     clk : in, 1 bit; only with ``registered``
     q : in
-        Terms: magnitude with the sign above it, every bit of the magnitude inverted where the sign is set.
+        Terms in one's complement: magnitude, every bit inverted where the sign is set, and the sign above it.
     distances : in
+        Right shifts of the terms.
     c : in, 25 bits
-        C in the same shape: significand and sign.
+        C in one's complement: significand and sign.
     c_distance : in
+        Right shift of C.
     total : out
         Two's complement.
     """
@@ -257,7 +261,7 @@ class AlignedSum(wiring.Component):
         })  # fmt: skip
         self.shape, self.fraction_bits, self.registered = shape, fraction_bits, registered
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.registered:
             clocked(m, self.clk)
@@ -282,14 +286,17 @@ class AlignedSum(wiring.Component):
 
 
 def _aligned(m: Module, q: Value, distance: Value, up: int, width: int, name: str) -> tuple[Value, Value]:
-    """Inverted magnitude in units of the sum, and sign."""
+    """Magnitude of a term in units of the sum, inverted where the sign is set, and the sign.
+
+    ``up`` is the number of places by which the frame extends ``q`` downwards; if negative, -up places are dropped.
+    """
     sign = q[-1]
     cut = max(-up, 0)
     if cut:
-        # Below the unit of the sum even where nothing is shifted.
+        # These bits lie below the unit of the sum even without a shift.
         m.d.comb += Signal(cut, name=f"unused_{name}").eq(q[:cut])
     frame = Cat(sign.replicate(max(up, 0)), q[cut:-1])
-    # Above the sum's width there are only copies of the sign.
+    # The bits above ``width`` are copies of the sign.
     return shift_right(m, frame, distance, sign, name)[:width], sign
 
 
@@ -297,7 +304,7 @@ def add_ones_complement(to: list[list[Value]], value: Value, sign: Value) -> Non
     """Add ``sign ? -(~value) : value``, where ``value`` comes inverted if ``sign`` is set."""
     add_bits(to, value)
     to[0].append(sign)
-    # -sign * 2**width is the complement of the sign there, and a constant.
+    # Sign extension: -sign = ~sign - 1, at the place above the value.
     if len(value) < len(to):
         to[len(value)].append(~sign)
         add_constant(to, -(1 << len(value)))

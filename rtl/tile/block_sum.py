@@ -12,22 +12,25 @@ from hwsim.rtl.tile.products import E2M1, MAGNITUDE_WIDTH, Product, e2m1_magnitu
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, SUBGROUPS
 from hwsim.rtl.tile.stage import Stage
 
-#: Largest sum of a subgroup in sixteenths: activations up to 56 eighths, the others up to 48, weights 12 halves.
+#: Largest sum of a subgroup in sixteenths: one refined activation of up to 56 eighths, the others of up to 48, times
+#: weights of up to 12 halves.
 LARGEST_SUBGROUP = (56 + (ELEMENTS - 1) * 48) * 12
 SUBGROUP_WIDTH = LARGEST_SUBGROUP.bit_length() + 1
 
 
 class BlockSum(wiring.Component):
-    """Sum of the signed products of a block, in units of both operands' units.
+    """Exact sum of the signed products of a block, in units of the product of both operands' units.
 
-    Combinational. The magnitudes' bits, inverted where the product is negative, go through one tree of full adders.
-    What inversion leaves to be added is the same for every negative product, so it depends on their number alone.
+    Combinational. The bits of the products' magnitudes, inverted where the product is negative, go through one tree of
+    full adders. Inversion leaves every negative product off by the same constant, so one multiple of their number
+    corrects them all.
 
     Parameters
     ----------
     lanes : int
         Elements of a block.
     product : Product
+        Codes of the operands, and their multiplier.
     largest : int
         Largest magnitude of a product.
 
@@ -49,7 +52,7 @@ class BlockSum(wiring.Component):
         })  # fmt: skip
         self.lanes, self.product = lanes, product
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = columns(len(self.total))
         add_products(m, bits, self.a, self.b, self.lanes, self.product)
@@ -78,13 +81,14 @@ def add_products(m: Module, to: Columns, a: Value, b: Value, lanes: int, product
                 m.d.comb += signed.eq(bit ^ negative)
                 to[shift + position].append(signed)
                 weight += 1 << position
-    # Inverting a bit of weight w adds w - 2 w bit: the negation lacks minus the sum of all weights.
+    # Inverting a bit of weight w gives w - w * bit: a negative product comes out as the sum of all weights minus its
+    # magnitude, so each one needs minus that sum.
     [negatives] = compress(m, signs, "negatives", rows=1)
     add_multiple(to, negatives, -weight << shift)
 
 
 def add_multiple(to: Columns, value: Value, factor: int) -> None:
-    """Add ``value * factor``, the factor an integer of any sign, in as few rows as signed digits allow."""
+    """Add ``value * factor`` to columns, for an integer factor of any sign: one row per nonzero signed digit of it."""
     position, ones = 0, (1 << len(value)) - 1
     while factor and position < len(to):
         if factor & 1:
@@ -100,16 +104,17 @@ def add_multiple(to: Columns, value: Value, factor: int) -> None:
 
 
 class SubgroupSum(wiring.Component):
-    """M2XFP: sum of a subgroup's products with the refinement of its largest activation, in sixteenths.
+    """M2XFP: sum of a subgroup's products, its largest activation refined, in sixteenths.
 
-    Combinational. The refined element's weight, shifted, joins the products' tree as one more term.
+    Combinational. The refinement is a power of two, so it adds one row to the products' tree: the weight (operand B)
+    that meets the refined activation, shifted.
 
     Ports
     -----
     a, b : in
-        Activations and weights, in codes of :data:`rtl.products.E2M1` with signs.
+        Activations and weights, in codes of :data:`hwsim.rtl.tile.products.E2M1` with signs.
     refinement : in
-        See :func:`rtl.m2xfp.refinement`.
+        See :func:`hwsim.rtl.tile.refinement.refinement`.
     total : out
         Two's complement.
     """
@@ -124,10 +129,10 @@ class SubgroupSum(wiring.Component):
             "total": Out(SUBGROUP_WIDTH),
         })  # fmt: skip
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = columns(len(self.total))
-        # Halves times halves are quarters.
+        # Halves times halves are quarters, the sum is in sixteenths: shift by 2.
         add_products(m, bits, self.a, self.b, ELEMENTS, E2M1, shift=2)
         width = MAGNITUDE_WIDTH + 1
         weight: Value = Const(0, width)
@@ -145,16 +150,16 @@ class SubgroupSum(wiring.Component):
 
 
 class MultipliedSum(wiring.Component):
-    """M2XFP: the sum of a block's subgroups, each times ``4 + k``, in 64ths.
+    """M2XFP: sum of a block's subgroups, each times its multiplier ``(4 + k) / 4``, in 64ths.
 
     Combinational.
 
     Ports
     -----
     totals : in
-        Of the subgroups, two's complement, subgroup 0 in the lowest bits.
+        Sums of the subgroups, two's complement, subgroup 0 in the lowest bits.
     multipliers : in, 2 bits a subgroup
-        k.
+        k of every subgroup.
     total : out
         Two's complement.
     """
@@ -168,7 +173,7 @@ class MultipliedSum(wiring.Component):
             "total": Out(total_width(SUBGROUPS, LARGEST_SUBGROUP * 7)),
         })  # fmt: skip
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bits = columns(len(self.total))
         for group in range(SUBGROUPS):
@@ -176,7 +181,7 @@ class MultipliedSum(wiring.Component):
             k = self.multipliers.word_select(group, METADATA_WIDTH)
             for shift, factor in ((2, Const(1, 1)), (1, k[1]), (0, k[0])):
                 add_bits(bits, total[:-1] & factor.replicate(SUBGROUP_WIDTH - 1), shift)
-                # The sign's bit counts negative: its complement, and a constant.
+                # The sign bit has a negative weight: -bit = ~bit - 1.
                 top = shift + SUBGROUP_WIDTH - 1
                 bits[top].append(~(total[-1] & factor))
                 add_constant(bits, -(1 << top))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
 
 from hwsim.rtl.arith import sized
 from hwsim.rtl.hierarchy import Cuts, instantiate
@@ -13,7 +14,7 @@ from hwsim.rtl.tile.refinement import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
 from hwsim.rtl.tile.scale import ScaledTerm
 from hwsim.rtl.tile.tile import BACK, DotUnit, Tile, accumulator, tile_size
 
-#: Places of pipeline registers, in the order of the data; ``group`` is M2XFP's, behind the sums of subgroups.
+#: Places of pipeline registers, in the order of the data. Only M2XFP has ``group``, behind the sums of subgroups.
 PLACES = ("group", "block", *BACK)
 
 
@@ -22,7 +23,7 @@ def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
     scale, term = scheme.scale, scheme.term
     significand = (1 << scale.significand_width) - 1
     largest = term.a_largest * term.b_largest if scheme.refined else scheme.largest
-    # The exponents of both scales, of which each field stands for ``field - bias``.
+    # The exponent of a term is the sum of both scales' fields, each of which has the scale's bias.
     bias = 2 * scale.bias - term.constant(block_size)
     return TermShape(
         terms=k // block_size,
@@ -35,16 +36,24 @@ def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
     )
 
 
-#: Products that one tree sums in a cycle; the halves of a longer block meet behind the register.
+#: Products that one tree sums; the two halves of a block of 32 are added behind the register at ``block``.
 LANES = 16
 
 
 class BlockDot(DotUnit):
-    """One element of D from blocks: sums of products, times scales, aligned."""
+    """One element of D whose terms are blocks: exact sums of products, times the significands of the scales."""
 
     FRONT = ("group", "block")
 
-    def __init__(self, scheme: BlockScheme, k: int, block_size: int, operands, cuts: Cuts, step):
+    def __init__(
+        self,
+        scheme: BlockScheme,
+        k: int,
+        block_size: int,
+        operands: dict[str, wiring.Component],
+        cuts: Cuts,
+        step: tuple[int, int, str],
+    ):
         shape = term_shape(scheme, k, block_size)
         super().__init__(shape, operands, cuts, step)
         self.scheme, self.block_size = scheme, block_size
@@ -80,13 +89,13 @@ class BlockDot(DotUnit):
             nonzero.append(present)
             if self.scheme.typed:
                 raises.append(Cat(ports["a_types"][i], ports["b_types"][i]))
-        made = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}
+        outputs = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}
         if raises:
-            made["raises"] = Cat(*raises)
-        return made | {"nan": ports["a_nan"] | ports["b_nan"]}
+            outputs["raises"] = Cat(*raises)
+        return outputs | {"nan": ports["a_nan"] | ports["b_nan"]}
 
     def _block(self, m: Module, i: int) -> tuple[Value, Value]:
-        """Sum of block ``i`` behind its register, and whether it is not zero."""
+        """Sum of block ``i`` behind the register at ``block``, and whether it is not zero."""
         if self.scheme.refined:
             total = self.cuts.register(m, "block", self._refined(m, i), f"total_{i}")
             return total, total.any()
@@ -95,19 +104,19 @@ class BlockDot(DotUnit):
         count = self.shape.terms * parts
         sums = []
         for part in range(i * parts, (i + 1) * parts):
-            found = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
+            block_total = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
             a, b = (x.word_select(part, len(x) // count) for x in (a_operands, b_operands))
-            instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=found)
-            sums.append(self.cuts.register(m, "block", found, f"total_{part}"))
+            instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=block_total)
+            sums.append(self.cuts.register(m, "block", block_total, f"total_{part}"))
         if parts == 1:
             return sums[0], sums[0].any()
         low, high = sums
         total = sized(m, low.as_signed() + high.as_signed(), self.total_width, f"total_{i}")
-        # Without waiting for carries: a sum is zero if every bit's sum is what no carry can change.
+        # Zero test without carry propagation: low + high = 0 if and only if low ^ high = (low | high) << 1.
         return total, ((low ^ high) ^ ((low | high) << 1)[: len(low)]).any()
 
     def _refined(self, m: Module, i: int) -> Signal:
-        """M2XFP: sum of block ``i``."""
+        """M2XFP: sum of block ``i``, of refined activations and weights with their multipliers."""
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         total = Signal(self.total_width, name=f"block_total_{i}")
         refinements, multipliers = getattr(self, "a_refinements"), getattr(self, "b_multipliers")  # noqa: B009
@@ -129,24 +138,25 @@ class BlockDot(DotUnit):
 
 
 class BlockMMA(Tile):
-    """MMA tile of a format whose terms are blocks; ports, latency and chaining: :class:`rtl.mma.Tile`.
+    """MMA tile of a format whose terms are blocks; ports, latency and chaining: :class:`hwsim.rtl.tile.tile.Tile`.
 
     Parameters
     ----------
     scheme : BlockScheme
+        The format.
     k : int
         Elements of K in an instruction, a multiple of ``block_size``; all terms are one accumulation step.
     m, n : int
-        Size of the tile.
+        Rows and columns of D.
     block_size : int
         Elements that share a scale: 16 or 32; M2XFP's are 32.
     fraction_bits, result_bits, rounding : int, int, str
-        Of the accumulation step: bits kept below the largest exponent (1 to 40), bits of the result below its leading
-        one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
-        the sum lie below the result's.
+        The accumulation step: bits that terms keep below the largest exponent (1 to 40), bits of the result below its
+        leading one (1 to 23), and how the result is rounded: ``rz`` (towards zero) or ``rne`` (to nearest, ties to
+        even). ``rne`` needs ``result_bits`` 23, or at least ``fraction_bits`` and no scale that reaches subnormals.
     pipeline : str
-        Places of registers beyond those at inputs and outputs, separated by ``+``: ``group`` (M2XFP only), ``block``,
-        ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
+        Places of registers beyond those at inputs and outputs, separated by ``+``, in the order of the data:
+        ``group`` (M2XFP only), ``block``, ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
     polarity : int
         MixFP4: type bit of E2M1 blocks, 0 or 1.
     """

@@ -15,27 +15,30 @@ from hwsim.rtl.tile.scale import exponent_field, significand
 from hwsim.rtl.tile.stage import Stage
 from hwsim.rtl.tile.tile import BACK, DotUnit, Tile, accumulator, tile_size
 
-#: Places of pipeline registers, in the order of the data: behind the sums of exponents, then as in all units.
+#: Places of pipeline registers, in the order of the data: ``exponent`` is behind the sums of both operands' exponents.
 PLACES = ("exponent", *BACK)
 #: Elements that share a scale.
 BLOCK = 32
-#: Terms whose exponents are compared in the cycle in which they are made.
+#: Terms whose exponents are compared in front of the register at ``exponent``, if there is one.
 GROUP = 4
 
 
 class ElementDecoder(wiring.Component):
-    """One row of A or B: element codes to sign, significand and exponent.
+    """Decode one row of A or B: element codes become signs, significands and exponents.
 
-    Logic, then a register: latency 1. Significands, signs and infinities come out a cycle later than exponents if
-    there is a cut at ``exponent``.
+    Logic, then a register: latency 1. Significands, signs, infinities and NaN come out a cycle later than exponents if
+    there is a register at ``exponent``, where the dot unit delays the exponents.
 
     Parameters
     ----------
     element : MiniFloat
+        Element format.
     k : int
+        Elements of the row.
     scaled : bool
         Whether the row has an E8M0 scale.
     cuts : Cuts
+        Pipeline of the tile.
 
     Ports
     -----
@@ -45,9 +48,11 @@ class ElementDecoder(wiring.Component):
     exponents : out
         Exponent fields, 1 for subnormals.
     nonzero : out, a bit an element
+        Whether the element is not zero.
     numbers : out
         Per element the significand with the hidden bit, and the sign above it.
     infinite : out, a bit an element; only elements that have infinities
+        Whether the element is infinite.
     base : out, 8 bits; only scaled
         The scale.
     nan : out, 1 bit
@@ -72,7 +77,7 @@ class ElementDecoder(wiring.Component):
         super().__init__(ports)
         self.element, self.k, self.scaled, self.cuts = element, k, scaled, cuts
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         clock_from(m, self.clk)
         element = self.element
@@ -100,7 +105,7 @@ class ElementDecoder(wiring.Component):
 
     def _nan(self, code: Value) -> Value:
         if self.element.nan is Nan.NONE:
-            return code[:0].any()
+            return code[:0].any()  # The OR of no bits: 0.
         if self.element.nan is Nan.ALL_ONES:
             return code == self.element.nan_code
         fraction = self.element.fraction_width
@@ -108,14 +113,14 @@ class ElementDecoder(wiring.Component):
 
 
 class ElementProduct(wiring.Component):
-    """Signed product of two elements' significands, in the shape that the alignment takes. Combinational.
+    """Signed product of two elements' significands, in one's complement as the alignment takes it. Combinational.
 
     Ports
     -----
     a, b : in
-        Significand and sign.
+        Significand, and the sign above it.
     q : out
-        Magnitude, inverted where the product is negative, and the sign.
+        Magnitude, inverted where the product is negative, and the sign above it.
     """
 
     stage = Stage.PRODUCTS
@@ -124,7 +129,7 @@ class ElementProduct(wiring.Component):
         width = element.significand_width
         super().__init__({"a": In(width + 1), "b": In(width + 1), "q": Out(2 * width + 1)})
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         sign = self.a[-1] ^ self.b[-1]
         magnitude = sized(m, self.a[:-1] * self.b[:-1], len(self.q) - 1, "magnitude")
@@ -147,12 +152,20 @@ def term_shape(element: MiniFloat, k: int, scaled: bool) -> TermShape:
 
 
 class ElementDot(DotUnit):
-    """One element of D from products of elements."""
+    """One element of D whose terms are products of elements."""
 
     FRONT = ("exponent",)
 
-    def __init__(self, element: MiniFloat, k: int, scaled: bool, operands, cuts: Cuts, step):
-        # With a register behind the exponents' sums, groups of four are compared in front of it.
+    def __init__(
+        self,
+        element: MiniFloat,
+        k: int,
+        scaled: bool,
+        operands: dict[str, wiring.Component],
+        cuts: Cuts,
+        step: tuple[int, int, str],
+    ):
+        # With a register at ``exponent``, the maximum of every group is formed in front of it, the rest behind it.
         groups = -(-k // GROUP) if "exponent" in cuts.chosen else 0
         super().__init__(term_shape(element, k, scaled), operands, cuts, step, groups)
         self.element, self.k, self.scaled = element, k, scaled
@@ -170,19 +183,21 @@ class ElementDot(DotUnit):
             a, b = (ports[f"{side}_exponents"].word_select(i, width) for side in "ab")
             exponents.append(sized(m, a + b, width + 1, f"exponent_{i}"))
         nonzero = ports["a_nonzero"] & ports["b_nonzero"]
-        made: dict[str, Value] = {"exponents": Cat(*exponents), "nonzero": nonzero}
+        outputs: dict[str, Value] = {"exponents": Cat(*exponents), "nonzero": nonzero}
         if self.exponents.groups:
             present = [present_exponent(e, nonzero[i]) for i, e in enumerate(exponents)]
-            made["candidates"] = Cat(
+            outputs["candidates"] = Cat(
                 *(maximum(m, present[i : i + GROUP], f"most_{i}") for i in range(0, self.k, GROUP))
             )
         if self.scaled:
-            made["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")
-        made = {name: self.cuts.register(m, "exponent", value, name) for name, value in made.items()}
-        made |= {"q": Cat(*q), "nan": ports["a_nan"] | ports["b_nan"]}
-        return made | (self._infinities(m, ports, q) if self.element.has_infinity else {})
+            outputs["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")
+        outputs = {name: self.cuts.register(m, "exponent", value, name) for name, value in outputs.items()}
+        outputs |= {"q": Cat(*q), "nan": ports["a_nan"] | ports["b_nan"]}
+        return outputs | (self._infinities(m, ports, q) if self.element.has_infinity else {})
 
     def _infinities(self, m: Module, ports: dict[str, Value], q: list[Signal]) -> dict[str, Value]:
+        """``nan``, ``infinite`` and ``infinity_sign`` of the terms; zero times infinity and infinities of both signs
+        are NaN."""
         zero = [self.cuts.register(m, "exponent", ~ports[f"{side}_nonzero"], f"{side}_zero") for side in "ab"]
         a, b = ports["a_infinite"], ports["b_infinite"]
         infinite = a | b
@@ -198,28 +213,28 @@ class ElementDot(DotUnit):
 
 
 class ElementMMA(Tile):
-    """MMA tile of a format whose terms are products; ports, latency and chaining: :class:`rtl.mma.Tile`.
+    """MMA tile of a format whose terms are products; ports, latency and chaining: :class:`hwsim.rtl.tile.tile.Tile`.
 
     Parameters
     ----------
     elements : tuple of MiniFloat
-        What ``element`` may name.
+        Formats that ``element`` may name.
     element : str
         Format of both operands' elements: ``e2m3`` or ``e3m2`` (MXFP6), ``e4m3`` or ``e5m2`` (MXFP8), ``fp16``,
         ``bf16``, ``e4m3`` or ``e5m2`` (without scales).
     scaled : bool
         Whether rows have E8M0 scales, one for 32 elements.
     k : int
-        Elements of K in an instruction, all of them terms of one accumulation step; 32 if scaled.
+        Elements of K in an instruction, 1 to 64, all of them terms of one accumulation step; 32 if scaled.
     m, n : int
-        Size of the tile.
+        Rows and columns of D.
     fraction_bits, result_bits, rounding : int, int, str
-        Of the accumulation step: bits kept below the largest exponent (1 to 40), bits of the result below its leading
-        one (1 to 23), and ``rz`` or ``rne``. With ``rne`` and fewer than 23, no result may be subnormal and no bit of
-        the sum lie below the result's.
+        The accumulation step: bits that terms keep below the largest exponent (1 to 40), bits of the result below its
+        leading one (1 to 23), and how the result is rounded: ``rz`` (towards zero) or ``rne`` (to nearest, ties to
+        even). ``rne`` needs ``result_bits`` 23, or at least ``fraction_bits`` and no scale that reaches subnormals.
     pipeline : str
-        Places of registers beyond those at inputs and outputs, separated by ``+``: ``exponent``, ``term``, ``align``,
-        ``sum``, ``magnitude``; or ``none``.
+        Places of registers beyond those at inputs and outputs, separated by ``+``, in the order of the data:
+        ``exponent``, ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
     """
 
     def __init__(

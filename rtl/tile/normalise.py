@@ -13,12 +13,12 @@ from hwsim.rtl.tile.stage import Stage
 
 CANONICAL_NAN = 0x7FC00000
 ROUNDINGS = ("rz", "rne")
-#: Bits of a right shift: 25 and more leave nothing.
+#: Bits of the right shift of subnormal results: a shift of 25 or more leaves nothing.
 LOWER_WIDTH = 5
 
 
 class Normalise(wiring.Component):
-    """The aligned sum as FP32: leading one to the top, cut or rounded, subnormals, overflow and special values.
+    """The aligned sum as FP32: normalised and rounded once, with subnormals, overflow and special values.
 
     Combinational, or with a register behind magnitude and leading zeros (``registered``: latency 1).
 
@@ -26,8 +26,9 @@ class Normalise(wiring.Component):
     ----------
     shape : TermShape
     fraction_bits, result_bits : int
+        As in :class:`hwsim.golden.accumulate.Accumulator`.
     rounding : str
-        ``rz`` (cut towards zero) or ``rne`` (to nearest, ties to even).
+        ``rz`` (truncated towards zero) or ``rne`` (to nearest, ties to even).
     registered : bool
 
     Ports
@@ -36,15 +37,15 @@ class Normalise(wiring.Component):
     total : in
         Two's complement, in units of ``2**(largest - common bias - fraction_bits)``.
     exponent : in
-        Two's complement: the exponent field of a sum with its leading one at the top, see :meth:`prepare`.
+        Two's complement: the exponent field of a sum whose leading one is its top bit, see :meth:`prepare`.
     limit : in
-        The largest shift that leaves a normal number; only if results of terms may be subnormal.
+        Largest left shift that leaves a normal number; only if results of terms may be subnormal.
     lower : in
-        How far even the top of the sum lies below the normal numbers; only with ``limit``.
+        Right shift, if even the top bit of the sum lies below the normal numbers; only with ``limit``.
     floats : in, 1 bit; only without ``limit``
-        Whether the sum is to be normalised; else it is a subnormal C, in its place already.
+        Whether the sum must be normalised; else it is a subnormal C alone.
     nan, infinite, infinity_sign : in, 1 bit
-        The result is NaN; or else infinite.
+        Whether the result is NaN, or else an infinity, and the sign of that.
     d : out, 32 bits
         FP32; zero is +0.
     """
@@ -67,7 +68,9 @@ class Normalise(wiring.Component):
         })  # fmt: skip
         self.shape, self.fraction_bits, self.result_bits = shape, fraction_bits, result_bits
         self.rounding, self.registered = rounding, registered
-        # The last kept place may lie below that of FP32's subnormals only if it is counted from the leading one.
+        # A subnormal result is not normalised, so `_rounded` cannot count its result_bits from the top bit: they are
+        # counted from the leading one, and the bits below masked, before the shift. This is not needed if only C alone
+        # can be subnormal and the alignment keeps no more than result_bits of it.
         self.masked = result_bits < FP32_FRACTION and (self.may_underflow or result_bits < fraction_bits)
         if self.masked and rounding == "rne":
             raise ValueError(
@@ -76,7 +79,10 @@ class Normalise(wiring.Component):
             )
 
     def prepare(self, m: Module, largest: Value) -> dict[str, Value]:
-        """Ports ``exponent``, ``limit`` and ``lower``, from the largest exponent: in time while terms are summed."""
+        """Values for the ports ``exponent``, ``limit`` and ``lower``, computed in ``m`` from the largest exponent.
+
+        The dot unit does so in the cycle in which the terms are summed.
+        """
         width = len(self.exponent)
         constant = FP32_BIAS - self.shape.common_bias + len(self.total) - 2 - self.fraction_bits
         exponent = sized(m, largest + constant, width, "exponent_at_top")
@@ -93,23 +99,23 @@ class Normalise(wiring.Component):
             "lower": sized(m, lower, LOWER_WIDTH, "lower_clamped"),
         }
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.registered:
             clocked(m, self.clk)
         sign = self.total[-1]
-        # Where the sum is negative its complement: less by one than the magnitude, which the rounding makes up for.
-        # The bit below stands for all the ones that would follow.
+        # A negative sum enters as its one's complement, which is abs(sum) - 1; `_rounded` adds the missing 1. ``below``
+        # is every bit below its last place: 1 for a one's complement, else 0.
         below: Value = sign
         inverted = sized(m, self.total[:-1] ^ sign.replicate(len(self.total) - 1), len(self.total) - 1, "inverted")
         if self.masked:
             inverted = self._masked(m, sized(m, inverted + sign, len(inverted), "magnitude"))
             below = Const(0, 1)
         if self.may_underflow:
-            # As wide as a significand and the place below it, which moving it right may bring into use.
+            # At least as wide as a significand and a guard bit, which a right shift may fill.
             inverted = Cat(below.replicate(max(0, FP32_FRACTION + 2 - len(inverted))), inverted)
         zeros = leading_zeros(m, Cat(below, inverted), "zeros")
-        held = [
+        values = [
             self._lowered(m, inverted) if self.may_underflow else inverted,
             zeros,
             sign,
@@ -123,8 +129,8 @@ class Normalise(wiring.Component):
             self._tail(m, inverted, below) if self.may_underflow else below,
         ]
         if self.registered:
-            held = [registered(m, value, f"held_{i}") for i, value in enumerate(held)]
-        inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = held
+            values = [registered(m, value, f"held_{i}") for i, value in enumerate(values)]
+        inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = values
         shift = self._shift(m, zeros, floats, limit)
         exponent = Signal(signed(len(self.exponent)))
         m.d.comb += exponent.eq((at_top - shift).as_signed())
@@ -137,7 +143,7 @@ class Normalise(wiring.Component):
         return m
 
     def _masked(self, m: Module, magnitude: Value) -> Value:
-        """The magnitude with ``result_bits`` below its leading one."""
+        """The magnitude truncated to ``result_bits`` below its leading one."""
         width = len(magnitude)
         above: list[Value] = [magnitude[-1]]
         for i in reversed(range(width - 1)):
@@ -149,18 +155,19 @@ class Normalise(wiring.Component):
         return sized(m, magnitude & Cat(*mask), width, "masked")
 
     def _shift(self, m: Module, zeros: Value, floats: Value, limit: Value) -> Value:
-        """How far the sum goes up."""
+        """Left shift of the sum."""
         if not self.may_underflow:
+            # A subnormal C alone keeps the exponent -126 of its hidden bit: a constant shift.
             alone = len(self.total) - 2 - self.fraction_bits
             return sized(m, Mux(floats, zeros, alone), self.shift_width, "shift")
         return sized(m, Mux(limit < zeros, limit, zeros), self.shift_width, "shift")
 
     def _lowered(self, m: Module, inverted: Value) -> Value:
-        """The sum moved right, if all of it lies below the normal numbers."""
+        """The sum shifted right by ``lower``, which is 0 unless even its top bit is below the normal numbers."""
         return shift_right(m, inverted, self.lower, Const(0, 1), "lowered")
 
     def _tail(self, m: Module, inverted: Value, below: Value) -> Value:
-        """One bit for all that a right shift cuts off: any of it, or where the sum is inverted all of it."""
+        """One bit for all bits that the right shift drops: whether any is 1 or, in an inverted sum, whether all are."""
         tail = below
         value = inverted
         for k in range(LOWER_WIDTH):
@@ -171,18 +178,19 @@ class Normalise(wiring.Component):
         return tail
 
     def _rounded(self, m: Module, normal: Value, exponent: Value, below: Value) -> tuple[Value, Value]:
-        """Exponent field and fraction, 31 bits; and whether that is not zero."""
+        """Exponent field and fraction, rounded, 31 bits; and whether the number is not zero."""
         padded = Cat(below.replicate(max(0, FP32_FRACTION + 3 - len(normal))), normal)
-        # Masked, the sum has no more bits than the result may have, which in subnormal numbers go further down.
+        # A masked sum is rounded already: keep all places, since a subnormal has its result_bits further down.
         bits = FP32_FRACTION if self.masked else self.result_bits
         top = len(padded) - 1
         hidden, kept = padded[top], padded[top - bits : top]
         fraction = Cat(Const(0, FP32_FRACTION - bits), kept)
         field = exponent[:8] & hidden.replicate(8)
         guard, rest = padded[top - bits - 1], padded[: top - bits - 1]
-        # What is cut off, with one more where the magnitude came inverted: a carry if it is all ones.
+        # Rounding looks at the dropped bits. An inverted magnitude lacks a 1 at its end, which carries into the kept
+        # bits if all dropped bits are ones.
         if self.masked:
-            # Nothing is left there.
+            # These bits are zero: masked.
             m.d.comb += Signal(top - bits, name="unused_places").eq(padded[: top - bits])
             up = Const(0, 1)
         elif self.rounding == "rz":
@@ -190,6 +198,6 @@ class Normalise(wiring.Component):
         else:
             up = Mux(below, guard | (rest.all() & kept[0]), guard & (any_bit(rest) | kept[0]))
         place = FP32_FRACTION - bits
-        # A carry out of the fraction moves on into the exponent, from the largest to infinity.
+        # A carry out of the fraction adds one to the exponent field; from the largest number it leads to infinity.
         number = sized(m, Cat(fraction, field) + (up << place), FP32_WIDTH - 1, "number")
         return number, sized(m, hidden | number.any(), 1, "is_nonzero")

@@ -1,4 +1,4 @@
-"""Operand decoders of the block-scaled formats: once per operand, in front of the row or column that shares it."""
+"""Operand decoders of the block-scaled formats. A row or column of dot units shares the decoder of its operand."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ SCALE_CODE_WIDTH = 8
 
 @dataclass(frozen=True)
 class BlockScheme:
-    """What a format whose terms are blocks means on the data path.
+    """How the data path treats a format whose terms are blocks.
 
     Attributes
     ----------
     name : str
     term : BlockTerm
-        The format's descriptor.
+        The format's descriptor in golden.
     product : Product
         How its elements are encoded and multiplied.
     largest : int
         Largest product of two decoded magnitudes.
     typed : bool
-        Whether bit 7 of a scale chooses between E2M1 and E1M2. An E1M2 code enters the products as the integer that
-        it is; being in units twice as large, it raises the exponent of its block in the alignment.
+        Whether bit 7 of a scale chooses between E2M1 and E1M2. E2M1 enters the products in half units, an E1M2 code as
+        the integer that it is. As its unit is twice as large, the alignment doubles a term for each E1M2 block in it.
     refined : bool
         M2XFP: metadata refine an element of A and multiply subgroups of B.
     """
@@ -62,16 +62,19 @@ assert NVFP4.scale is UE4M3 and MXFP4.scale is E8M0
 
 
 class OperandDecoder(wiring.Component):
-    """One row of A or B: codes and scale bytes to what dot units take.
+    """Decode one row of A or B: codes and scale bytes become what dot units take.
 
-    Logic, then a register: latency 1. Significands, types and NaN come out later by as many cycles as there are cuts
-    in front of the scaled terms, where dot units need them.
+    Logic, then a register: latency 1. Significands, types and NaN come out a cycle later for each register at ``group``
+    and ``block``, because dot units need them behind these places.
 
     Parameters
     ----------
     scheme : BlockScheme
+        The format.
     k, block_size : int
+        Elements of the row, and elements that share a scale.
     cuts : Cuts
+        Pipeline of the tile.
     side : str
         ``a`` or ``b``. Metadata of an M2XFP operand A refine elements.
     polarity : int
@@ -84,16 +87,18 @@ class OperandDecoder(wiring.Component):
     scales : in, 8 bits a block
     block_metadata : in, 8 bits a block; only M2XFP
     operands : out
-        Code of the magnitude in half units (E1M2: in units) and sign, an element after the other.
+        Per element the code (:data:`hwsim.rtl.tile.products.Code`) of its magnitude in half units (E1M2: in units),
+        and the sign above it.
     exponents : out
-        Of the scales.
+        Exponent fields of the scales, 1 for subnormals.
     significands : out; only scales with fraction bits
+        Significands of the scales, with the hidden bit.
     types : out, 1 bit a block; only MixFP4
         Set for E1M2.
     multipliers : out, 8 bits a block; only M2XFP, B
         k of every subgroup.
     refinements : out; only M2XFP, A
-        See :func:`rtl.m2xfp.refinement`, a subgroup after the other.
+        One per subgroup, see :func:`hwsim.rtl.tile.refinement.refinement`.
     nan : out, 1 bit
         Whether a scale is NaN.
     """
@@ -125,7 +130,7 @@ class OperandDecoder(wiring.Component):
         self.scheme, self.k, self.blocks, self.cuts = scheme, k, blocks, cuts
         self.refined, self.polarity, self.encoding = refined, polarity, scheme.product.codes[side]
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         clocked(m, self.clk)
         scales = [self.scales.word_select(i, SCALE_CODE_WIDTH) for i in range(self.blocks)]
@@ -142,12 +147,12 @@ class OperandDecoder(wiring.Component):
         return m
 
     def _refinements(self, m: Module) -> Value:
-        found = []
+        refinements = []
         for group in range(self.k // ELEMENTS):
             elements = [self.codes.word_select(group * ELEMENTS + i, CODE_WIDTH) for i in range(ELEMENTS)]
             metadata = self.block_metadata.word_select(group, METADATA_WIDTH)
-            found.append(refinement(m, elements, metadata, f"group_{group}"))
-        return Cat(*found)
+            refinements.append(refinement(m, elements, metadata, f"group_{group}"))
+        return Cat(*refinements)
 
     def _scales(self, m: Module, scales: list[Value], types: list[Value | None]) -> None:
         scale = self.scheme.scale
@@ -168,13 +173,13 @@ class OperandDecoder(wiring.Component):
             m.d.comb += self.multipliers.eq(self.cuts.delay(m, metadata, "multipliers", "group"))
         unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
         if unused:
-            # The sign of an unsigned scale means nothing.
+            # An unsigned scale leaves the top bit of its byte unread.
             ignored = Signal(unused * self.blocks, name="unused_scales")
             m.d.comb += ignored.eq(Cat(*(s[-1] for s in scales)))
 
 
 def encoded(code: Value, is_integer: Value | None, bits: Code) -> Value:
-    """Code of the magnitude of three bits of E2M1; where ``is_integer``, of that of E1M2, which is the bits' number."""
+    """Magnitude of three bits of E2M1 or, where ``is_integer``, of an E1M2 integer, in the code ``bits``."""
     if is_integer is None:
         magnitudes, index = list(MAGNITUDES), code
     else:

@@ -1,10 +1,10 @@
 """Products of decoded 4-bit operands, and the codes in which the operands come.
 
-A decoder serves a whole row or column of dot units, so that a code may be anything that makes the products small: each
-of its bits is a set of magnitudes. Codes and networks of gates here are what simulated annealing found for both
-together, over gates as large as ASAP7's: every step left all products of magnitudes that occur as they were, the others
-were free. No structure is to be read from them; ``hwsim.report mma_choices`` checks every product, and measures them
-beside arrays of partial products made by hand.
+One decoder serves a whole row or column of dot units, so its output may be any code that makes the multipliers small.
+Each bit of a code is defined by the set of magnitudes for which it is 1. Simulated annealing chose codes and gate
+networks together, with the areas of ASAP7's gates as cost: every step kept the products of all magnitudes that occur;
+codes that do not occur are don't-cares. The networks have no structure to read. ``hwsim.report mma_choices`` checks
+every product and compares their size with arrays of partial products designed by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAGNITUDES = (0, 1, 2, 3, 4, 6, 8, 12)
 MAGNITUDE_WIDTH = 4
 #: Bits of a product of two magnitudes, at most 12 * 12.
 PRODUCT_WIDTH = 8
-#: For each bit of a code the magnitudes that set it.
+#: A code: for each of its bits, the magnitudes that set it.
 Code = tuple[frozenset[int], ...]
 
 
@@ -32,7 +32,7 @@ class Product:
     Attributes
     ----------
     codes : dict
-        Of the sides ``a`` and ``b``.
+        Code of the magnitudes of each side, ``a`` and ``b``.
     columns : function of a module, two codes and a name
         The product's bits, by weight.
     """
@@ -46,13 +46,13 @@ class Product:
 
 
 def _wires(m: Module, name: str) -> Callable[[Value], Signal]:
-    """Function that names its argument, so that what is used twice is there once."""
-    made: list[Signal] = []
+    """Function that drives a new named signal with its argument, so that a shared expression becomes one gate."""
+    signals: list[Signal] = []
 
     def wire(value: Value) -> Signal:
-        made.append(Signal(name=f"{name}_{len(made)}"))
-        m.d.comb += made[-1].eq(value)
-        return made[-1]
+        signals.append(Signal(name=f"{name}_{len(signals)}"))
+        m.d.comb += signals[-1].eq(value)
+        return signals[-1]
 
     return wire
 
@@ -107,7 +107,7 @@ def e2m1_magnitude(code: Value) -> Value:
 
 #: Products of magnitudes 0, 1, 2, 3, 4, 6, 8, 12.
 E2M1 = Product({"a": _E2M1_A, "b": _E2M1_B}, _e2m1_columns)
-#: Binary, every bit inverted.
+#: Binary with every bit inverted, the most significant bit first.
 _MIXED_CODE: Code = (
     frozenset({0, 1, 2, 3, 4, 5, 6, 7}),
     frozenset({0, 1, 2, 3, 8}),

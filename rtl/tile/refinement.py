@@ -1,4 +1,4 @@
-"""M2XFP's metadata in a dot product: what they add to the largest element of a subgroup."""
+"""M2XFP's metadata in a dot product: what they add to the largest activation of a subgroup, its refinement."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from hwsim.rtl.arith import sized
 ELEMENTS, SUBGROUPS = 8, 4
 BLOCK = ELEMENTS * SUBGROUPS
 METADATA_WIDTH = 2
-#: A refinement: which element, the logarithm of how much, and whether it makes the product smaller.
+#: Bits of a refinement: which element (one-hot), log2 of what is added, and its sign; see :func:`refinement`.
 REFINEMENT_WIDTH = ELEMENTS + 3
 #: Sign and magnitude of an operand in eighths, at most 56.
 FINE_WIDTH = 7
 
 
 def top1(m: Module, magnitudes: Sequence[Value], name: str) -> tuple[Value, Value]:
-    """The largest code and, one bit an element, where it stands: the lowest place of equals. A tree of comparisons."""
+    """The largest code and its position, one-hot, the lowest among equals. A tree of comparisons."""
     level: list[tuple[Value, list[Value]]] = [(code, [Const(1, 1)]) for code in magnitudes]
     depth = 0
     while len(level) > 1:
@@ -35,10 +35,10 @@ def top1(m: Module, magnitudes: Sequence[Value], name: str) -> tuple[Value, Valu
 
 
 def refinement(m: Module, codes: Sequence[Value], metadata: Value, name: str) -> Value:
-    """What metadata add to the largest element of a subgroup: ``+-2**n`` eighths.
+    """Refinement of the largest element of a subgroup: the ``+-2**n`` eighths that its metadata add.
 
-    The E2M3 code ``4 code + metadata - 1`` is a step below, at, a step or two steps above the element's own E2M1
-    value; a step is a power of two, so that the difference never needs more than a shift.
+    The E2M3 code ``4 * code + metadata - 1`` lies one step below, at, or one or two steps above the element's own E2M1
+    value. A step is a power of two, so that a shift multiplies by the difference.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def refinement(m: Module, codes: Sequence[Value], metadata: Value, name: str) ->
     sign = Cat(*(c[-1] for c in codes)) & places
     one, two = ~metadata[0] & metadata[1], metadata[0] & metadata[1]
     down = ~metadata[0] & ~metadata[1]
-    # The step above the code; going down from a power of two, that below it.
+    # log2 of the step above the code; going down from a power of two, of the smaller step below it.
     step = Mux(down, Mux(code == 7, 2, code >= 5), Mux(code[2], 1 + code[1], 0))
     places = places & (one | two | (down & code.any())).replicate(ELEMENTS)
     exponent = sized(m, step + two, 2, f"{name}_exponent")

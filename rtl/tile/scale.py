@@ -1,4 +1,4 @@
-"""Product of block scales and the scaled term."""
+"""A block's sum times the significands of its scales: the term; and the fields of scales and elements."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hwsim.rtl.tile.stage import Stage
 
 
 class ScaledTerm(wiring.Component):
-    """A block's sum times the significands of both scales, in the shape that the alignment takes.
+    """A block's sum times the significands of both scales, in one's complement as the alignment takes it.
 
-    Combinational. ``q`` is the product, its magnitude inverted where the sum is negative: that is the two's complement
-    product less one, which the tree of the multiplier subtracts along with its own constants.
+    Combinational. Where the product is negative, its one's complement is its two's complement less one; the tree of the
+    multiplier subtracts that along with its own constants.
 
     Parameters
     ----------
@@ -24,15 +24,16 @@ class ScaledTerm(wiring.Component):
     magnitude_width : int
         Bits of the product's magnitude.
     scale : MiniFloat
-        Format of both scales. Without fraction bits there is nothing to multiply.
+        Format of both scales. Without fraction bits their significands are 1 and nothing is multiplied.
 
     Ports
     -----
     total : in
-        Two's complement.
+        Sum of the block, two's complement.
     a_significand, b_significand : in
-        Of the scales; only with fraction bits.
+        Significands of the scales; only with fraction bits.
     q : out, ``magnitude_width + 1`` bits
+        Magnitude, inverted where negative, and the sign above it.
     """
 
     stage = Stage.SCALE
@@ -44,7 +45,7 @@ class ScaledTerm(wiring.Component):
         super().__init__(ports)
         self.scale = scale
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         sign = self.total[-1]
         if not self.scale.fraction_width:
@@ -54,7 +55,7 @@ class ScaledTerm(wiring.Component):
         m.d.comb += scale.eq(self.a_significand * self.b_significand)
         bits = columns(len(self.q))
         _multiply(bits, self.total, scale)
-        # Less one where negative: plus one where not, less one always.
+        # Subtract 1 where negative: -sign = ~sign - 1.
         bits[0].append(~sign)
         add_constant(bits, -1)
         low, high = compress(m, bits, "product")
@@ -63,13 +64,13 @@ class ScaledTerm(wiring.Component):
 
 
 def _multiply(to: list[list[Value]], signed: Value, unsigned: Value) -> None:
-    """Partial products of a two's complement and an unsigned number (Baugh and Wooley)."""
+    """Add the partial products of a two's complement and an unsigned number to columns (Baugh and Wooley)."""
     top = len(signed) - 1
     for i in range(len(unsigned)):
         for j in range(top):
             if i + j < len(to):
                 to[i + j].append(signed[j] & unsigned[i])
-        # The sign's row counts negative: its complement, and a constant.
+        # The sign's row has a negative weight: -bit = ~bit - 1.
         if i + top < len(to):
             to[i + top].append(~(signed[top] & unsigned[i]))
             add_constant(to, -(1 << (i + top)))
@@ -81,7 +82,7 @@ def significand(code: Value, scale: MiniFloat) -> Value:
 
 
 def exponent_field(code: Value, scale: MiniFloat) -> Value:
-    """Exponent field of a magnitude code, that of a subnormal being 1."""
+    """Exponent field of a magnitude code; 1 for a subnormal, which has the exponent of the smallest normal number."""
     field = code[scale.fraction_width : scale.magnitude_width]
     if not scale.has_subnormals:
         return field

@@ -1,4 +1,4 @@
-"""Stages of a tile's data path: what a part of it is there for."""
+"""Stages of a tile's data path, one of which every part of a tile belongs to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hwsim.rtl.hierarchy import all_parts
 
 
 class Stage(enum.Enum):
-    """What a part of a tile is there for, in the order of the data; every part's class says it as ``stage``."""
+    """Stages in the order of the data; the class of every part names its own as ``stage``."""
 
     DECODE = "decode"
     PRODUCTS = "products, block sums"
@@ -24,7 +24,7 @@ class Stage(enum.Enum):
 
 
 class HasStage(Protocol):
-    """A part of a tile."""
+    """A part of a tile: a component that says which stage it belongs to."""
 
     stage: Stage
 

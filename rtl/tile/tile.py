@@ -14,15 +14,16 @@ from hwsim.rtl.tile.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, Exponent
 from hwsim.rtl.tile.normalise import ROUNDINGS, Normalise
 from hwsim.rtl.tile.stage import Stage
 
-#: Places of registers behind the largest exponent, which are between an instruction and one that needs its result.
+#: Places of registers behind the largest exponent. They lie on the loop from D back to C, and so each adds a cycle to
+#: the interval at which an instruction can accumulate on the one before.
 BACK = ("term", "align", "sum", "magnitude")
 
 
 class DotUnit(wiring.Component):
-    """One element of D: what all formats have in common, from the terms to FP32.
+    """One element of D. This class has what all formats share, from the terms to FP32; a subclass makes the terms.
 
-    A subclass makes the terms. ``d`` keeps its value while ``enable`` is low. No reset: what is compared or used is
-    always preceded by ``enable``.
+    ``d`` keeps its value while ``enable`` is low. No register has a reset: nothing uses ``d`` before ``enable`` has
+    loaded it.
 
     Ports
     -----
@@ -30,12 +31,13 @@ class DotUnit(wiring.Component):
     c : in, 32 bits
         FP32, in the cycle of the tile's inputs.
     accumulate : in, 1 bit
-        A cycle before C is needed: take ``d`` instead.
+        Use ``d`` instead of ``c``. It must come one cycle before C is needed.
     enable : in, 1 bit
-        At the output register.
+        Load the output register.
     a_*, b_* : in
         The outputs of the operand decoders, by their names.
     d : out, 32 bits
+        FP32.
     """
 
     #: Places of registers in front of the largest exponent.
@@ -68,41 +70,42 @@ class DotUnit(wiring.Component):
         }  # fmt: skip
 
     def terms(self, m: Module) -> dict[str, Value]:
-        """``q``, ``exponents`` and ``nonzero`` (and ``raises``, ``base``) of the terms, ``nan``, ``infinite``,
-        ``infinity_sign``, all in the cycle in which C is aligned."""
+        """Values, by name, in the cycle in which C is aligned: ``q``, the inputs of :class:`ExponentMaximum` but ``c``,
+        ``nan``, and for elements with infinities ``infinite`` and ``infinity_sign``."""
         raise TypeError(f"{type(self).__name__} does not say what its terms are")
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         clocked(m, self.clk)
         cuts = self.cuts
-        made = self.terms(m)
+        terms = self.terms(m)
         c = cuts.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
-        # A register in every dot unit: from the edge of the tile the choice would come late.
+        # Registered in every dot unit: driven across the tile from its edge, it would arrive late.
         accumulate = registered(m, self.accumulate, "accumulate_q")
         c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used")
-        found = self._exponents(m, made, c)
+        alignment = self._exponents(m, terms, c)
         special = c[FP32_FRACTION:-1].all()
         c_nan = special & c[:FP32_FRACTION].any()
-        made_infinite, made_sign = made.get("infinite"), made.get("infinity_sign")
+        terms_infinite, terms_sign = terms.get("infinite"), terms.get("infinity_sign")
         infinite: Value = special
         sign: Value = c[-1]
-        nan = made["nan"] | c_nan
-        if made_infinite is not None and made_sign is not None:
-            infinite, sign = special | made_infinite, Mux(made_infinite, made_sign, c[-1])
-            nan = nan | (special & made_infinite & (made_sign ^ c[-1]))
+        nan = terms["nan"] | c_nan
+        if terms_infinite is not None and terms_sign is not None:
+            infinite, sign = special | terms_infinite, Mux(terms_infinite, terms_sign, c[-1])
+            nan = nan | (special & terms_infinite & (terms_sign ^ c[-1]))
         hidden = c[FP32_FRACTION:-1].any()
         c_q = Cat(Cat(c[:FP32_FRACTION], hidden) ^ c[-1].replicate(FP32_FRACTION + 1), c[-1])
         flags = {"nan": nan, "infinite": infinite, "infinity_sign": sign}
-        if "floats" in found:
-            flags["floats"] = found["floats"]
-        held = {"q": made["q"], "c": c_q, "distances": found["distances"], "c_distance": found["c_distance"]}
-        held = {name: cuts.register(m, "term", value, f"{name}_held") for name, value in held.items()}
+        if "floats" in alignment:
+            flags["floats"] = alignment["floats"]
+        distances = {name: alignment[name] for name in ("distances", "c_distance")}
+        sum_inputs: dict[str, Value] = {"q": terms["q"], "c": c_q, **distances}
+        sum_inputs = {name: cuts.register(m, "term", value, f"{name}_held") for name, value in sum_inputs.items()}
         total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
-        instantiate(m, self, "mma_sum", "sum", total=total, **held)
+        instantiate(m, self, "mma_sum", "sum", total=total, **sum_inputs)
         total_late = cuts.register(m, "sum", total, "total")
         flags = {name: cuts.delay(m, value, name, "term", "align", "sum") for name, value in flags.items()}
-        largest = cuts.delay(m, found["largest"], "largest", "term", "align")
+        largest = cuts.delay(m, alignment["largest"], "largest", "term", "align")
         prepared = self.normalise.prepare(m, largest)
         late = {name: cuts.register(m, "sum", value, name) for name, value in prepared.items()}
         d = Signal(FP32_WIDTH)
@@ -113,14 +116,15 @@ class DotUnit(wiring.Component):
         m.d.comb += self.d.eq(result)
         return m
 
-    def _exponents(self, m: Module, made: dict[str, Value], c: Value) -> dict[str, Signal]:
+    def _exponents(self, m: Module, terms: dict[str, Value], c: Value) -> dict[str, Signal]:
+        """Outputs of the :class:`ExponentMaximum` by name."""
         outputs = {
             name: Signal(len(getattr(self.exponents, name)), name=f"{name}_now")
             for name, member in self.exponents.signature.members.items()
             if member.flow is wiring.Out
         }
         inputs = {
-            name: made[name]
+            name: terms[name]
             for name, member in self.exponents.signature.members.items()
             if member.flow is wiring.In and name != "c"
         }
@@ -131,29 +135,31 @@ class DotUnit(wiring.Component):
 class Tile(wiring.Component):
     """``D = A B^T + C`` on an m x n tile: fully pipelined, an instruction a cycle.
 
-    Latency: :attr:`latency` cycles from the inputs to ``d``, a register at the inputs and one at the outputs among
-    them. With ``accumulate`` an instruction adds to the ``d`` that is in place when it reaches the alignment, instead
-    of to ``c``: the last result of the instructions issued at least :attr:`chain_interval` cycles before it. So a
-    dependent instruction may follow after ``chain_interval`` cycles, and as many independent chains can take turns;
+    Latency: :attr:`latency` cycles from the inputs to ``d``, registers at inputs and outputs included. With
+    ``accumulate``, an instruction adds to the value of ``d`` at the time when it reaches the alignment, instead of to
+    ``c``. That is the last result of the instructions issued at least :attr:`chain_interval` cycles before it: a
+    dependent instruction may follow after ``chain_interval`` cycles, and as many independent chains can take turns.
     ``d`` keeps its value while no other result comes out.
 
-    ``rst`` clears what is in flight: no result of an instruction issued before or during it comes out after it. ``d``
-    is unknown then until the first result: the first instruction after a reset must not accumulate.
+    ``rst`` clears the instructions in flight: none that was issued before or during the reset gives a result after it.
+    ``d`` is unknown from then until the first result: the first instruction after a reset must not accumulate.
 
     Ports
     -----
     valid : in, 1 bit
         There is an instruction at the inputs.
     accumulate : in, 1 bit
+        Add to the last result, in ``d``, instead of to ``c``.
     a_codes, b_codes : in
         [m, K] and [n, K], row-major, element (0, 0) in the lowest bits.
     a_scales, b_scales : in
         Scale bytes of the blocks, [m, K / block] and [n, K / block]; formats with scales only.
     a_metadata, b_metadata : in
-        A byte a block; M2XFP only.
+        A byte per block; M2XFP only.
     c : in, d : out
-        FP32, [m, n].
+        FP32, [m, n], row-major.
     out_valid : out, 1 bit
+        There is a new result at ``d``.
     """
 
     def __init__(self, m: int, n: int, operands: dict[str, wiring.Component], dot: DotUnit):
@@ -181,7 +187,7 @@ class Tile(wiring.Component):
         """Cycles after which an instruction may accumulate on the result of another."""
         return 1 + self.cuts.count(*BACK)
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         valid = [self.valid]
         for stage in range(self.latency):
@@ -218,7 +224,7 @@ class Tile(wiring.Component):
 
 
 def accumulator(fraction_bits: int, result_bits: int, rounding: str) -> tuple[int, int, str]:
-    """The parameters of an accumulation step, checked.
+    """The parameters of an accumulation step, after a check of their ranges.
 
     Raises
     ------
@@ -242,5 +248,6 @@ def tile_size(m: int, n: int) -> None:
 
 
 def _port(side: str, name: str) -> str:
-    """The tile's port for an input of an operand decoder (``metadata`` alone is a name that Amaranth keeps)."""
+    """The tile's port for input ``name`` of an operand decoder. The decoder's own port is called ``block_metadata``
+    because Amaranth reserves ``metadata``."""
     return f"{side}_{name.removeprefix('block_')}"

@@ -1,6 +1,6 @@
-// What m2xfp_decode must do, bit by bit, from M2XFP (arXiv 2601.19213, Algorithm 1): a block of 32 E2M1 codes, of which
-// the largest of each 8 (the lowest of equals, signs aside) has the E2M3 magnitude code {code, metadata} - 1, at least
-// 0. Operands are {sign, magnitude in eighths}.
+// What m2xfp_decode must do, bit by bit, from M2XFP (arXiv 2601.19213, Algorithm 1). A block has 32 E2M1 codes in
+// subgroups of 8. The element of largest magnitude in a subgroup, the first of equals, is an E2M3 number instead: its
+// magnitude code is {code, metadata} - 1, at least 0. Operands are {sign, magnitude in eighths}.
 module m2xfp_decode_spec #(parameter REGISTERED = 1) (
   input  wire clk, input wire rst,
   input  wire [127:0] codes, input wire [7:0] scale_code, input wire [7:0] metadata_code,

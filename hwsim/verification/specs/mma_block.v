@@ -1,5 +1,6 @@
-// What the modules of MMA units whose terms are blocks must do. Ports are those of the modules, outputs among the
-// inputs here; every bit of ok_* must be 1. A module with terms says what an output must be the sum of, where care.
+// What the modules of MMA units whose terms are blocks must do. A specification has the ports of its module, whose
+// outputs are inputs here. It has outputs ok_*, every bit of which must be 1; or it has terms, which an output of the
+// module must be the sum of where all bits of care are 1.
 
 module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, POLARITY = 0, REFINED = 0,
                          B = K / BLOCK, WIDTH = 6, OF_B = 0) (
@@ -36,7 +37,7 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
         == (codes[4*i+3] ? -$signed({1'b0, magnitude}) : $signed({1'b0, magnitude}));
       ok_encoding[i] = is_operand(OF_B, operands[WIDTH*i +: WIDTH]);
     end
-    // M2XFP: the largest of each 8, the lowest of equals, is the E2M3 number {code, metadata} - 1, at least 0.
+    // M2XFP: the largest of each 8, the first of equals, has the E2M3 magnitude code {code, metadata} - 1, at least 0.
     ok_refined = {K{1'b1}};
     for (i = 0; REFINED && i < K; i = i + 8) begin
       largest = codes[4*i +: 3];
@@ -76,7 +77,7 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
   assign ok_nan = nan == |nans;
 endmodule
 
-// Sum of a block's products: for all operands that there are.
+// A block's total is the sum of its products, for all operands whose codes occur.
 module mma_block_spec #(parameter LANES = 16, W = 13, WIDTH = 6) (
   input [WIDTH*LANES-1:0] a, b, output reg [W*LANES-1:0] terms, output reg [LANES-1:0] care
 );
@@ -91,7 +92,8 @@ module mma_block_spec #(parameter LANES = 16, W = 13, WIDTH = 6) (
     end
 endmodule
 
-// M2XFP: products of halves, and the refinement of at most one element in eighths times its weight, in sixteenths.
+// M2XFP: a subgroup's total, in sixteenths, is the sum of its products (operands in halves) and of at most one
+// refinement of an element of a (in eighths), times the element of b that it is multiplied with.
 module mma_subgroup_spec #(parameter W = 15, WIDTH = 6) (
   input [8*WIDTH-1:0] a, b, input [10:0] refinement, output reg [W*9-1:0] terms, output reg [8:0] care
 );
@@ -118,7 +120,7 @@ module mma_subgroup_spec #(parameter W = 15, WIDTH = 6) (
   end
 endmodule
 
-// M2XFP: the sums of four subgroups, each times 4 + k.
+// M2XFP: the totals of four subgroups, each times 4 + k, where k is the subgroup's field of multipliers.
 module mma_multiplied_spec #(parameter S = 15, W = 19) (
   input [4*S-1:0] totals, input [7:0] multipliers, output reg [W*4-1:0] terms, output [3:0] care
 );
@@ -133,7 +135,8 @@ module mma_multiplied_spec #(parameter S = 15, W = 19) (
   assign care = 4'hf;
 endmodule
 
-// A sum times both scales' significands, less one if negative: bit by bit of the sum, the highest counting negative.
+// A block's total times both scales' significands, less one if the total is negative. There is one term for each bit of
+// the total; that of the highest bit is negative.
 module mma_scale_spec #(parameter S = 13, W = 20, FRACTION = 3) (
   input [S-1:0] total, input [3:0] a_significand, b_significand, output reg [W*S-1:0] terms, output [S-1:0] care
 );
@@ -147,7 +150,7 @@ module mma_scale_spec #(parameter S = 13, W = 20, FRACTION = 3) (
   assign care = {S{1'b1}};
 endmodule
 
-// A sum that no scale's significand multiplies, less one if negative.
+// A block's total, less one if negative, for formats whose scales have no significand.
 module mma_unscaled_spec #(parameter S = 13, W = 14) (input [S-1:0] total, input [W-1:0] q, output ok_q);
   wire signed [W-1:0] extended = $signed(total);
   assign ok_q = q == extended - total[S-1];

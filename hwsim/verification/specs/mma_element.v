@@ -1,4 +1,4 @@
-// What the modules of MMA units whose terms are products of elements must do; see mma_block.v.
+// What the modules of MMA units whose terms are products of elements must do. How to read it: see mma_block.v.
 
 module mma_decode_spec #(parameter K = 32, EXPONENT = 4, FRACTION = 3, SCALED = 1, IEEE = 0, ALL_ONES = 1,
                          W = 1 + EXPONENT + FRACTION) (
@@ -24,7 +24,7 @@ module mma_decode_spec #(parameter K = 32, EXPONENT = 4, FRACTION = 3, SCALED = 
   assign ok_base = base == scales;
 endmodule
 
-// The product of {sign, significand} in two's complement, less one if its sign is set.
+// The product of two numbers {sign, significand} in two's complement, less one if the product's sign is set.
 module mma_product_spec #(parameter S = 4) (input [S:0] a, b, input [2*S:0] q, output ok_product);
   wire sign = a[S] ^ b[S];
   wire [2*S:0] product = a[S-1:0] * b[S-1:0];

@@ -1,7 +1,7 @@
-// How the data path writes a decoded 4-bit element: a code of its magnitude, and the sign above it. The magnitude is in
-// half units, that of an E1M2 element in units. Codes are an interface inside the data path: mma_codes.vh, magnitudes by
-// code, is generated from the RTL's table (rtl.products); decoders and products are each proven against magnitudes
-// through it.
+// How the data path writes a decoded 4-bit element: {sign, code of the magnitude}. Magnitudes of E2M1 are in half
+// units, those of E1M2 in units. The codes are an interface inside the data path. mma_codes.vh, generated from the
+// RTL's table (rtl/tile/products.py), has the magnitude of every code; with it, decoders and products are each proven
+// against magnitudes, independently of each other.
 `include "mma_codes.vh"
 function [4:0] magnitude_of(input of_b, input [WIDTH-1:0] operand);
   magnitude_of = of_b ? decoded_b(operand[WIDTH-2:0]) : decoded_a(operand[WIDTH-2:0]);

@@ -1,6 +1,7 @@
-// What the modules of an accumulation step must do, from the accumulator contract; see mma_block.v.
+// What the modules of an accumulation step must do, from the accumulator contract. How to read it: see
+// mma_block.v.
 
-// The largest exponent over what is not zero, by what makes it that: none is larger, and one is equal.
+// The largest exponent of all terms and C that are not zero: none of theirs is larger, and one is equal (ok_attained).
 module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C_OFFSET = 0, CW = 9, D = 6, CD = 6,
                             RAISE = 0, GROUPS = 0) (
   input [T*E-1:0] exponents, input [T-1:0] nonzero, input [2*T-1:0] raises, input [(BASE ? BASE : 1)-1:0] base,
@@ -12,7 +13,8 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
   reg assumed, attained, found;
   reg [CW:0] exponent, distance, c_exponent;
   always @* begin
-    // Candidates are the largest exponents of four terms each, found in the cycle before.
+    // Candidates are the largest exponents of four terms each, computed in the cycle before. Nothing is claimed of
+    // candidates that are not.
     assumed = 1;
     for (i = 0; i < T; i = i + 1)
       if (GROUPS && nonzero[i] && exponents[E*i +: E] > candidates[E*(i/4) +: E]) assumed = 0;
@@ -44,8 +46,8 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
   assign ok_floats = floats == (nonzero != 0 || c[30:23] != 0);
 endmodule
 
-// Terms and C, their magnitudes moved by their distances and cut, as numbers of two's complement; where they are as
-// small as the contract says.
+// The sum of the terms and C, whose magnitudes are shifted by their distances and truncated, in two's complement; for
+// magnitudes that are as small as the contract says.
 module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20, W = 41) (
   input [T*(M+1)-1:0] q, input [T*D-1:0] distances, input [24:0] c, input [CD-1:0] c_distance,
   output reg [W*(T+1)-1:0] terms, output reg [T:0] care
@@ -67,8 +69,9 @@ module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20
   end
 endmodule
 
-// FP32 from the sum, R bits below the leading one, cut (RNE 0) or to nearest even (RNE 1). The module's exponent is
-// any, written as the larger of two, so that a case may hold it above a number; limit and lower follow from it.
+// FP32 from the sum: R bits below the leading one, truncated (RNE 0) or rounded to nearest even (RNE 1). The module's
+// exponent may be any number. It is computed here, as the larger of the inputs any and least, so that a case can bound
+// it from below by a constant least; limit and lower follow from it.
 module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, R = 23, LIMIT = 0, RNE = 0) (
   input [W-1:0] total, input signed [E-1:0] exponent, any, least, input floats, nan, infinite, infinity_sign,
   input [31:0] d, output reg [31:0] ok_d,
@@ -92,16 +95,16 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, R = 23, LIMIT =
         if (magnitude >> (i + R + 1) != 0) magnitude[i] = 0;
     field = exponent;
     lost = 0;
-    // The leading one to bit X - 1; in front of 26 bits more, so that nothing is lost to the right.
+    // The leading one moves to bit X - 1. The 26 bits below the sum keep what a subnormal result shifts out.
     moved = {magnitude, 26'b0};
-    // A sum of one more bit is the least one, -2**(W-1).
+    // Only -2**(W-1) has a magnitude of W bits.
     if (moved[X-1]) field = field + 1; else moved = moved << 1;
     for (i = 0; i < TOP; i = i + 1)
       if (!moved[X-1] && (LIMIT ? field > 1 : floats)) begin
         moved = moved << 1;
         field = field - 1;
       end
-    // Without limit the exponent is never so small that a result of terms would be subnormal.
+    // Without limit no result of terms is subnormal, and nothing is claimed of exponents that would make it so.
     under = !LIMIT && floats && field < 1 && magnitude != 0;
     if (LIMIT || floats) begin
       for (i = 0; i < 26; i = i + 1)
@@ -126,11 +129,11 @@ module mma_normalise_spec #(parameter W = 41, E = 10, KEPT = 35, R = 23, LIMIT =
     if (number[30:23] == 255 || (field >= 255 && magnitude != 0)) expected = {total[W-1], 31'h7f800000};
     if (infinite) expected = {infinity_sign, 31'h7f800000};
     if (nan) expected = 32'h7fc00000;
-    // A subnormal C alone lies below its hidden bit, and has the least exponent.
+    // Without floats the sum is a subnormal C alone: below the place of the hidden bit, at the least exponent.
     assumed = LIMIT || floats || (magnitude >> KEPT == 0 && (KEPT < 23 || (magnitude & ((1 << (KEPT - 23)) - 1)) == 0));
     if (under) assumed = 0;
     if (!LIMIT && !floats && exponent != TOP - KEPT + 1) assumed = 0;
-    // The least number is no sum, whose bound is below it.
+    // The bound of the sum (sum_width in rtl/tile/align.py) excludes -2**(W-1).
     if (R < 23 && total == 1 << (W-1)) assumed = 0;
     ok_d = ~(d ^ expected) | {32{!assumed}};
   end

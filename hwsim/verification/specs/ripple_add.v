@@ -1,4 +1,5 @@
-// Additions as full adders, whose sums and carries are plain to see, for techmap; Yosys' own are prefix adders.
+// A map for techmap: additions as ripples of full adders, whose sums and carries hwsim/verification/adders.py finds in
+// the graph. Yosys' own map makes prefix adders, where they are hidden.
 (* techmap_celltype = "$add" *)
 module ripple_add #(parameter A_SIGNED = 0, B_SIGNED = 0, A_WIDTH = 1, B_WIDTH = 1, Y_WIDTH = 1) (
   input [A_WIDTH-1:0] A, input [B_WIDTH-1:0] B, output [Y_WIDTH-1:0] Y

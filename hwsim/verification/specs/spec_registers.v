@@ -1,5 +1,5 @@
-// The registers that a specification has where the unit documents them: one stage at the inputs, one at the outputs,
-// of which only the outputs are cleared by rst.
+// Registers of a specification: with REGISTERED one stage at the inputs and one at the outputs, as the unit documents
+// them; rst clears only the stage at the outputs.
 module spec_registers #(parameter IN = 1, OUT = 1, REGISTERED = 1) (
   input  wire clk, input wire rst,
   input  wire [IN-1:0] in, output wire [IN-1:0] in_q,

@@ -1,0 +1,33 @@
+"""Committed reports are what their modules make of the committed JSON."""
+
+import json
+
+import pytest
+from conftest import ROOT
+
+from hwsim.reports import decode, overhead, verification
+
+REPORTS = ROOT / "reports"
+
+
+def committed(name):
+    return json.loads((REPORTS / f"{name}.json").read_text()), (REPORTS / f"{name}.md").read_text()
+
+
+@pytest.mark.parametrize("report", [decode, overhead, verification])
+def test_the_text_is_made_from_the_json(report):
+    document, text = committed(report.__name__.rpartition(".")[2])
+    assert report.to_text(document) == text
+
+
+def test_comparisons_follow_from_the_tiles():
+    document, _ = committed("overhead")
+    assert overhead.comparisons(document["tiles"]) == document["comparisons"]
+
+
+def test_a_published_figure_stands_once():
+    document, _ = committed("overhead")
+    mixfp4 = next(c for c in document["comparisons"] if c["tile"] == "mixfp4")
+    published = overhead.MIXFP4_PUBLISHED
+    assert mixfp4["published_area_percent"] == published.area_percent
+    assert mixfp4["published_power_percent"] == published.power_percent

@@ -1,0 +1,56 @@
+"""One tile, measured as the overhead report measures it."""
+
+import numpy as np
+import pytest
+
+from hwsim import units
+from hwsim.analysis import netlist_reader
+from hwsim.reports import overhead
+from hwsim.rtl.tile.stage import Stage, stages
+from hwsim.synthesis.mapping import Options, map_design
+
+SMALL = {"m": 1, "n": 2, "k": 16}
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The report's list of tiles, with a small one alone."""
+    monkeypatch.setattr(overhead, "TILES", (("small", "mixfp4_mma", SMALL),))
+    monkeypatch.setattr(overhead, "VECTORS", 4096)
+
+
+def test_figures_of_a_tile(small, build):
+    tile = overhead.measure("small", "asap7", build)
+    assert (tile["label"], tile["technology"], tile["dot_units"]) == ("small", "asap7", 2)
+    assert tile["multiply_adds_per_cycle"] == 32
+    assert list(tile["stages_gate_equivalents"]) == [*(stage.value for stage in Stage), overhead.REGISTERS]
+    assert all(area > 0 for area in tile["stages_gate_equivalents"].values())
+    assert sum(tile["stages_gate_equivalents"].values()) == pytest.approx(tile["gate_equivalents"], rel=1e-9)
+    assert list(tile["power_mw"]) == ["gaussian", "outliers", "random codes"]
+    energy = {n: 1000 * p * tile["clock_ns"] / 32 for n, p in tile["power_mw"].items()}
+    assert tile["energy_fj_per_multiply_add"] == pytest.approx(energy)
+    assert "differs from golden" not in "".join(tile["warnings"])
+
+
+def test_every_cell_of_a_part_is_in_the_stage_that_the_rtl_states(build, library):
+    design, lib = units.design("mixfp4_mma", SMALL), library("asap7")
+    mapped = map_design(design, lib, Options(lib.clock_period_ns, hierarchical=True), build)
+    netlist = netlist_reader.read(mapped.netlist_json, design.name, lib)
+    of_module = stages(design.component())
+    assert set(netlist.scope_modules) == {*of_module, design.name}
+    assert netlist.scope_modules[netlist.scopes.index("dot_0_1.scale_0")] == "mma_scale"
+    whole = overhead.stages(netlist, of_module)
+    # Negative control: a part that states another stage moves its area there.
+    moved = overhead.stages(netlist, of_module | {"mma_scale": Stage.NORMALISE})
+    assert moved["scale"] == 0
+    assert moved["normalise"] == pytest.approx(whole["scale"] + whole["normalise"])
+
+
+def test_stimuli_are_of_equal_tensors_and_random_codes_are_finite():
+    design = units.design("mixfp4_mma", SMALL)
+    stimuli = overhead.stimuli(design, vectors=256)
+    gaussian, random = stimuli["gaussian"], stimuli["random codes"]
+    assert np.array_equal(gaussian["a_scales"], random["a_scales"])
+    assert not np.array_equal(gaussian["a_codes"], random["a_codes"])
+    assert not np.array_equal(gaussian["a_codes"], stimuli["outliers"]["a_codes"])
+    assert np.array_equal(gaussian["b_codes"], stimuli["outliers"]["b_codes"])
