@@ -28,6 +28,17 @@ def test_its_tables_are_those_of_the_reports(report):
     assert report.headline(json.loads((ROOT / "reports" / f"{name}.json").read_text())) in README
 
 
+def test_its_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.M | re.S)
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["golden"].BlockTensor.load("activations.mixfp4.npz") == names["t"]
+    assert names["d"].shape == names["exact"].shape == (4, 3)
+
+
 def test_every_tool_that_it_calls_exists():
     called = set(re.findall(r"python -m hwsim\.(\w+)", README))
     assert called - {"TOOL"} <= set(TOOLS)
