@@ -46,8 +46,8 @@ def replace(path: Path, content: str | bytes) -> None:
 
 
 def write_program(path: Path, content: str) -> None:
-    """Write an executable script, unless it exists: another process may be running it."""
-    if not path.exists():
+    """Write an executable script, unless it is there as it should be: another process may be running it."""
+    if not path.exists() or path.read_text() != content:
         staged = path.with_name(f".{path.name}.{os.getpid()}")
         replace(staged, content)
         staged.chmod(0o777 & ~_umask())

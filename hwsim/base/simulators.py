@@ -21,15 +21,17 @@ SIMULATORS = ("verilator", "icarus")
 #: A compiler cache for the sources of Verilator's own runtime (``verilated.cpp`` and others). Verilator's makefiles put
 #: the program that OBJCACHE names in front of every compiler call, ``$OBJCACHE c++ ... SOURCE``, in the folder that the
 #: object goes to. The empty loop leaves the last argument in ``source``. Sources outside VERILATOR_ROOT belong to a
-#: design and are compiled as usual. An object of the runtime is kept beside this script, under a hash of the compiler's
-#: version and all arguments: if it is there, it is copied, else compiled and kept. It is written under a temporary name
-#: and then renamed; else a build that runs at the same time could read half an object.
+#: design and are compiled as usual. An object of the runtime is kept beside this script, under a hash of all that
+#: decides it: the compiler, its arguments, the source and the headers of the runtime. If it is there, it is copied,
+#: else compiled and kept. It is written under a temporary name and then renamed; else a build that runs at the same
+#: time could read half an object.
 _OBJECT_CACHE = """\
 #!/bin/sh
 for source; do :; done
 case $source in "$VERILATOR_ROOT"/*) ;; *) exec "$@" ;; esac
 object=$(basename "$source" .cpp).o
-kept=$(dirname "$0")/$( (c++ --version; echo "$@") | sha256sum | cut -c 1-16)-$object
+decides() { c++ --version; echo "$@"; cat "$source" "$VERILATOR_ROOT"/include/*.h; }
+kept=$(dirname "$0")/$(decides "$@" | sha256sum | cut -c 1-16)-$object
 test -f "$kept" && exec cp "$kept" "$object"
 "$@" && cp "$object" "$kept.$$" && mv "$kept.$$" "$kept"
 """

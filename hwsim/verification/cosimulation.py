@@ -16,7 +16,8 @@ from hwsim.base.errors import ToolError
 from hwsim.units.unit import Design
 from hwsim.verification import testbench
 
-#: Compiling takes longer than simulating: no optimisation.
+#: Registers start at random values (``--x-initial unique``), so that what relies on a reset that is not there shows.
+#: Compiling takes longer than simulating: the code is not optimised, nor split into files.
 _VERILATOR_FLAGS = ["-Wno-fatal", "--x-initial", "unique", "--output-split", "0", "-CFLAGS", "-O0"]
 
 
