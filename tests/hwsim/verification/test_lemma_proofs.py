@@ -1,4 +1,7 @@
-"""Proofs of MMA units: graphs, undone adders, module by module, each with its injected bug."""
+"""Proofs of MMA units: graphs, undone adders, module by module, each with its negative control.
+
+The fault that ``inject`` puts in is an inverted operand of one AND of the module's graph (:meth:`Aig.with_fault`).
+"""
 
 import dataclasses
 
@@ -103,7 +106,7 @@ def test_netlist_equals_rtl_module_by_module(small):
     assert len(decided) == 8 and all(proof.holds for proof in decided)
 
 
-def test_a_fault_in_any_module_of_the_netlist_is_found(small):
+def test_an_inverted_operand_in_any_module_of_the_netlist_is_noticed(small):
     build, library, mapped = small
     decided = list(by_module(SMALL, mapped.netlist, library, build, inject=1))
     assert all(proof.refuted for proof in decided)
@@ -122,12 +125,12 @@ def test_netlists_of_all_units_equal_their_rtl(unit, tmp_path):
 def proven(design, build, inject=None, modules=None):
     """Outcomes of the lemmas of a unit's modules."""
     names = [*all_parts(design.component()), design.name]
-    found = equivalence.modules(sources.rtl_modules(design, build), names, build, "rtl")
+    graphs = equivalence.modules(sources.rtl_modules(design, build), names, build, "rtl")
     chosen = [lemma for lemma in lemmas.lemmas(design) if not modules or lemma.module in modules]
-    return {lemma.module: lemma_proofs.decide(lemma, found[lemma.module], build, inject).outcome for lemma in chosen}
+    return {lemma.module: lemma_proofs.decide(lemma, graphs[lemma.module], build, inject).outcome for lemma in chosen}
 
 
-@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (3, REFUTED)])
+@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (3, REFUTED)], ids=["as it is", "operand inverted"])
 def test_modules_do_what_the_contract_says(tmp_path, inject, outcome):
     modules = {"mma_decode_a", "mma_product", "mma_exponents", "mma_sum"}
     assert proven(SMALL, tmp_path, inject, modules) == dict.fromkeys(modules, outcome)
@@ -210,7 +213,7 @@ def test_every_sum_and_exponent_is_in_a_case_of_the_normalisation():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (1, REFUTED)])
+@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (1, REFUTED)], ids=["as it is", "operand inverted"])
 def test_modules_of_all_units_do_what_the_contract_says(unit, tmp_path, inject, outcome):
-    found = proven(units.design(unit, {"m": 1, "n": 1}), tmp_path, inject)
-    assert found == dict.fromkeys(found, outcome)
+    outcomes = proven(units.design(unit, {"m": 1, "n": 1}), tmp_path, inject)
+    assert outcomes == dict.fromkeys(outcomes, outcome)

@@ -18,10 +18,18 @@ def test_rtl_equals_specification(unit, settings, build):
 
 @pytest.mark.parametrize("unit", DECODERS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_specification_refutes_an_injected_fault(unit, seed, build):
-    proof = proofs.rtl_equals_specification(units.design(unit, {"lanes": 2}), build / f"twin{seed}" / unit, inject=seed)
-    assert not proof.holds
+def test_specification_refutes_rtl_with_an_inverted_pin(unit, seed, build):
+    folder = build / f"twin{seed}" / unit
+    proof = proofs.rtl_equals_specification(units.design(unit, {"lanes": 2}), folder, inject=seed)
+    assert not proof.holds, fault_in(folder)
     assert "gold_" in proof.counterexample
+
+
+def fault_in(folder):
+    """The fault that a proof has injected below a folder: the pin that Yosys' ``mutate`` inverted."""
+    [line] = (folder / "prove" / "mutation.ys").read_text().splitlines()
+    assert line.startswith("mutate -mode inv ")
+    return line
 
 
 def test_specification_refutes_the_other_polarity(build):
@@ -42,10 +50,11 @@ def test_netlist_equals_rtl(unit, technology, mapped, library, build):
 
 
 @pytest.mark.parametrize("unit", DECODERS)
-def test_faulty_netlist_is_refuted(unit, mapped, build):
+def test_a_netlist_with_an_inverted_pin_is_refuted(unit, mapped, build):
     m = mapped(unit)
-    proof = proofs.netlist_equals_rtl(m.design, m.netlist, m.library, build / "twin", inject=1)
-    assert not proof.holds
+    folder = build / "twin" / unit
+    proof = proofs.netlist_equals_rtl(m.design, m.netlist, m.library, folder, inject=1)
+    assert not proof.holds, fault_in(folder)
 
 
 def test_combinational_netlist_equals_rtl(mapped, build):
