@@ -242,29 +242,6 @@ def decode(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
     return result
 
 
-def decode_units(codes: np.ndarray, fmt: MiniFloat | FixedPoint) -> np.ndarray:
-    """Exact value of every code as an integer, in units of ``2**fmt.unit_exponent``.
-
-    Parameters and errors as in :func:`decode`; also raises ValueError if the format's range does not fit 63
-    bits (BF16, E8M0) or a code is infinity or NaN.
-
-    Returns
-    -------
-    int64 array of the same shape.
-    """
-    codes = checked_codes(codes, fmt)
-    if fmt.max_finite * 2.0**-fmt.unit_exponent >= 2.0**63:
-        raise ValueError(f"{fmt.name} spans more than 63 bits in units of 2**{fmt.unit_exponent}")
-    units = fmt.values.astype(np.float64) * 2.0**-fmt.unit_exponent
-    finite = np.isfinite(units)
-    if not finite.all() and not finite[codes].all():
-        where = np.argwhere(~finite[codes])[0]
-        raise ValueError(f"no integer for {fmt.name} code {codes[tuple(where)]:#x} at index {tuple(map(int, where))}")
-    result = np.empty(codes.shape, np.int64)
-    _look_up(codes.reshape(-1), np.where(finite, units, 0).astype(np.int64), result.reshape(-1))
-    return result
-
-
 def encode(
     x: np.ndarray,
     fmt: MiniFloat | FixedPoint,

@@ -132,6 +132,7 @@ def _activity(build: Path) -> dict[str, Any]:
 
 
 def to_text(document: dict[str, Any]) -> str:
+    """The report for people."""
     sections = [
         "# Block decoders: what they cost\n",
         "Made by `python -m hwsim.report decode`; not edited by hand. All figures: `decode.json`.\n",

@@ -184,7 +184,6 @@ class CellReader:
             direction=direction,
             capacitance=capacitance * self.units.capacitance,
             function=function,
-            is_clock=group.get("clock") == "true",
             max_capacitance=None if limit is None else limit * self.units.capacitance,
             edge_capacitance=(
                 group.number("rise_capacitance", capacitance) * self.units.capacitance,

@@ -138,7 +138,6 @@ class Pin:
     direction: str
     capacitance: float
     function: Expression | None
-    is_clock: bool
     max_capacitance: float | None
     edge_capacitance: tuple[float, float] | None = None
 

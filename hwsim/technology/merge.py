@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hwsim.base import files
 from hwsim.base.errors import InputError
 from hwsim.technology import liberty
 from hwsim.technology.cell_reader import Units
@@ -21,25 +20,26 @@ _SHARED = (
 )
 
 
-def write_merged(paths: Sequence[str | Path], out: str | Path) -> None:
-    """Write several Liberty files as the one that Yosys and ABC read.
+def merged(groups: Sequence[liberty.Group], paths: Sequence[str | Path], library: Library) -> str:
+    """Liberty text of several parsed files as one.
 
-    The header is that of the first file; only cells that synthesis may use are kept (`Cell.unusable`). A
-    table template that a later file defines differently gets a new name there. The file is written beside its
-    place and then renamed, so that nobody ever reads half of it.
+    The header is that of the first file; only cells that synthesis may use are kept (`Cell.unusable`). A table template
+    that a later file defines differently gets a new name there.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        The libraries of the files.
+    paths : sequence of path
+        Names of the files, for messages.
+    library : Library
+        The same libraries, read as one.
 
     Raises
     ------
     InputError
-        As `Library.load`, and if the files differ in units or thresholds.
+        If the files differ in units or thresholds.
     """
-    groups = [liberty.read(path) for path in paths]
-    library = Library.from_groups(groups, [str(path) for path in paths])
-    files.replace(Path(out), merged(groups, paths, library))
-
-
-def merged(groups: Sequence[liberty.Group], paths: Sequence[str | Path], library: Library) -> str:
-    """Liberty text of several parsed files as one, with only the usable cells of ``library``."""
     first = groups[0]
     out = liberty.Group(
         first.kind,

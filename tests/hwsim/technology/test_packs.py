@@ -225,8 +225,8 @@ def test_bounded_least_squares():
 
 
 def test_conditions_are_joined_without_the_pin_and_the_outputs():
-    pins = {name: cells.Pin(name, "input", 1.0, None, False, None) for name in "ABC"}
-    pins["Y"] = cells.Pin("Y", "output", 0.0, parse("!(A B + C)"), False, None)
+    pins = {name: cells.Pin(name, "input", 1.0, None, None) for name in "ABC"}
+    pins["Y"] = cells.Pin("Y", "output", 0.0, parse("!(A B + C)"), None)
     gate = cells.Cell("AOI21", 1.0, 0.0, (), pins)
     assert fit.condition(gate, "A", ["!B * !C * Y", "!B * C", "B * C * !Y"]) in ("C | !B", "!B | C")
     assert fit.condition(gate, "C", ["A B !Y"]) == "A&B"
