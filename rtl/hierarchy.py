@@ -48,7 +48,7 @@ def clocked(m: Module, clk: Value) -> None:
     m.d.comb += ClockSignal().eq(clk)
 
 
-class Cuts:
+class Pipeline:
     """Pipeline of a module: the named places of its data path where registers may stand, and which of them have one.
 
     Parameters

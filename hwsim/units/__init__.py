@@ -1,4 +1,4 @@
-"""Which units exist? The only place where golden and rtl meet."""
+"""Which units exist? The only place where RTL is paired with its golden function."""
 
 from hwsim.units.table import UNITS, design, find
 from hwsim.units.unit import Design, Unit

@@ -1,4 +1,4 @@
-"""The table of units: the only place where a unit is registered, and where golden and RTL meet."""
+"""The table of units: the only place where a unit is registered, its RTL paired with its golden function."""
 
 from __future__ import annotations
 

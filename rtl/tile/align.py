@@ -291,11 +291,11 @@ def _aligned(m: Module, q: Value, distance: Value, up: int, width: int, name: st
     ``up`` is the number of places by which the frame extends ``q`` downwards; if negative, -up places are dropped.
     """
     sign = q[-1]
-    cut = max(-up, 0)
-    if cut:
+    dropped = max(-up, 0)
+    if dropped:
         # These bits lie below the unit of the sum even without a shift.
-        m.d.comb += Signal(cut, name=f"unused_{name}").eq(q[:cut])
-    frame = Cat(sign.replicate(max(up, 0)), q[cut:-1])
+        m.d.comb += Signal(dropped, name=f"unused_{name}").eq(q[:dropped])
+    frame = Cat(sign.replicate(max(up, 0)), q[dropped:-1])
     # The bits above ``width`` are copies of the sign.
     return shift_right(m, frame, distance, sign, name)[:width], sign
 

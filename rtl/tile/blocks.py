@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 
 from hwsim.rtl.arith import sized
-from hwsim.rtl.hierarchy import Cuts, instantiate
+from hwsim.rtl.hierarchy import Pipeline, instantiate
 from hwsim.rtl.tile.align import TermShape
 from hwsim.rtl.tile.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
 from hwsim.rtl.tile.operands import BlockScheme, OperandDecoder
@@ -51,11 +51,11 @@ class BlockDot(DotUnit):
         k: int,
         block_size: int,
         operands: dict[str, wiring.Component],
-        cuts: Cuts,
+        pipe: Pipeline,
         step: tuple[int, int, str],
     ):
         shape = term_shape(scheme, k, block_size)
-        super().__init__(shape, operands, cuts, step)
+        super().__init__(shape, operands, pipe, step)
         self.scheme, self.block_size = scheme, block_size
         if scheme.refined:
             multiplied = MultipliedSum()
@@ -81,7 +81,7 @@ class BlockDot(DotUnit):
                 present = present & factor.any()
             instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
             a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
-            exponent = self.cuts.delay(
+            exponent = self.pipe.delay(
                 m, sized(m, a + b, self.shape.exponent_width, f"exponent_{i}"), f"exponent_{i}", *self.FRONT
             )
             q.append(number)
@@ -97,7 +97,7 @@ class BlockDot(DotUnit):
     def _block(self, m: Module, i: int) -> tuple[Value, Value]:
         """Sum of block ``i`` behind the register at ``block``, and whether it is not zero."""
         if self.scheme.refined:
-            total = self.cuts.register(m, "block", self._refined(m, i), f"total_{i}")
+            total = self.pipe.register(m, "block", self._refined(m, i), f"total_{i}")
             return total, total.any()
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         parts = -(-self.block_size // LANES)
@@ -107,7 +107,7 @@ class BlockDot(DotUnit):
             block_total = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
             a, b = (x.word_select(part, len(x) // count) for x in (a_operands, b_operands))
             instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=block_total)
-            sums.append(self.cuts.register(m, "block", block_total, f"total_{part}"))
+            sums.append(self.pipe.register(m, "block", block_total, f"total_{part}"))
         if parts == 1:
             return sums[0], sums[0].any()
         low, high = sums
@@ -129,7 +129,7 @@ class BlockDot(DotUnit):
                 b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("b")),
                 refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
             )  # fmt: skip
-            parts.append(self.cuts.register(m, "group", part, f"subgroup_{i}_{group}"))
+            parts.append(self.pipe.register(m, "group", part, f"subgroup_{i}_{group}"))
         instantiate(
             m, self, "mma_block", f"block_{i}", totals=Cat(*parts),
             multipliers=multipliers.word_select(i, 2 * SUBGROUPS), total=total,
@@ -175,6 +175,6 @@ class BlockMMA(Tile):
             raise ValueError(f"polarity must be 0 or 1, got {polarity!r}")
         step = accumulator(fraction_bits, result_bits, rounding)
         places = PLACES if scheme.refined else tuple(p for p in PLACES if p != "group")
-        cuts = Cuts(places, pipeline)
-        operands = {side: OperandDecoder(scheme, k, block_size, cuts, side, polarity) for side in "ab"}
-        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, cuts, step))
+        pipe = Pipeline(places, pipeline)
+        operands = {side: OperandDecoder(scheme, k, block_size, pipe, side, polarity) for side in "ab"}
+        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, pipe, step))

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E8M0, MiniFloat, Nan
 from hwsim.rtl.arith import maximum, sized
-from hwsim.rtl.hierarchy import Cuts, instantiate, registered
+from hwsim.rtl.hierarchy import Pipeline, instantiate, registered
 from hwsim.rtl.hierarchy import clocked as clock_from
 from hwsim.rtl.tile.align import TermShape, present_exponent
 from hwsim.rtl.tile.scale import exponent_field, significand
@@ -37,7 +37,7 @@ class ElementDecoder(wiring.Component):
         Elements of the row.
     scaled : bool
         Whether the row has an E8M0 scale.
-    cuts : Cuts
+    pipe : Pipeline
         Pipeline of the tile.
 
     Ports
@@ -61,7 +61,7 @@ class ElementDecoder(wiring.Component):
 
     stage = Stage.DECODE
 
-    def __init__(self, element: MiniFloat, k: int, scaled: bool, cuts: Cuts):
+    def __init__(self, element: MiniFloat, k: int, scaled: bool, pipe: Pipeline):
         ports = {
             "clk": In(1),
             "codes": In(k * element.width),
@@ -75,7 +75,7 @@ class ElementDecoder(wiring.Component):
         if scaled:
             ports |= {"scales": In(E8M0.width), "base": Out(E8M0.width)}
         super().__init__(ports)
-        self.element, self.k, self.scaled, self.cuts = element, k, scaled, cuts
+        self.element, self.k, self.scaled, self.pipe = element, k, scaled, pipe
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -99,7 +99,7 @@ class ElementDecoder(wiring.Component):
         for name, value in early.items():
             m.d.comb += getattr(self, name).eq(registered(m, value, f"{name}_q"))
         for name, value in late.items():
-            value = self.cuts.register(m, "exponent", registered(m, value, f"{name}_q"), name)
+            value = self.pipe.register(m, "exponent", registered(m, value, f"{name}_q"), name)
             m.d.comb += getattr(self, name).eq(value)
         return m
 
@@ -162,12 +162,12 @@ class ElementDot(DotUnit):
         k: int,
         scaled: bool,
         operands: dict[str, wiring.Component],
-        cuts: Cuts,
+        pipe: Pipeline,
         step: tuple[int, int, str],
     ):
         # With a register at ``exponent``, the maximum of every group is formed in front of it, the rest behind it.
-        groups = -(-k // GROUP) if "exponent" in cuts.chosen else 0
-        super().__init__(term_shape(element, k, scaled), operands, cuts, step, groups)
+        groups = -(-k // GROUP) if "exponent" in pipe.chosen else 0
+        super().__init__(term_shape(element, k, scaled), operands, pipe, step, groups)
         self.element, self.k, self.scaled = element, k, scaled
         self.parts["mma_product"] = ElementProduct(element)
 
@@ -191,14 +191,14 @@ class ElementDot(DotUnit):
             )
         if self.scaled:
             outputs["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")
-        outputs = {name: self.cuts.register(m, "exponent", value, name) for name, value in outputs.items()}
+        outputs = {name: self.pipe.register(m, "exponent", value, name) for name, value in outputs.items()}
         outputs |= {"q": Cat(*q), "nan": ports["a_nan"] | ports["b_nan"]}
         return outputs | (self._infinities(m, ports, q) if self.element.has_infinity else {})
 
     def _infinities(self, m: Module, ports: dict[str, Value], q: list[Signal]) -> dict[str, Value]:
         """``nan``, ``infinite`` and ``infinity_sign`` of the terms; zero times infinity and infinities of both signs
         are NaN."""
-        zero = [self.cuts.register(m, "exponent", ~ports[f"{side}_nonzero"], f"{side}_zero") for side in "ab"]
+        zero = [self.pipe.register(m, "exponent", ~ports[f"{side}_nonzero"], f"{side}_zero") for side in "ab"]
         a, b = ports["a_infinite"], ports["b_infinite"]
         infinite = a | b
         negative = Cat(*(number[-1] for number in q))
@@ -250,6 +250,6 @@ class ElementMMA(Tile):
         if not isinstance(k, int) or not 1 <= k <= 64:
             raise ValueError(f"k must be 1 to 64, got {k!r}")
         step = accumulator(fraction_bits, result_bits, rounding)
-        cuts = Cuts(PLACES, pipeline)
-        operands: dict[str, wiring.Component] = {side: ElementDecoder(known[element], k, scaled, cuts) for side in "ab"}
-        super().__init__(m, n, operands, ElementDot(known[element], k, scaled, operands, cuts, step))
+        pipe = Pipeline(PLACES, pipeline)
+        operands: dict[str, wiring.Component] = {side: ElementDecoder(known[element], k, scaled, pipe) for side in "ab"}
+        super().__init__(m, n, operands, ElementDot(known[element], k, scaled, operands, pipe, step))

@@ -150,8 +150,8 @@ class Normalise(wiring.Component):
             any_above = Signal(name=f"above_{i}")
             m.d.comb += any_above.eq(above[0] | magnitude[i])
             above.insert(0, any_above)
-        cut = self.result_bits + 1
-        mask = [~above[i + cut] if i + cut < width else Const(1, 1) for i in range(width)]
+        distance = self.result_bits + 1
+        mask = [~above[i + distance] if i + distance < width else Const(1, 1) for i in range(width)]
         return sized(m, magnitude & Cat(*mask), width, "masked")
 
     def _shift(self, m: Module, zeros: Value, floats: Value, limit: Value) -> Value:

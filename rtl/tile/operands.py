@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.golden.formats import E8M0, UE4M3, MiniFloat
 from hwsim.golden.terms import BLOCK_TERMS, BlockTerm
 from hwsim.rtl.arith import select
-from hwsim.rtl.hierarchy import Cuts, clocked, registered
+from hwsim.rtl.hierarchy import Pipeline, clocked, registered
 from hwsim.rtl.tile.products import E2M1, MAGNITUDES, MIXED, Code, Product
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
 from hwsim.rtl.tile.scale import exponent_field, significand
@@ -73,7 +73,7 @@ class OperandDecoder(wiring.Component):
         The format.
     k, block_size : int
         Elements of the row, and elements that share a scale.
-    cuts : Cuts
+    pipe : Pipeline
         Pipeline of the tile.
     side : str
         ``a`` or ``b``. Metadata of an M2XFP operand A refine elements.
@@ -105,7 +105,7 @@ class OperandDecoder(wiring.Component):
 
     stage = Stage.DECODE
 
-    def __init__(self, scheme: BlockScheme, k: int, block_size: int, cuts: Cuts, side: str, polarity: int = 0):
+    def __init__(self, scheme: BlockScheme, k: int, block_size: int, pipe: Pipeline, side: str, polarity: int = 0):
         blocks, scale = k // block_size, scheme.scale
         refined = scheme.refined and side == "a"
         ports = {
@@ -127,7 +127,7 @@ class OperandDecoder(wiring.Component):
             else:
                 ports["multipliers"] = Out(blocks * SCALE_CODE_WIDTH)
         super().__init__(ports)
-        self.scheme, self.k, self.blocks, self.cuts = scheme, k, blocks, cuts
+        self.scheme, self.k, self.blocks, self.pipe = scheme, k, blocks, pipe
         self.refined, self.polarity, self.encoding = refined, polarity, scheme.product.codes[side]
 
     def elaborate(self, platform: object) -> Module:
@@ -167,10 +167,10 @@ class OperandDecoder(wiring.Component):
             later["types"] = Cat(*types)
         for name, value in later.items():
             value = registered(m, value, f"{name}_q")
-            m.d.comb += getattr(self, name).eq(self.cuts.delay(m, value, name, "group", "block"))
+            m.d.comb += getattr(self, name).eq(self.pipe.delay(m, value, name, "group", "block"))
         if self.scheme.refined and not self.refined:
             metadata = registered(m, self.block_metadata, "metadata_q")
-            m.d.comb += self.multipliers.eq(self.cuts.delay(m, metadata, "multipliers", "group"))
+            m.d.comb += self.multipliers.eq(self.pipe.delay(m, metadata, "multipliers", "group"))
         unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
         if unused:
             # An unsigned scale leaves the top bit of its byte unread.

@@ -1,4 +1,4 @@
-"""Stages of a tile's data path, one of which every part of a tile belongs to."""
+"""Stages of a tile's data path; each part of a tile belongs to exactly one."""
 
 from __future__ import annotations
 

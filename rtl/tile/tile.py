@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.arith import sized
-from hwsim.rtl.hierarchy import Cuts, Parts, clocked, instantiate, registered
+from hwsim.rtl.hierarchy import Parts, Pipeline, clocked, instantiate, registered
 from hwsim.rtl.tile.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, ExponentMaximum, TermShape
 from hwsim.rtl.tile.normalise import ROUNDINGS, Normalise
 from hwsim.rtl.tile.stage import Stage
@@ -49,7 +49,7 @@ class DotUnit(wiring.Component):
         self,
         shape: TermShape,
         operands: dict[str, wiring.Component],
-        cuts: Cuts,
+        pipe: Pipeline,
         accumulator: tuple[int, int, str],
         groups: int = 0,
     ):
@@ -60,12 +60,12 @@ class DotUnit(wiring.Component):
                 if member.flow is wiring.Out:
                     ports[f"{side}_{name}"] = In(len(getattr(decoder, name)))
         super().__init__(ports)
-        self.shape, self.cuts, self.fraction_bits = shape, cuts, fraction_bits
+        self.shape, self.pipe, self.fraction_bits = shape, pipe, fraction_bits
         self.exponents = ExponentMaximum(shape, fraction_bits, groups)
-        self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in cuts.chosen)
+        self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in pipe.chosen)
         self.parts: Parts = {
             "mma_exponents": self.exponents,
-            "mma_sum": AlignedSum(shape, fraction_bits, "align" in cuts.chosen),
+            "mma_sum": AlignedSum(shape, fraction_bits, "align" in pipe.chosen),
             "mma_normalise": self.normalise,
         }  # fmt: skip
 
@@ -77,9 +77,9 @@ class DotUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         clocked(m, self.clk)
-        cuts = self.cuts
+        pipe = self.pipe
         terms = self.terms(m)
-        c = cuts.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
+        c = pipe.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
         # Registered in every dot unit: driven across the tile from its edge, it would arrive late.
         accumulate = registered(m, self.accumulate, "accumulate_q")
         c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used")
@@ -100,14 +100,14 @@ class DotUnit(wiring.Component):
             flags["floats"] = alignment["floats"]
         distances = {name: alignment[name] for name in ("distances", "c_distance")}
         sum_inputs: dict[str, Value] = {"q": terms["q"], "c": c_q, **distances}
-        sum_inputs = {name: cuts.register(m, "term", value, f"{name}_held") for name, value in sum_inputs.items()}
+        sum_inputs = {name: pipe.register(m, "term", value, f"{name}_held") for name, value in sum_inputs.items()}
         total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
         instantiate(m, self, "mma_sum", "sum", total=total, **sum_inputs)
-        total_late = cuts.register(m, "sum", total, "total")
-        flags = {name: cuts.delay(m, value, name, "term", "align", "sum") for name, value in flags.items()}
-        largest = cuts.delay(m, alignment["largest"], "largest", "term", "align")
+        total_late = pipe.register(m, "sum", total, "total")
+        flags = {name: pipe.delay(m, value, name, "term", "align", "sum") for name, value in flags.items()}
+        largest = pipe.delay(m, alignment["largest"], "largest", "term", "align")
         prepared = self.normalise.prepare(m, largest)
-        late = {name: cuts.register(m, "sum", value, name) for name, value in prepared.items()}
+        late = {name: pipe.register(m, "sum", value, name) for name, value in prepared.items()}
         d = Signal(FP32_WIDTH)
         instantiate(m, self, "mma_normalise", "normalise", total=total_late, d=d, **flags, **late)
         result = Signal(FP32_WIDTH, reset_less=True)
@@ -165,7 +165,7 @@ class Tile(wiring.Component):
     def __init__(self, m: int, n: int, operands: dict[str, wiring.Component], dot: DotUnit):
         super().__init__(self._ports(m, n, operands))
         self.rows = {"a": m, "b": n}
-        self.operands, self.dot, self.cuts = operands, dot, dot.cuts
+        self.operands, self.dot, self.pipe = operands, dot, dot.pipe
         self.parts: Parts = {f"mma_decode_{side}": part for side, part in operands.items()} | {"mma_dot": dot}
 
     @staticmethod
@@ -180,12 +180,12 @@ class Tile(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from inputs to outputs."""
-        return 2 + self.cuts.count()
+        return 2 + self.pipe.count()
 
     @property
     def chain_interval(self) -> int:
         """Cycles after which an instruction may accumulate on the result of another."""
-        return 1 + self.cuts.count(*BACK)
+        return 1 + self.pipe.count(*BACK)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -195,7 +195,7 @@ class Tile(wiring.Component):
             m.d.sync += valid[-1].eq(valid[-2])
         m.d.comb += self.out_valid.eq(valid[-1])
         accumulate: Value = self.accumulate
-        for stage in range(self.cuts.count(*self.dot.FRONT)):
+        for stage in range(self.pipe.count(*self.dot.FRONT)):
             accumulate = registered(m, accumulate, f"accumulate_{stage}")
         decoded = {side: [self._decode(m, side, i) for i in range(rows)] for side, rows in self.rows.items()}
         for i, a in enumerate(decoded["a"]):

@@ -89,7 +89,7 @@ def test_tile_holds_one_dot_unit(name):
     assert text.count("cell \\mma_decode_a ") == 2 and text.count("cell \\mma_decode_b ") == 3
 
 
-def test_latency_and_chain_interval_follow_the_cuts():
+def test_latency_and_chain_interval_follow_the_pipeline():
     for pipeline, latency, interval in (("", 2, 1), ("block", 3, 1), ("block+term+align+sum", 6, 4)):
         component = units.design("nvfp4_mma", {"pipeline": pipeline}).component()
         assert (component.latency, component.chain_interval) == (latency, interval)
