@@ -10,7 +10,7 @@ from hwsim.cli.options import add_design, design_from
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.synthesis.emit import to_verilog
 from hwsim.units.coverage import coverage, summary
-from hwsim.verification.cosimulation import simulate
+from hwsim.verification import cosimulation
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def execute(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     verilog = to_verilog(design, build)
     source.write_text(verilog)
-    outcome = simulate(
+    outcome = cosimulation.simulate(
         design, source, build / f"cosim-{args.simulator}", args.simulator, args.seed, runtime=root / "verilated"
     )
     seconds = time.perf_counter() - start

@@ -12,8 +12,7 @@ from hwsim import golden
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace
 from hwsim.cli.run import make_parser, refuse_unwritable, run
-from hwsim.tensors.files import read
-from hwsim.tensors.quality import Result, measure, overall, plot, table
+from hwsim.tensors import files, quality
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,23 +47,23 @@ def execute(args: argparse.Namespace) -> int:
             refuse_unwritable(option, path, [args.file])
     if args.json is not None and args.json.resolve() == args.plot.resolve():
         raise InputError(f"--plot and --json name the same file, {args.plot}")
-    sources = read(args.file)
+    sources = files.read(args.file)
     names = [s.name for s in sources]
     for name in args.tensors or []:
         if name not in names:
             raise InputError(f"--tensors: {args.file} holds {', '.join(names[:8])}, got {name!r}")
-    results: list[Result] = []
+    results: list[quality.Result] = []
     for source in sources:
         if args.tensors and source.name not in args.tensors:
             continue
-        measured = measure(source, formats, progress=sys.stderr.isatty())
+        measured = quality.measure(source, formats, progress=sys.stderr.isatty())
         results += measured
-        print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{table(measured)}\n")
-    summary = overall(results)
+        print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{quality.table(measured)}\n")
+    summary = quality.overall(results)
     if len(results) > len(summary):
-        print(f"all tensors\n{table(summary)}\n")
+        print(f"all tensors\n{quality.table(summary)}\n")
     try:
-        plot(summary if len(results) > len(summary) else results, args.plot)
+        quality.plot(summary if len(results) > len(summary) else results, args.plot)
         print(f"plot: {args.plot}")
         if args.json:
             document = json.dumps([r.as_dict() for r in results], indent=2, allow_nan=False)

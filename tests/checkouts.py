@@ -4,11 +4,14 @@ import shutil
 
 from conftest import ROOT
 
-PARTS = ("golden", "rtl", "hwsim", "pyproject.toml", "README.md", "LICENSE")
+PARTS = (
+    *("golden", "rtl", "hwsim", "tests", "docs", "reports"),
+    *("pyproject.toml", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"),
+)
 
 
 def checkout(folder):
-    """Copy the package and what it is built from, so that a test may change it and build in it."""
+    """Copy the repository, so that a test may change it and build in it."""
     folder.mkdir(exist_ok=True)
     for part in PARTS:
         source = ROOT / part

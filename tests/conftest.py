@@ -11,6 +11,8 @@ from hwsim.synthesis.mapping import Options, map_design
 from hwsim.technology import catalogue
 
 ROOT = Path(__file__).parent.parent
+#: Units that decode a block of as many lanes as their parameter says.
+DECODERS = tuple(name for name, unit in units.UNITS.items() if {"lanes", "registered"} <= unit.defaults.keys())
 
 
 @pytest.fixture(scope="session")

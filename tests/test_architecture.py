@@ -112,6 +112,16 @@ def test_private_names_stay_in_their_file():
     assert stray == []
 
 
+def test_functions_that_share_a_name_are_called_through_their_module():
+    shared = {"analyse", "simulate", "measure"}
+    alone = []
+    for module in modules():
+        for node in ast.walk(ast.parse(imports.source(module, ROOT).read_text())):
+            if isinstance(node, ast.ImportFrom) and is_ours(node):
+                alone += [f"{module} takes {a.name} of {node.module}" for a in node.names if a.name in shared]
+    assert alone == []
+
+
 def names_of_formats_compared(tree):
     """Names of formats that a syntax tree compares something with."""
     formats = {*golden.SYSTEMS, *FORMATS}

@@ -18,19 +18,21 @@ NEEDS = {"unit": ["format"]}
 
 
 def follow(section, folder):
-    """Write the files and make the changes of a section; returns its commands."""
-    commands = []
+    """Write the files and make the changes of a section; returns its quick commands and its slow ones."""
+    quick, slow = [], []
     for kind, text in BLOCK.findall(SECTIONS[section]):
         first, _, rest = text.partition("\n")
         if kind == "console":
-            commands += [line.removeprefix("$ ") for line in text.splitlines()]
+            quick += [line.removeprefix("$ ") for line in text.splitlines()]
+        elif kind == "sh":
+            slow += text.splitlines()
         elif kind == "diff":
             change(folder / first.removeprefix("--- "), rest)
         else:
             path = folder / first.split()[-1]
             assert not path.exists(), f"{path.name} is there already"
             path.write_text(rest)
-    return commands
+    return quick, slow
 
 
 def change(path, lines):
@@ -48,18 +50,37 @@ def test_every_kind_of_part_has_an_example():
     assert list(SECTIONS) == ["format", "unit", "engine", "report", "technology"]
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_following_an_example_gives_what_it_says(section, tmp_path):
+def run(command, folder):
+    words = shlex.split(command)
+    assert words[0] == "python"
+    done = subprocess.run([sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def followed(section, tmp_path):
+    """A checkout in which a section and those that it needs were followed, and the section's commands."""
     folder = checkout(tmp_path / "checkout")
     for needed in NEEDS.get(section, []):
         follow(needed, folder)
-    commands = follow(section, folder)
+    return folder, *follow(section, folder)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_following_an_example_gives_what_it_says(followed):
+    folder, commands, _ = followed
     assert commands
     for command in commands:
-        words = shlex.split(command)
-        assert words[0] == "python"
-        done = subprocess.run([sys.executable, *words[1:]], cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        run(command, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ["format", "unit", "engine"])
+def test_the_suites_take_the_new_part(followed):
+    folder, _, commands = followed
+    assert any("pytest" in command for command in commands)
+    for command in commands:
+        run(command, folder)
 
 
 def test_code_of_the_examples_is_clean(tmp_path):

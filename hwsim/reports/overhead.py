@@ -18,7 +18,7 @@ from hwsim.base.text import markdown
 from hwsim.benchmarks.machine import processor
 from hwsim.costs import flow
 from hwsim.costs.flow import Workload, percent
-from hwsim.reports.page import in_parallel
+from hwsim.reports.parallel import in_parallel
 from hwsim.rtl.tile.stage import Stage
 from hwsim.rtl.tile.stage import stages as stages_of_parts
 from hwsim.synthesis import emit

@@ -11,7 +11,7 @@ from hwsim import units
 from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
 from hwsim.benchmarks.machine import processor
-from hwsim.reports.page import in_parallel
+from hwsim.reports.parallel import in_parallel
 from hwsim.synthesis import emit
 from hwsim.verification import checks
 from hwsim.verification.checks import BULK_OF_VARIANTS, MUTANTS, SEED, TECHNOLOGY, kept

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from hwsim import synth
+from hwsim import synth, units
 from hwsim.units.table import UNITS
 
 
@@ -179,11 +179,12 @@ def test_an_output_never_replaces_an_input(run_tool, tmp_path):
 @pytest.mark.parametrize("unit", UNITS)
 def test_list_of_a_unit_says_what_its_parameters_and_ports_are(unit, capsys):
     assert synth.main(["--list", "--unit", unit]) == 0
-    told = capsys.readouterr().out
-    parameters, _, ports = told.partition("\nports:\n")
+    parameters, _, ports = capsys.readouterr().out.partition("\nports:\n")
     for name in UNITS[unit].defaults:
         assert re.search(rf"^  ([\w, ]+, )?{name}(, [\w, ]+)? : ", parameters, re.M)
-    assert "codes : in" in ports and "scheme" not in parameters
+    for name in units.design(unit).component().signature.members:
+        assert re.search(rf"\b{name}\b.* : |, {name} : ", ports), name
+    assert "scheme" not in parameters
 
 
 def test_list_shows_units_and_parameters(run_tool):

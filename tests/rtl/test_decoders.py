@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import DECODERS
 
 from hwsim import units
 from hwsim.analysis import netlist_reader
@@ -9,8 +10,6 @@ from hwsim.costs import flow
 from hwsim.rtl.mixfp4 import MixFP4Decode
 from hwsim.rtl.nvfp4 import NVFP4Decode
 from hwsim.synthesis import emit
-
-DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 
 
 @pytest.mark.parametrize("lanes", [0, -1, 1.5, "16"])
@@ -34,7 +33,7 @@ def test_ports_are_those_of_the_documentation(unit):
 
 
 def test_mixfp4_operands_are_the_table_of_the_paper(mapped, library):
-    # arXiv 2605.31035 as formats.md section 5 reports it: E2M1 (exponent, fraction) with a zero appended, E1M2 code n
+    # The table of arXiv 2605.31035: E2M1 (exponent, fraction) with a zero appended, E1M2 code n
     # as the integer n; the codes below are exponent and fraction of E2M2.
     e2m1 = [0b0000, 0b0010, 0b0100, 0b0110, 0b1000, 0b1010, 0b1100, 0b1110]
     e1m2 = [0b0000, 0b0100, 0b1000, 0b1010, 0b1100, 0b1101, 0b1110, 0b1111]

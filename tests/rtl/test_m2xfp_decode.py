@@ -1,4 +1,4 @@
-"""The M2XFP metadata unit: vectors worked out by hand from formats.md section 6, and the golden model."""
+"""The M2XFP metadata unit: vectors worked out by hand from arXiv 2601.19213, Algorithm 1, and the golden model."""
 
 import numpy as np
 import pytest

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT
+from conftest import DECODERS, ROOT
 from small_netlists import INV, inverter_power
 
 from hwsim import units
@@ -15,7 +15,6 @@ from hwsim.synthesis.mapping import Options, map_design
 from hwsim.technology import catalogue
 
 needs_opensta = pytest.mark.skipif(not opensta.installed(), reason="OpenSTA is not installed")
-DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 
 
 @needs_opensta

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from conftest import DECODERS
 
 from hwsim import units
 from hwsim.base import simulators
@@ -16,7 +17,6 @@ from hwsim.synthesis.mapping import Options
 from hwsim.synthesis.sdc import to_sdc
 from hwsim.units.table import UNITS
 
-DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 ONE, FOUR = {"m": 1, "n": 1}, {"m": 2, "n": 2}
 LINTED = [(unit, settings) for unit in DECODERS for settings in ({}, {"registered": 0}, {"lanes": 1})]
 LINTED += [

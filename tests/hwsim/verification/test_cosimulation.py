@@ -1,12 +1,11 @@
 """Decoders in a simulator against golden."""
 
 import pytest
+from conftest import DECODERS
 
 from hwsim import units
 from hwsim.synthesis import emit
 from hwsim.verification import cosimulation
-
-DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 
 
 @pytest.mark.parametrize("unit", DECODERS)

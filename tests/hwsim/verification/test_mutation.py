@@ -1,11 +1,10 @@
 """Faults that testbenches must notice."""
 
 import pytest
+from conftest import DECODERS
 
 from hwsim import units
 from hwsim.verification import mutation
-
-DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 
 
 # The mutants of one decoder in the quick suite, of the others in the slow one.

@@ -1,11 +1,11 @@
 """Proofs of block decoders, and the faults that they must refute."""
 
 import pytest
+from conftest import DECODERS
 
 from hwsim import units
 from hwsim.verification import proofs, sources
 
-DECODERS = ("nvfp4_decode", "mixfp4_decode", "mxfp4_decode")
 VARIANTS = [(unit, settings) for unit in DECODERS for settings in ({}, {"registered": 0}, {"lanes": 3})]
 VARIANTS += [("mixfp4_decode", {"polarity": 1}), ("mixfp4_decode", {"polarity": 1, "registered": 0})]
 
