@@ -6,6 +6,7 @@ import argparse
 import time
 
 from hwsim.base import simulators
+from hwsim.base.files import replace
 from hwsim.cli.options import add_design, design_from
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.synthesis.emit import to_verilog
@@ -20,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         "Simulate a unit's Verilog with cocotb against its golden model, raw bits. Exit code 1 on a mismatch.",
         ["python -m hwsim.cosim --unit mixfp4_decode", "python -m hwsim.cosim --unit nvfp4_decode --simulator icarus"],
     )
-    add_design(parser)
+    add_design(parser, arithmetic="operators")
     parser.add_argument("--simulator", choices=simulators.SIMULATORS, default="verilator")
     parser.add_argument("--seed", type=natural, default=1, help="of the random part of the testbench (default: 1)")
     args = parser.parse_args(argv)
@@ -34,8 +35,7 @@ def execute(args: argparse.Namespace) -> int:
     build = root / design.slug
     source = build / f"{design.name}.v"
     start = time.perf_counter()
-    verilog = to_verilog(design, build)
-    source.write_text(verilog)
+    replace(source, to_verilog(design))
     outcome = cosimulation.simulate(
         design, source, build / f"cosim-{args.simulator}", args.simulator, args.seed, runtime=root / "verilated"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hwsim.base.files import replace_all
 from hwsim.cli.options import add_design, add_technology, clock_period_from, design_from, library_from
-from hwsim.cli.run import build_from, make_folder, make_parser, run
+from hwsim.cli.run import make_folder, make_parser, run
 from hwsim.synthesis.emit import to_verilog
 from hwsim.synthesis.sdc import to_sdc
 
@@ -21,14 +21,14 @@ def main(argv: list[str] | None = None) -> int:
             "python -m hwsim.verilog --unit mixfp4_decode --set lanes=32 --set polarity=1 -o rtl_out",
         ],
     )
-    add_design(parser)
+    add_design(parser, arithmetic="operators")
     add_technology(parser, wire_load=False)
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder (default: here)")
     args = parser.parse_args(argv)
     design = design_from(args)
     library = library_from(args)
     period = clock_period_from(args, library)
-    verilog = to_verilog(design, build_from(args) / design.slug)
+    verilog = to_verilog(design)
     sdc = to_sdc(design, library, period)
     make_folder(args.output)
     written = replace_all({args.output / f"{design.name}.v": verilog, args.output / f"{design.name}.sdc": sdc})

@@ -1,4 +1,4 @@
-"""Sized arithmetic: compressor trees, leading zeros, maxima and shifters.
+"""Sized arithmetic: sums, leading zeros, maxima and shifters, as operators or as the gates that make them.
 
 Everything here is combinational and adds to the caller's module. A *column* is a list of bits of equal weight;
 columns[i] weighs ``2**i``. Sums are modulo ``2**len(columns)``: negative terms enter in two's complement, their sign
@@ -7,12 +7,103 @@ extension as constants.
 
 from __future__ import annotations
 
+import enum
+import functools
 import heapq
+import operator
 from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 
 Columns = list[list[Value]]
+
+
+class Arithmetic(enum.Enum):
+    """How sums, products, shifts and counts are described.
+
+    Attributes
+    ----------
+    OPERATORS
+        As ``+``, ``*``, ``<<``: for synthesis tools that know arithmetic and choose its structure, and for readers.
+    STRUCTURED
+        As trees of full adders, prefix adders and levels of multiplexers: for tools that map what they are given, as
+        Yosys and ABC do.
+    """
+
+    OPERATORS = "operators"
+    STRUCTURED = "structured"
+
+    @classmethod
+    def of(cls, name: str) -> Arithmetic:
+        """The member called ``name``; ValueError if there is none."""
+        if name not in {member.value for member in cls}:
+            raise ValueError(f"arithmetic must be operators or structured, got {name!r}")
+        return cls(name)
+
+
+class Sum:
+    """A sum, modulo ``2**width``, that is built up from addends and then made.
+
+    Parameters
+    ----------
+    width : int
+    arithmetic : Arithmetic
+
+    Attributes
+    ----------
+    bits : Columns
+        What has been added so far, bit by bit; ``STRUCTURED`` only.
+    """
+
+    def __init__(self, width: int, arithmetic: Arithmetic):
+        self.width, self.arithmetic = width, arithmetic
+        self.bits = columns(width)
+        self._addends: list[Value] = []
+
+    def add(self, value: Value) -> None:
+        """Add an unsigned value."""
+        if self.arithmetic is Arithmetic.STRUCTURED:
+            add_bits(self.bits, value)
+        else:
+            self._addends.append(value)
+
+    def add_signed(self, value: Value) -> None:
+        """Add a two's complement value, of ``OPERATORS`` only."""
+        assert self.arithmetic is Arithmetic.OPERATORS
+        self._addends.append(value.as_signed())
+
+    def add_ones_complement(self, value: Value, sign: Value) -> None:
+        """Add ``sign ? -(~value) : value``, where ``value`` comes inverted if ``sign`` is set."""
+        if self.arithmetic is Arithmetic.STRUCTURED:
+            add_bits(self.bits, value)
+            self.bits[0].append(sign)
+            # Sign extension: -sign = ~sign - 1, at the place above the value.
+            if len(value) < len(self.bits):
+                self.bits[len(value)].append(~sign)
+                add_constant(self.bits, -(1 << len(value)))
+        else:
+            self._addends += [Cat(value, sign).as_signed(), sign]
+
+    def total(self, m: Module, name: str) -> Value:
+        """The sum; of ``STRUCTURED`` by the smallest adder, whose last carries ripple."""
+        if self.arithmetic is Arithmetic.STRUCTURED:
+            [total] = compress(m, self.bits, name, rows=1)
+            return total
+        return sized(m, _added(self._addends), self.width, name)
+
+    def halves(self, m: Module, name: str) -> tuple[Value, Value]:
+        """Two numbers whose sum is the sum: the rows of the adders' tree, or the sums of either half of the addends."""
+        if self.arithmetic is Arithmetic.STRUCTURED:
+            low, high = compress(m, self.bits, name)
+            return low, high
+        middle = (len(self._addends) + 1) // 2
+        first, second = self._addends[:middle], self._addends[middle:]
+        return sized(m, _added(first), self.width, f"{name}_low"), sized(m, _added(second), self.width, f"{name}_high")
+
+
+def _added(values: Sequence[Value]) -> Value:
+    """Sum of values by ``+``."""
+    return functools.reduce(operator.add, values) if values else Const(0, 1)
 
 
 def columns(width: int) -> Columns:
@@ -88,19 +179,23 @@ def any_bit(value: Value) -> Value:
     return value.any() if len(value) else Const(0, 1)
 
 
-def saturated(value: Value, width: int) -> Value:
+def saturated(m: Module, value: Value, width: int, name: str) -> Value:
     """``value``, or all ones if it does not fit ``width`` bits."""
     if len(value) <= width:
         return value
-    return value[:width] | any_bit(value[width:]).replicate(width)
+    beyond = sized(m, value[width:].any(), 1, f"{name}_beyond")
+    return value[:width] | beyond.replicate(width)
 
 
-def shift_right(m: Module, value: Value, amount: Value, fill: Value, name: str) -> Value:
-    """``value >> amount`` with ``fill`` from the left, as wide as ``value``; small distances first.
+def shift_right(m: Module, value: Value, amount: Value, name: str, arithmetic: Arithmetic) -> Value:
+    """A two's complement ``value >> amount``, as wide as ``value``; structured, small distances first.
 
     After small shifts, most bits beside a short significand are still equal and need no multiplexer: fewer gates than
     with large distances first.
     """
+    if arithmetic is Arithmetic.OPERATORS:
+        return sized(m, value.as_signed() >> amount, len(value), f"{name}_shifted")
+    value, fill = value[:-1], value[-1]
     width = len(value)
     for k in range(len(amount)):
         distance = min(1 << k, width)
@@ -108,12 +203,17 @@ def shift_right(m: Module, value: Value, amount: Value, fill: Value, name: str) 
         moved = Cat(value[distance:], fill.replicate(distance))
         m.d.comb += level.eq(Mux(amount[k], moved, value))
         value = level
-    return value
+    return Cat(value, fill)
 
 
-def shift_left(m: Module, value: Value, amount: Value, name: str, fill: Value) -> Value:
-    """``value << amount`` with ``fill`` from the right, as wide as ``value``; large distances first."""
+def shift_left(m: Module, value: Value, amount: Value, name: str, fill: Value, arithmetic: Arithmetic) -> Value:
+    """``value << amount`` with ``fill`` from the right, as wide as ``value``; structured, large distances first."""
     width = len(value)
+    if arithmetic is Arithmetic.OPERATORS:
+        # Zeros come in from the right: where ones must, shift the inverse.
+        ones = fill.replicate(width)
+        moved = sized(m, (value ^ ones) << amount, width, f"{name}_moved")
+        return sized(m, moved ^ ones, width, name)
     for k in reversed(range(len(amount))):
         distance = min(1 << k, width)
         level = Signal(width, name=f"{name}_by{1 << k}")
@@ -122,11 +222,25 @@ def shift_left(m: Module, value: Value, amount: Value, name: str, fill: Value) -
     return value
 
 
-def leading_zeros(m: Module, value: Value, name: str) -> Signal:
-    """Number of zeros above the leading one, by a balanced tree of pairs. If ``value`` is zero, it means nothing."""
+def leading_zeros(m: Module, value: Value, name: str, arithmetic: Arithmetic) -> Signal:
+    """Number of zeros above the leading one. If ``value`` is zero, it means nothing.
+
+    Operators look for the one in the upper half of what is left, half by half; structured, in a balanced tree of pairs.
+    """
     width = len(value)
     levels = max(width - 1, 1).bit_length()
     padded = Cat(Const(0, (1 << levels) - width), value) if (1 << levels) > width else value
+    if arithmetic is Arithmetic.OPERATORS:
+        # The lowest bit of what is left is not looked at: if all others are zero, the one is there.
+        left = sized(m, padded[1:], (1 << levels) - 1, f"{name}_of")
+        counted: list[Value] = []
+        for level in reversed(range(levels)):
+            low, high = left[: (1 << level) - 1], left[(1 << level) - 1 :]
+            none = sized(m, ~high.any(), 1, f"{name}_upper{1 << level}")
+            if level:
+                left = sized(m, Mux(none, low, high[1:]), (1 << level) - 1, f"{name}_in{1 << level}")
+            counted.insert(0, none)
+        return sized(m, Cat(*counted), levels, name)
     # Per segment: whether it holds a one, and the number of zeros above its leading one.
     segments: list[tuple[Value, list[Value]]] = [(padded[i], []) for i in range(1 << levels)]
     for level in range(levels):
@@ -156,9 +270,11 @@ def maximum(m: Module, values: Sequence[Value], name: str) -> Value:
     return values[0]
 
 
-def prefix_add(m: Module, a: Value, b: Value, name: str) -> Signal:
-    """``a + b`` modulo the width, with carries by a parallel prefix tree of least depth (Sklansky)."""
+def fast_add(m: Module, a: Value, b: Value, name: str, arithmetic: Arithmetic) -> Signal:
+    """``a + b`` modulo the width; structured, with carries by a parallel prefix tree of least depth (Sklansky)."""
     width = len(a)
+    if arithmetic is Arithmetic.OPERATORS:
+        return sized(m, a + b, width, name)
     generate: list[Value] = []
     propagate: list[Value] = []
     for i in range(width):

@@ -14,6 +14,8 @@ from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal, Val
 from amaranth.lib import wiring
 
 Parts = dict[str, wiring.Component]
+#: Attribute of a signal with a line that says what it holds, for readers of the Verilog.
+COMMENT = "hwsim_comment"
 
 
 @runtime_checkable

@@ -35,8 +35,9 @@ class MXFP4MMA(BlockMMA):
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 32,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "block+term+align+sum+magnitude",
+        arithmetic: str = "structured",
     ):  # fmt: skip
-        super().__init__(MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline)
+        super().__init__(MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, arithmetic)
 
 
 class MXFP6MMA(ElementMMA):
@@ -46,9 +47,10 @@ class MXFP6MMA(ElementMMA):
         self, element: str = "e2m3", k: int = 32, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "exponent+term+align+sum+magnitude",
+        arithmetic: str = "structured",
     ):  # fmt: skip
         super().__init__(
-            (E2M3, E3M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline
+            (E2M3, E3M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic
         )  # fmt: skip
 
 
@@ -59,7 +61,8 @@ class MXFP8MMA(ElementMMA):
         self, element: str = "e4m3", k: int = 32, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "exponent+term+align+sum+magnitude",
+        arithmetic: str = "structured",
     ):  # fmt: skip
         super().__init__(
-            (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline
+            (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic
         )  # fmt: skip

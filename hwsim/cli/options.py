@@ -16,7 +16,7 @@ from hwsim.cli.run import BUILD, build_from, natural
 from hwsim.technology import catalogue
 from hwsim.technology.library import Library
 from hwsim.tensors.files import read_tensor
-from hwsim.units.unit import Design
+from hwsim.units.unit import ARITHMETICS, Design
 
 #: Clock periods that ABC, which counts in whole picoseconds, and SAIF can express.
 MIN_PERIOD_NS, MAX_PERIOD_NS = 0.001, 1e6
@@ -24,12 +24,17 @@ MIN_PERIOD_NS, MAX_PERIOD_NS = 0.001, 1e6
 MIN_VECTORS, MAX_VECTORS = 4096, 1 << 26
 
 
-def add_design(p: argparse.ArgumentParser, required: bool = True) -> None:
-    """Options that name a unit and its parameters."""
+def add_design(p: argparse.ArgumentParser, required: bool = True, arithmetic: str = "structured") -> None:
+    """Options that name a unit and its parameters, with the kind of arithmetic that the tool takes by default."""
     p.add_argument("--unit", metavar="NAME", required=required, help="unit (python -m hwsim.synth --list)")
     p.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="settings", help="parameter of the unit"
     )
+    p.add_argument(
+        "--arithmetic", choices=ARITHMETICS, default=arithmetic,
+        help="RTL with + and *, for tools that know arithmetic, or with trees of adders, for those that map what they "
+        f"are given (default: {arithmetic})",
+    )  # fmt: skip
     p.add_argument("--build", metavar="DIR", type=Path, default=BUILD, help="folder for scripts, logs and netlists")
 
 
@@ -48,7 +53,10 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 def design_from(args: argparse.Namespace) -> Design:
     """The design that ``--unit`` and ``--set`` name; built once so that bad parameters are refused here."""
-    design = units.design(args.unit, parse_settings(args.settings))
+    settings = parse_settings(args.settings)
+    design = units.design(args.unit, settings)
+    if "arithmetic" not in settings:
+        design = design.in_arithmetic(args.arithmetic)
     design.component()
     return design
 

@@ -18,7 +18,7 @@ from hwsim.base import yosys
 from hwsim.base.errors import ToolError
 from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
-from hwsim.rtl.arith import Columns, columns, compress, sized
+from hwsim.rtl.arith import Arithmetic, Columns, columns, compress, sized
 from hwsim.rtl.tile.block_sum import BlockSum
 from hwsim.rtl.tile.products import E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
 from hwsim.synthesis import recipes
@@ -113,6 +113,7 @@ class _One(Elaboratable):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        assert self.product.columns is not None
         bits = self.product.columns(m, self.a, self.b, "product")
         m.d.comb += self.value.eq(sum(bit << i for i, column in enumerate(bits) for bit in column))
         return m
@@ -143,7 +144,9 @@ def wrong_products(product: Product, magnitudes: Sequence[int]) -> list[tuple[in
 def measure(product: Product, library: Library, target_ps: float, folder: Path) -> tuple[float, float]:
     """Area in NAND2 equivalents and delay in ps of a block sum."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "block.il").write_text(rtlil.convert(BlockSum(LANES, product, LARGEST), name="block", emit_src=False))
+    (folder / "block.il").write_text(
+        rtlil.convert(BlockSum(LANES, product, LARGEST, Arithmetic.STRUCTURED), name="block", emit_src=False)
+    )
     (folder / "abc.constr").write_text(
         f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
     )

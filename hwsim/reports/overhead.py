@@ -109,7 +109,7 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
         "area_um2": result.netlist.area,
         "gate_equivalents": result.gate_equivalents,
         "gate_equivalents_per_multiply_add": result.gate_equivalents / macs,
-        "stages_gate_equivalents": stages(result.netlist, stages_of_parts(design.component())),
+        "stages_gate_equivalents": stages(result.netlist, stages_of_modules(design)),
         "critical_path_ns": result.timing.critical_path_ns,
         "timing_met": bool(result.timing.slack_ns >= 0),
         "endpoint": result.timing.endpoint,
@@ -118,6 +118,12 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
         "provenance": result.provenance,
         "warnings": result.warnings,
     }
+
+
+def stages_of_modules(design: Design) -> dict[str, Stage]:
+    """Stage of every module below the top of a design, by its name."""
+    names = emit.module_names(design)
+    return {names[part]: stage for part, stage in stages_of_parts(design.component()).items()}
 
 
 def stages(netlist: Netlist, of_module: Mapping[str, Stage]) -> dict[str, float]:

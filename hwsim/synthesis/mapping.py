@@ -76,7 +76,8 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     folder = root / f"{library.name}-{period}"
     folder.mkdir(parents=True, exist_ok=True)
     source = root / f"{design.name}.v"
-    replace(source, emit.to_verilog(design, folder))
+    replace(source, emit.to_verilog(design))
+    replace(folder / "rtl.il", emit.to_rtlil(design))
     mapper = _Mapper(design, library, options, folder)
     read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
     finish = [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import re
 import textwrap
 from typing import cast
+
+from amaranth.lib import wiring
 
 from hwsim.base.text import table
 from hwsim.units.table import UNITS
@@ -37,6 +40,33 @@ def _entries(text: str, section: str) -> list[str]:
 
 def _settings(unit: Unit) -> str:
     return " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in unit.defaults.items())
+
+
+def summary(component: object) -> str:
+    """What a component does: the first paragraph of its docstring, as plain text."""
+    return _plain(inspect.cleandoc(type(component).__doc__ or "").partition("\n\n")[0].replace("\n", " "))
+
+
+def described_ports(component: object) -> dict[str, str]:
+    """A line on every port that the docstrings of a component's class and its bases describe, by name."""
+    notes: dict[str, str] = {"clk": "clock", "rst": "synchronous reset, active high"}
+    available = list(cast(wiring.Component, component).signature.members)
+    for cls in inspect.getmro(type(component)):
+        for entry in _entries(inspect.cleandoc(cls.__doc__ or ""), "Ports"):
+            head, _, body = entry.partition("\n")
+            # The first sentence; the remark on the width says it where there is none.
+            text = re.split(r"(?<=[.:;]) ", _plain(inspect.cleandoc(body).replace("\n", " ")))[0].rstrip(".:;")
+            for names, remark in re.findall(r"([\w*]+(?:, [\w*]+)*) : (?:in|out)\b(?:, ((?![\w*]+ : ).*))?", head):
+                for pattern in names.split(", "):
+                    for port in fnmatch.filter(available, pattern):
+                        notes.setdefault(port, text or _plain(remark))
+    return notes
+
+
+def _plain(text: str) -> str:
+    """Text of a docstring without its markup."""
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", text)
+    return text.replace("``", "")
 
 
 def listed() -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ from amaranth.lib import wiring
 
 from hwsim.base.errors import InputError
 from hwsim.base.text import unknown
+from hwsim.rtl.arith import Arithmetic
 from hwsim.units.mma import MMAUnit
 from hwsim.units.ports import Parameters, Ports
+
+#: Kinds of arithmetic that MMA units can be described in.
+ARITHMETICS = tuple(kind.value for kind in Arithmetic)
 
 
 @dataclass(frozen=True)
@@ -127,21 +132,43 @@ class Unit:
 
 @dataclass(frozen=True)
 class Design:
-    """A unit with its parameters: what the tools work on."""
+    """A unit with its parameters: what the tools work on; and a prefix for the names of all its modules."""
 
     unit: Unit
     parameters: dict[str, Any] = field(default_factory=dict)
+    prefix: str = ""
 
     @property
     def name(self) -> str:
-        """Name of the unit."""
-        return self.unit.name
+        """Name of the top module: that of the unit, behind the prefix."""
+        return self.prefix + self.unit.name
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The parameters that are not at their defaults."""
+        return {k: v for k, v in self.parameters.items() if v != self.unit.defaults[k]}
 
     @property
     def slug(self) -> str:
-        """Name with the parameters that are not at their defaults; build folders are named by it."""
-        changed = {k: v for k, v in self.parameters.items() if v != self.unit.defaults[k]}
-        return "-".join([self.name, *(f"{k}={v}" for k, v in changed.items())])
+        """Name with the changed parameters; build folders are named by it."""
+        return "-".join([self.name, *(f"{k}={v}" for k, v in self.changed.items())])
+
+    @property
+    def base(self) -> str:
+        """Name with the changed parameters as an identifier; names of the modules below the top module begin so.
+
+        RTL for other tools is in operators: there, that kind of arithmetic goes without saying.
+        """
+        kind = self.parameters.get("arithmetic", "operators")
+        changed = {k: v for k, v in self.changed.items() if k != "arithmetic"}
+        words = [f"{k}{int(v)}" if isinstance(v, int) else f"{k}_{v or 'none'}" for k, v in changed.items()]
+        return re.sub(r"\W", "_", "_".join([self.name, *words, *([kind] if kind != "operators" else [])]))
+
+    def in_arithmetic(self, arithmetic: str) -> Design:
+        """This design in a kind of arithmetic (:class:`hwsim.rtl.arith.Arithmetic`), if the unit has a choice."""
+        if "arithmetic" not in self.parameters:
+            return self
+        return replace(self, parameters=self.parameters | {"arithmetic": arithmetic})
 
     def component(self) -> wiring.Component:
         """A new Amaranth component; errors as for :meth:`Unit.build`."""

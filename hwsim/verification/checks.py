@@ -41,11 +41,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def cosim(design: Design, build: Path) -> dict[str, Any]:
-    """Verdict of co-simulation: the cocotb testbench on the generated Verilog."""
+    """Verdict of co-simulation: the cocotb testbench on the Verilog that other tools get."""
+    design = design.in_arithmetic("operators")
     folder = build / design.slug
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / f"{design.name}.v"
-    replace(source, emit.to_verilog(design, folder))
+    replace(source, emit.to_verilog(design))
     # Mutants run on the first simulator of the list, this check on the last: where both are installed, both are used.
     simulator = _simulator(simulators.SIMULATORS[::-1])
     outcome = cosimulation.simulate(design, source, folder / f"cosim-{simulator}", simulator, SEED, 0, build / RUNTIME)
@@ -99,7 +100,8 @@ def kept(what: str, design: Design, build: Path, check: Callable[[], Any]) -> An
         Verdicts are cached in ``build / "verification"``.
     check : callable () -> verdict for JSON
     """
-    path = build / "verification" / f"{design.slug}-{what}-{key(what, emit.to_rtlil(design))}.json"
+    texts = emit.to_rtlil(design) + emit.to_verilog(design.in_arithmetic("operators"))
+    path = build / "verification" / f"{design.slug}-{what}-{key(what, texts)}.json"
     if not path.exists():
         start = time.perf_counter()
         verdict = check()
@@ -108,15 +110,15 @@ def kept(what: str, design: Design, build: Path, check: Callable[[], Any]) -> An
     return json.loads(path.read_text())["verdict"]
 
 
-def key(what: str, rtlil: str = "", root: Path = ROOT) -> str:
+def key(what: str, rtl: str = "", root: Path = ROOT) -> str:
     """Hash, 16 hexadecimal digits, of all files, tools and settings that decide a verdict.
 
     Parameters
     ----------
     what : str
         One of :data:`ENTRIES`.
-    rtlil : str
-        RTLIL of the design.
+    rtl : str
+        RTL of the design.
     root : Path
         The folder that holds the package.
     """
@@ -126,7 +128,7 @@ def key(what: str, rtlil: str = "", root: Path = ROOT) -> str:
     settings = map(str, (MUTANTS, SEED, BULK, BULK_OF_VARIANTS))
     this_file = (package / Path(__file__).relative_to(ROOT / "hwsim")).read_text()
     return imports.key(
-        [ENTRIES[what], "hwsim.units.table"], root, data, [emit.generator(), *programs, *settings, rtlil, this_file]
+        [ENTRIES[what], "hwsim.units.table"], root, data, [emit.generator(), *programs, *settings, rtl, this_file]
     )
 
 

@@ -29,6 +29,8 @@ assert _PYOSYS is not None and _PYOSYS.origin is not None
 ABC = Path(_PYOSYS.origin).parent / "yosys-abc"
 #: Words of 64 random patterns that are simulated before the solver is asked.
 WORDS = 64
+#: Most input bits of modules that are compared by simulating all inputs, and how many are simulated at a time.
+FEW, _PATTERNS = 22, 1 << 16
 #: Limits of one call of the solver: conflicts, seconds.
 _CONFLICTS, _SECONDS = 10_000_000, 180
 #: Largest number of random faults that are tried until one refutes a claim.
@@ -144,6 +146,10 @@ def _decided(claim: str, gold: Aig, gate: Aig, build: Path, name: str) -> Proof:
     inputs, outputs = sorted(gold.inputs.keys() | gate.inputs.keys()), sorted(gold.outputs)
     build.mkdir(parents=True, exist_ok=True)
     outcome, counterexample = REFUTED, simulated(gold, gate)
+    if not counterexample and len(inputs) <= FEW:
+        counterexample = _simulated_all(gold, gate)
+        outcome = REFUTED if counterexample else PROVEN
+        return Proof(claim, outcome, counterexample, time.perf_counter() - start, f"all 2^{len(inputs)} inputs")
     if not counterexample:
         files = [build / f"{name}_{side}.aig" for side in ("gold", "gate")]
         gold.write(files[0], inputs, outputs)
@@ -192,8 +198,24 @@ def patterns(inputs: Iterable[str], seed: int = 1) -> dict[str, np.ndarray]:
 
 def simulated(gold: Aig, gate: Aig) -> str:
     """A counterexample to the equality of two graphs, in words; empty if random simulation finds none."""
-    values = patterns(gold.inputs.keys() | gate.inputs.keys())
-    zero = np.zeros(WORDS, np.uint64)
+    return _difference(gold, gate, patterns(gold.inputs.keys() | gate.inputs.keys()))
+
+
+def _simulated_all(gold: Aig, gate: Aig) -> str:
+    """A counterexample to the equality of two graphs, in words; empty if there is none among all inputs."""
+    inputs = sorted(gold.inputs.keys() | gate.inputs.keys())
+    for start in range(0, 1 << len(inputs), _PATTERNS):
+        numbers = np.arange(start, start + _PATTERNS, dtype=np.uint32)
+        bits = ((numbers >> np.uint32(i) & np.uint32(1)).astype(np.uint8) for i in range(len(inputs)))
+        values = {n: np.packbits(b, bitorder="little").view(np.uint64) for n, b in zip(inputs, bits, strict=True)}
+        if counterexample := _difference(gold, gate, values):
+            return counterexample
+    return ""
+
+
+def _difference(gold: Aig, gate: Aig, values: dict[str, np.ndarray]) -> str:
+    """The first output that differs between two graphs for given inputs, and the input, in words; or empty."""
+    zero = np.zeros_like(next(iter(values.values()))) if values else np.zeros(WORDS, np.uint64)
     actual = gate.simulate(values, zero)
     for name, expected in gold.simulate(values, zero).items():
         differs = np.flatnonzero(integers(expected ^ actual[name]))

@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.base.errors import ToolError
-from hwsim.rtl.hierarchy import all_parts
 from hwsim.units.unit import Design
 from hwsim.verification import adders, equivalence
 from hwsim.verification.aig import TRUE, Aig, unrolled
 from hwsim.verification.equivalence import REFUTED, SPECS, UNDECIDED, Proof
 from hwsim.verification.lemmas import Lemma, lemmas
-from hwsim.verification.sources import rtl_modules
+from hwsim.verification.sources import graphs, rtl_modules
 
 #: Outputs of properties that check ports which not every format has.
 _OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats"}
@@ -33,8 +32,7 @@ _OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_inf
 def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:
     """Prove every lemma of an MMA unit's RTL; with ``inject``, decide the twins: lemmas of faulty modules."""
     build = build / "lemmas"
-    names = [*all_parts(design.component()), design.name]
-    modules = equivalence.modules(rtl_modules(design, build), names, build, "rtl")
+    modules = graphs(design, rtl_modules(design, build), build, "rtl")
     for lemma in lemmas(design):
         yield decide(lemma, modules[lemma.module], build, inject)
 

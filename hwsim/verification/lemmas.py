@@ -19,7 +19,6 @@ from hwsim.rtl.hierarchy import all_parts
 from hwsim.rtl.tile.align import FP32_BIAS, FP32_FRACTION
 from hwsim.rtl.tile.blocks import BlockDot
 from hwsim.rtl.tile.elements import ElementDot
-from hwsim.rtl.tile.operands import BlockScheme
 from hwsim.rtl.tile.products import MAGNITUDES
 from hwsim.units.unit import Design
 
@@ -94,7 +93,7 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     parts: dict[str, Any] = dict(all_parts(design.component()))
     dot = parts["mma_dot"]
     if isinstance(dot, BlockDot):
-        codes = _codes(dot.scheme)
+        codes = _codes(dot)
         for lemma in _block_lemmas(parts, dot, design.parameters.get("polarity", 0)):
             yield replace(lemma, codes=codes)
     else:
@@ -105,8 +104,8 @@ def lemmas(design: Design) -> Iterator[Lemma]:
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:
     scheme, typed = dot.scheme, int(dot.scheme.typed)
     fraction = scheme.scale.fraction_width
-    operand = scheme.product.width("a")
-    assert operand == scheme.product.width("b"), "specifications have one width for both sides"
+    operand = dot.product.width("a")
+    assert operand == dot.product.width("b"), "specifications have one width for both sides"
     for side in "ab":
         part = parts[f"mma_decode_{side}"]
         settings = {
@@ -139,11 +138,11 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
         yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
 
 
-def _codes(scheme: BlockScheme) -> str:
+def _codes(dot: BlockDot) -> str:
     """Verilog functions, for ``mma_codes.vh``, from an operand's code to its magnitude; 16 for codes not in use."""
-    magnitudes = sorted({*MAGNITUDES, *range(len(MAGNITUDES))} if scheme.typed else MAGNITUDES)
+    magnitudes = sorted({*MAGNITUDES, *range(len(MAGNITUDES))} if dot.scheme.typed else MAGNITUDES)
     text = ""
-    for side, code in scheme.product.codes.items():
+    for side, code in dot.product.codes.items():
         name, width = f"decoded_{side}", len(code)
         written = {sum((magnitude in bit) << i for i, bit in enumerate(code)): magnitude for magnitude in magnitudes}
         rows = "".join(f" {width}'d{number}: {name} = {magnitude};" for number, magnitude in written.items())

@@ -23,13 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hwsim.base import yosys
-from hwsim.rtl.hierarchy import all_parts
 from hwsim.synthesis.mapping import Mapped
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
-from hwsim.verification import equivalence, lemma_proofs
+from hwsim.verification import delivered, equivalence, lemma_proofs
 from hwsim.verification.equivalence import PROVEN, REFUTED, Proof
-from hwsim.verification.sources import netlist, netlist_modules, rtl, rtl_modules, specification
+from hwsim.verification.sources import graphs, netlist, netlist_modules, rtl, rtl_modules, specification
 
 
 def prove(claim: str, design: Design, gold: list[str], gate: list[str], build: Path, name: str) -> Proof:
@@ -116,11 +115,10 @@ def by_module(
     mapped : Path
         The netlist with its hierarchy.
     """
-    names = [*all_parts(design.component()), design.name]
     build = build / "modules"
-    gold = equivalence.modules(rtl_modules(design, build), names, build, "rtl")
-    gate = equivalence.modules(netlist_modules(design, mapped, library), names, build, "netlist")
-    for name in names:
+    gold = graphs(design, rtl_modules(design, build), build, "rtl")
+    gate = graphs(design, netlist_modules(design, mapped, library), build, "netlist")
+    for name in gold:
         claim = f"{name}: netlist on {library.name} equals RTL"
         yield equivalence.equal(claim, gold[name], gate[name], build, name, inject)
 
@@ -130,6 +128,7 @@ def all_proofs(design: Design, mapped: Mapped, build: Path, inject: int | None =
 
     A tile's netlist is compared with its RTL module by module, and the RTL of its modules is proven to satisfy
     :mod:`hwsim.verification.lemmas`; any other unit is compared whole, RTL with specification and netlist with RTL.
+    The Verilog for other tools follows: see :mod:`hwsim.verification.delivered`.
 
     Parameters
     ----------
@@ -145,6 +144,8 @@ def all_proofs(design: Design, mapped: Mapped, build: Path, inject: int | None =
     if design.unit.is_tile:
         yield from by_module(design, mapped.netlist, library, build, inject)
         yield from lemma_proofs.proofs(design, build, inject)
+        yield from delivered.proofs(design, build, inject)
     else:
         yield rtl_equals_specification(design, build, inject)
         yield netlist_equals_rtl(design, mapped.netlist, library, build, inject)
+        yield from delivered.proofs(design, build, inject)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsim.base.errors import InputError
-from hwsim.synthesis.emit import ports, to_rtlil
+from hwsim.synthesis.emit import module_names, ports, to_rtlil, to_verilog
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
+from hwsim.verification import equivalence
+from hwsim.verification.aig import Aig
 from hwsim.verification.equivalence import SPECS
 
 
@@ -21,6 +23,29 @@ def rtl_modules(design: Design, build: Path) -> list[str]:
     build.mkdir(parents=True, exist_ok=True)
     (build / "rtl.il").write_text(to_rtlil(design))
     return [f"read_rtlil {build / 'rtl.il'}", f"hierarchy -top {design.name}", "proc"]
+
+
+def verilog_modules(design: Design, build: Path) -> list[str]:
+    """Yosys commands that read the Verilog of a design, as other tools get it, with its hierarchy."""
+    build.mkdir(parents=True, exist_ok=True)
+    (build / "rtl.v").write_text(to_verilog(design))
+    # Yosys makes the choice undefined that a multiplexer has for no case: after a full ``case`` none is left.
+    return [
+        f'read_verilog "{build / "rtl.v"}"',
+        f"hierarchy -check -top {design.name}",
+        "proc -norom",
+        "setundef -zero",
+    ]
+
+
+def graphs(design: Design, read: list[str], build: Path, side: str) -> dict[str, Aig]:
+    """Graphs of a design's modules by the names of the parts, the top module by its own.
+
+    See :func:`hwsim.verification.equivalence.modules`.
+    """
+    names = module_names(design) | {design.name: design.name}
+    by_module = equivalence.modules(read, names.values(), build, side)
+    return {part: by_module[module] for part, module in names.items()}
 
 
 def specification(design: Design) -> list[str]:

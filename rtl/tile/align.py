@@ -8,17 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.rtl.arith import (
-    add_bits,
-    add_constant,
-    columns,
-    compress,
-    maximum,
-    prefix_add,
-    saturated,
-    shift_right,
-    sized,
-)
+from hwsim.rtl.arith import Arithmetic, Sum, fast_add, maximum, saturated, shift_right, sized
 from hwsim.rtl.hierarchy import clocked, registered
 from hwsim.rtl.tile.stage import Stage
 
@@ -172,7 +162,9 @@ class ExponentMaximum(wiring.Component):
         if self.groups:
             present = [self.candidates.word_select(i, shape.exponent_width) for i in range(self.groups)]
         else:
-            present = [present_exponent(e, self.nonzero[i]) for i, e in enumerate(own)]
+            present = [
+                sized(m, present_exponent(e, self.nonzero[i]), len(e), f"present_{i}") for i, e in enumerate(own)
+            ]
         most = maximum(m, present, "most")
         any_term = sized(m, self.nonzero.any(), 1, "any_term")
         offset: Value = Const(shape.term_offset, width)
@@ -183,12 +175,12 @@ class ExponentMaximum(wiring.Component):
         shifted = bool(shape.base_width or shape.term_offset)
         terms = sized(m, Mux(any_term, most + offset if shifted else most, 0), width, "terms_largest")
         field = self.c[FP32_FRACTION:]
-        subnormal = ~field.any()
+        subnormal = sized(m, ~field.any(), 1, "c_subnormal")
         if not shape.may_underflow(self.fraction_bits):
             m.d.comb += self.floats.eq(any_term | ~subnormal)
         # A subnormal has the exponent field of the smallest normal number, 1.
-        stored: Value = Cat(field[0] | subnormal, field[1:])
-        stored = (stored + shape.c_offset)[:width] if shape.c_offset else stored
+        stored: Value = sized(m, Cat(field[0] | subnormal, field[1:]), len(field), "c_field")
+        stored = sized(m, stored + shape.c_offset, width, "c_stored") if shape.c_offset else stored
         c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
         c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
         c_leads = sized(m, c_exponent > terms, 1, "c_leads")
@@ -200,12 +192,13 @@ class ExponentMaximum(wiring.Component):
         for i, exponent in enumerate(own):
             from_terms = sized(m, most - exponent + self._raised(i), shape.exponent_width + 1, f"from_terms_{i}")
             from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
-            distance = Mux(c_leads, saturated(from_c, count), saturated(from_terms, count))
+            near = saturated(m, from_terms, count, f"from_terms_{i}")
+            distance = Mux(c_leads, saturated(m, from_c, count, f"from_c_{i}"), near)
             m.d.comb += self.distances.word_select(i, count).eq(distance)
         # C's distance is computed in parallel too. Where C has the largest exponent, the mask makes it 0.
         c_distance = sized(m, terms - stored, width, "c_distance_full")
         stays = c_leads.replicate(len(self.c_distance))
-        m.d.comb += self.c_distance.eq(saturated(c_distance, len(self.c_distance)) & ~stays)
+        m.d.comb += self.c_distance.eq(saturated(m, c_distance, len(self.c_distance), "c_distance") & ~stays)
         return m
 
     def _raised(self, term: int) -> Value:
@@ -223,8 +216,8 @@ def present_exponent(exponent: Value, nonzero: Value) -> Value:
 class AlignedSum(wiring.Component):
     """Terms and C, shifted and truncated to the unit of the sum, and summed exactly.
 
-    Combinational, or with a register between the tree and the adder (``registered``: latency 1). There it holds two
-    rows; in front of the tree it would be as wide as all terms.
+    Combinational, or with a register in front of the last addition (``registered``: latency 1). There it holds two
+    numbers; in front of all additions it would be as wide as all terms.
 
     Parameters
     ----------
@@ -232,6 +225,7 @@ class AlignedSum(wiring.Component):
     fraction_bits : int
         The sum is in units of ``2**(largest exponent - fraction_bits)``.
     registered : bool
+    arithmetic : Arithmetic
 
     Ports
     -----
@@ -250,7 +244,7 @@ class AlignedSum(wiring.Component):
 
     stage = Stage.ALIGN
 
-    def __init__(self, shape: TermShape, fraction_bits: int, registered: bool = False):
+    def __init__(self, shape: TermShape, fraction_bits: int, registered: bool, arithmetic: Arithmetic):
         ports = {"clk": In(1)} if registered else {}
         super().__init__(ports | {
             "q": In(shape.terms * (shape.magnitude_width + 1)),
@@ -260,6 +254,7 @@ class AlignedSum(wiring.Component):
             "total": Out(sum_width(shape.terms, fraction_bits)),
         })  # fmt: skip
         self.shape, self.fraction_bits, self.registered = shape, fraction_bits, registered
+        self.arithmetic = arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -268,43 +263,35 @@ class AlignedSum(wiring.Component):
         shape, kept = self.shape, self.fraction_bits
         width, count = shape.magnitude_width + 1, shape.distance_width(kept)
         aligned = [
-            _aligned(
+            self._aligned(
                 m, self.q.word_select(i, width), self.distances.word_select(i, count),
                 kept - shape.fraction_width + shape.raise_width, kept + 2, f"term_{i}",
             )
             for i in range(shape.terms)
         ]  # fmt: skip
-        aligned.append(_aligned(m, self.c, self.c_distance, kept - FP32_FRACTION, kept + 1, "c"))
-        bits = columns(len(self.total))
+        aligned.append(self._aligned(m, self.c, self.c_distance, kept - FP32_FRACTION, kept + 1, "c"))
+        total = Sum(len(self.total), self.arithmetic)
         for magnitude, sign in aligned:
-            add_ones_complement(bits, magnitude, sign)
-        low, high = compress(m, bits, "total_tree")
+            total.add_ones_complement(magnitude, sign)
+        low, high = total.halves(m, "total_tree")
         if self.registered:
             low, high = registered(m, low, "low"), registered(m, high, "high")
-        m.d.comb += self.total.eq(prefix_add(m, low, high, "carry"))
+        m.d.comb += self.total.eq(fast_add(m, low, high, "carry", self.arithmetic))
         return m
 
+    def _aligned(self, m: Module, q: Value, distance: Value, up: int, width: int, name: str) -> tuple[Value, Value]:
+        """Magnitude of a term in units of the sum, inverted where the sign is set, and the sign.
 
-def _aligned(m: Module, q: Value, distance: Value, up: int, width: int, name: str) -> tuple[Value, Value]:
-    """Magnitude of a term in units of the sum, inverted where the sign is set, and the sign.
-
-    ``up`` is the number of places by which the frame extends ``q`` downwards; if negative, -up places are dropped.
-    """
-    sign = q[-1]
-    dropped = max(-up, 0)
-    if dropped:
-        # These bits lie below the unit of the sum even without a shift.
-        m.d.comb += Signal(dropped, name=f"unused_{name}").eq(q[:dropped])
-    frame = Cat(sign.replicate(max(up, 0)), q[dropped:-1])
-    # The bits above ``width`` are copies of the sign.
-    return shift_right(m, frame, distance, sign, name)[:width], sign
-
-
-def add_ones_complement(to: list[list[Value]], value: Value, sign: Value) -> None:
-    """Add ``sign ? -(~value) : value``, where ``value`` comes inverted if ``sign`` is set."""
-    add_bits(to, value)
-    to[0].append(sign)
-    # Sign extension: -sign = ~sign - 1, at the place above the value.
-    if len(value) < len(to):
-        to[len(value)].append(~sign)
-        add_constant(to, -(1 << len(value)))
+        ``up`` is the number of places by which the frame extends ``q`` downwards; if negative, -up places are dropped.
+        """
+        dropped = max(-up, 0)
+        if dropped:
+            # These bits lie below the unit of the sum even without a shift.
+            m.d.comb += Signal(dropped, name=f"unused_{name}").eq(q[:dropped])
+        frame = Cat(q[-1].replicate(max(up, 0)), q[dropped:])
+        shifted = shift_right(m, frame, distance, name, self.arithmetic)
+        above = shifted[width:-1]
+        if len(above):
+            # Copies of the sign.
+            m.d.comb += Signal(len(above), name=f"unused_above_{name}").eq(above)
+        return shifted[:-1][:width], shifted[-1]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.rtl.arith import Columns, add_bits, add_constant, columns, compress, sized
-from hwsim.rtl.tile.align import add_ones_complement
-from hwsim.rtl.tile.products import E2M1, MAGNITUDE_WIDTH, Product, e2m1_magnitude
+from hwsim.rtl.arith import Arithmetic, Columns, Sum, add_bits, add_constant, columns, compress, sized
+from hwsim.rtl.tile.products import MAGNITUDE_WIDTH, PRODUCT_WIDTH, Product, e2m1_magnitude
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, SUBGROUPS
 from hwsim.rtl.tile.stage import Stage
 
@@ -21,9 +20,9 @@ SUBGROUP_WIDTH = LARGEST_SUBGROUP.bit_length() + 1
 class BlockSum(wiring.Component):
     """Exact sum of the signed products of a block, in units of the product of both operands' units.
 
-    Combinational. The bits of the products' magnitudes, inverted where the product is negative, go through one tree of
-    full adders. Inversion leaves every negative product off by the same constant, so one multiple of their number
-    corrects them all.
+    Combinational. Structured, the bits of the products' magnitudes, inverted where the product is negative, go through
+    one tree of full adders. Inversion leaves every negative product off by the same constant, so one multiple of their
+    number corrects them all.
 
     Parameters
     ----------
@@ -33,6 +32,7 @@ class BlockSum(wiring.Component):
         Codes of the operands, and their multiplier.
     largest : int
         Largest magnitude of a product.
+    arithmetic : Arithmetic
 
     Ports
     -----
@@ -44,20 +44,19 @@ class BlockSum(wiring.Component):
 
     stage = Stage.PRODUCTS
 
-    def __init__(self, lanes: int, product: Product, largest: int):
+    def __init__(self, lanes: int, product: Product, largest: int, arithmetic: Arithmetic):
         super().__init__({
             "a": In(lanes * product.width("a")),
             "b": In(lanes * product.width("b")),
             "total": Out(total_width(lanes, largest)),
         })  # fmt: skip
-        self.lanes, self.product = lanes, product
+        self.lanes, self.product, self.arithmetic = lanes, product, arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = columns(len(self.total))
-        add_products(m, bits, self.a, self.b, self.lanes, self.product)
-        [total] = compress(m, bits, "sum", rows=1)
-        m.d.comb += self.total.eq(total)
+        total = Sum(len(self.total), self.arithmetic)
+        add_products(m, total, self.a, self.b, self.lanes, self.product)
+        m.d.comb += self.total.eq(total.total(m, "sum"))
         return m
 
 
@@ -66,8 +65,16 @@ def total_width(lanes: int, largest: int) -> int:
     return (lanes * largest).bit_length() + 1
 
 
-def add_products(m: Module, to: Columns, a: Value, b: Value, lanes: int, product: Product, shift: int = 0) -> None:
-    """Add the products of ``lanes`` operands, times ``2**shift``, to columns."""
+def add_products(m: Module, to: Sum, a: Value, b: Value, lanes: int, product: Product, shift: int = 0) -> None:
+    """Add the products of ``lanes`` operands, times ``2**shift``."""
+    if product.columns is None:
+        for lane in range(lanes):
+            left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
+            magnitude = sized(m, left[:-1] * right[:-1], PRODUCT_WIDTH, f"magnitude_{lane}")
+            negative = left[-1] ^ right[-1]
+            signed = sized(m, Mux(negative, -magnitude, magnitude), PRODUCT_WIDTH + 1, f"product_{lane}")
+            to.add_signed(Cat(Const(0, shift), signed) if shift else signed)
+        return
     signs = columns(lanes.bit_length())
     for lane in range(lanes):
         left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
@@ -79,12 +86,12 @@ def add_products(m: Module, to: Columns, a: Value, b: Value, lanes: int, product
             for i, bit in enumerate(column):
                 signed = Signal(name=f"signed_{lane}_{position}_{i}")
                 m.d.comb += signed.eq(bit ^ negative)
-                to[shift + position].append(signed)
+                to.bits[shift + position].append(signed)
                 weight += 1 << position
     # Inverting a bit of weight w gives w - w * bit: a negative product comes out as the sum of all weights minus its
     # magnitude, so each one needs minus that sum.
     [negatives] = compress(m, signs, "negatives", rows=1)
-    add_multiple(to, negatives, -weight << shift)
+    add_multiple(to.bits, negatives, -weight << shift)
 
 
 def add_multiple(to: Columns, value: Value, factor: int) -> None:
@@ -109,10 +116,16 @@ class SubgroupSum(wiring.Component):
     Combinational. The refinement is a power of two, so it adds one row to the products' tree: the weight (operand B)
     that meets the refined activation, shifted.
 
+    Parameters
+    ----------
+    product : Product
+        Codes of the operands, and their multiplier.
+    arithmetic : Arithmetic
+
     Ports
     -----
     a, b : in
-        Activations and weights, in codes of :data:`hwsim.rtl.tile.products.E2M1` with signs.
+        Activations and weights, in codes of ``product`` with signs.
     refinement : in
         See :func:`hwsim.rtl.tile.refinement.refinement`.
     total : out
@@ -121,31 +134,32 @@ class SubgroupSum(wiring.Component):
 
     stage = Stage.PRODUCTS
 
-    def __init__(self) -> None:
+    def __init__(self, product: Product, arithmetic: Arithmetic) -> None:
         super().__init__({
-            "a": In(ELEMENTS * E2M1.width("a")),
-            "b": In(ELEMENTS * E2M1.width("b")),
+            "a": In(ELEMENTS * product.width("a")),
+            "b": In(ELEMENTS * product.width("b")),
             "refinement": In(REFINEMENT_WIDTH),
             "total": Out(SUBGROUP_WIDTH),
         })  # fmt: skip
+        self.product, self.arithmetic = product, arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = columns(len(self.total))
+        total = Sum(len(self.total), self.arithmetic)
         # Halves times halves are quarters, the sum is in sixteenths: shift by 2.
-        add_products(m, bits, self.a, self.b, ELEMENTS, E2M1, shift=2)
+        add_products(m, total, self.a, self.b, ELEMENTS, self.product, shift=2)
         width = MAGNITUDE_WIDTH + 1
         weight: Value = Const(0, width)
         for i in range(ELEMENTS):
-            code = self.b.word_select(i, E2M1.width("b"))
-            chosen = Cat(e2m1_magnitude(code[:-1]), code[-1]) & self.refinement[i].replicate(width)
+            code = self.b.word_select(i, self.product.width("b"))
+            magnitude = e2m1_magnitude(code[:-1]) if self.product.columns else code[:-1]
+            chosen = Cat(magnitude, code[-1]) & self.refinement[i].replicate(width)
             weight = sized(m, weight | chosen, width, f"weight_{i}")
         distance, smaller = self.refinement[ELEMENTS : ELEMENTS + 2], self.refinement[-1]
         negative = sized(m, weight[-1] ^ smaller, 1, "refinement_negative")
         added = sized(m, weight[:-1] << distance, MAGNITUDE_WIDTH + 3, "refinement_magnitude")
-        add_ones_complement(bits, added ^ negative.replicate(len(added)), negative)
-        [total] = compress(m, bits, "sum", rows=1)
-        m.d.comb += self.total.eq(total)
+        total.add_ones_complement(added ^ negative.replicate(len(added)), negative)
+        m.d.comb += self.total.eq(total.total(m, "sum"))
         return m
 
 
@@ -153,6 +167,10 @@ class MultipliedSum(wiring.Component):
     """M2XFP: sum of a block's subgroups, each times its multiplier ``(4 + k) / 4``, in 64ths.
 
     Combinational.
+
+    Parameters
+    ----------
+    arithmetic : Arithmetic
 
     Ports
     -----
@@ -166,25 +184,30 @@ class MultipliedSum(wiring.Component):
 
     stage = Stage.PRODUCTS
 
-    def __init__(self) -> None:
+    def __init__(self, arithmetic: Arithmetic) -> None:
         super().__init__({
             "totals": In(SUBGROUPS * SUBGROUP_WIDTH),
             "multipliers": In(SUBGROUPS * METADATA_WIDTH),
             "total": Out(total_width(SUBGROUPS, LARGEST_SUBGROUP * 7)),
         })  # fmt: skip
+        self.arithmetic = arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bits = columns(len(self.total))
+        result = Sum(len(self.total), self.arithmetic)
+        bits = result.bits
         for group in range(SUBGROUPS):
             total = self.totals.word_select(group, SUBGROUP_WIDTH)
             k = self.multipliers.word_select(group, METADATA_WIDTH)
+            if self.arithmetic is Arithmetic.OPERATORS:
+                product = total.as_signed() * Cat(k, 1)
+                result.add_signed(sized(m, product, SUBGROUP_WIDTH + METADATA_WIDTH + 1, f"product_{group}"))
+                continue
             for shift, factor in ((2, Const(1, 1)), (1, k[1]), (0, k[0])):
                 add_bits(bits, total[:-1] & factor.replicate(SUBGROUP_WIDTH - 1), shift)
                 # The sign bit has a negative weight: -bit = ~bit - 1.
                 top = shift + SUBGROUP_WIDTH - 1
                 bits[top].append(~(total[-1] & factor))
                 add_constant(bits, -(1 << top))
-        [total] = compress(m, bits, "sum", rows=1)
-        m.d.comb += self.total.eq(total)
+        m.d.comb += self.total.eq(result.total(m, "sum"))
         return m

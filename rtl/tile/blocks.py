@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 
-from hwsim.rtl.arith import sized
+from hwsim.rtl.arith import Arithmetic, sized
 from hwsim.rtl.hierarchy import Pipeline, instantiate
 from hwsim.rtl.tile.align import TermShape
 from hwsim.rtl.tile.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
@@ -53,19 +53,20 @@ class BlockDot(DotUnit):
         operands: dict[str, wiring.Component],
         pipe: Pipeline,
         step: tuple[int, int, str],
+        arithmetic: Arithmetic,
     ):
         shape = term_shape(scheme, k, block_size)
-        super().__init__(shape, operands, pipe, step)
-        self.scheme, self.block_size = scheme, block_size
+        super().__init__(shape, operands, pipe, step, arithmetic)
+        self.scheme, self.block_size, self.product = scheme, block_size, scheme.multiplier(arithmetic)
         if scheme.refined:
-            multiplied = MultipliedSum()
-            self.parts |= {"mma_subgroup": SubgroupSum(), "mma_block": multiplied}
+            multiplied = MultipliedSum(arithmetic)
+            self.parts |= {"mma_subgroup": SubgroupSum(self.product, arithmetic), "mma_block": multiplied}
             self.total_width = len(multiplied.total)
         else:
             lanes = min(block_size, LANES)
-            self.parts["mma_block"] = BlockSum(lanes, scheme.product, scheme.largest)
+            self.parts["mma_block"] = BlockSum(lanes, self.product, scheme.largest, arithmetic)
             self.total_width = total_width(block_size, scheme.largest)
-        self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale)
+        self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale, arithmetic)
 
     def terms(self, m: Module) -> dict[str, Value]:
         scale = self.scheme.scale
@@ -86,7 +87,7 @@ class BlockDot(DotUnit):
             )
             q.append(number)
             exponents.append(exponent)
-            nonzero.append(present)
+            nonzero.append(sized(m, present, 1, f"nonzero_{i}"))
             if self.scheme.typed:
                 raises.append(Cat(ports["a_types"][i], ports["b_types"][i]))
         outputs = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}
@@ -125,8 +126,8 @@ class BlockDot(DotUnit):
             part = Signal(SUBGROUP_WIDTH, name=f"subgroup_total_{i}_{group}")
             instantiate(
                 m, self, "mma_subgroup", f"subgroup_{i}_{group}",
-                a=a_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("a")),
-                b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.scheme.product.width("b")),
+                a=a_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.product.width("a")),
+                b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.product.width("b")),
                 refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
             )  # fmt: skip
             parts.append(self.pipe.register(m, "group", part, f"subgroup_{i}_{group}"))
@@ -159,11 +160,14 @@ class BlockMMA(Tile):
         ``group`` (M2XFP only), ``block``, ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
     polarity : int
         MixFP4: type bit of E2M1 blocks, 0 or 1.
+    arithmetic : str
+        ``structured`` (trees of adders, multiplexers) or ``operators`` (``+``, ``*``): see
+        :class:`hwsim.rtl.arith.Arithmetic`.
     """
 
     def __init__(
         self, scheme: BlockScheme, k: int, m: int, n: int, block_size: int,
-        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, polarity: int = 0,
+        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, arithmetic: str, polarity: int = 0,
     ):  # fmt: skip
         tile_size(m, n)
         if block_size not in scheme.term.block_sizes:
@@ -176,5 +180,6 @@ class BlockMMA(Tile):
         step = accumulator(fraction_bits, result_bits, rounding)
         places = PLACES if scheme.refined else tuple(p for p in PLACES if p != "group")
         pipe = Pipeline(places, pipeline)
-        operands = {side: OperandDecoder(scheme, k, block_size, pipe, side, polarity) for side in "ab"}
-        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, pipe, step))
+        style = Arithmetic.of(arithmetic)
+        operands = {side: OperandDecoder(scheme, k, block_size, pipe, side, polarity, style) for side in "ab"}
+        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, pipe, step, style))

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E8M0, MiniFloat, Nan
-from hwsim.rtl.arith import maximum, sized
+from hwsim.rtl.arith import Arithmetic, maximum, sized
 from hwsim.rtl.hierarchy import Pipeline, instantiate, registered
 from hwsim.rtl.hierarchy import clocked as clock_from
 from hwsim.rtl.tile.align import TermShape, present_exponent
@@ -164,10 +164,11 @@ class ElementDot(DotUnit):
         operands: dict[str, wiring.Component],
         pipe: Pipeline,
         step: tuple[int, int, str],
+        arithmetic: Arithmetic,
     ):
         # With a register at ``exponent``, the maximum of every group is formed in front of it, the rest behind it.
         groups = -(-k // GROUP) if "exponent" in pipe.chosen else 0
-        super().__init__(term_shape(element, k, scaled), operands, pipe, step, groups)
+        super().__init__(term_shape(element, k, scaled), operands, pipe, step, arithmetic, groups)
         self.element, self.k, self.scaled = element, k, scaled
         self.parts["mma_product"] = ElementProduct(element)
 
@@ -185,7 +186,9 @@ class ElementDot(DotUnit):
         nonzero = ports["a_nonzero"] & ports["b_nonzero"]
         outputs: dict[str, Value] = {"exponents": Cat(*exponents), "nonzero": nonzero}
         if self.exponents.groups:
-            present = [present_exponent(e, nonzero[i]) for i, e in enumerate(exponents)]
+            present = [
+                sized(m, present_exponent(e, nonzero[i]), len(e), f"present_{i}") for i, e in enumerate(exponents)
+            ]
             outputs["candidates"] = Cat(
                 *(maximum(m, present[i : i + GROUP], f"most_{i}") for i in range(0, self.k, GROUP))
             )
@@ -235,11 +238,14 @@ class ElementMMA(Tile):
     pipeline : str
         Places of registers beyond those at inputs and outputs, separated by ``+``, in the order of the data:
         ``exponent``, ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
+    arithmetic : str
+        ``structured`` (trees of adders, multiplexers) or ``operators`` (``+``, ``*``): see
+        :class:`hwsim.rtl.arith.Arithmetic`.
     """
 
     def __init__(
         self, elements: tuple[MiniFloat, ...], element: str, scaled: bool, k: int, m: int, n: int,
-        fraction_bits: int, result_bits: int, rounding: str, pipeline: str,
+        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, arithmetic: str,
     ):  # fmt: skip
         tile_size(m, n)
         known = {e.name: e for e in elements}
@@ -252,4 +258,5 @@ class ElementMMA(Tile):
         step = accumulator(fraction_bits, result_bits, rounding)
         pipe = Pipeline(PLACES, pipeline)
         operands: dict[str, wiring.Component] = {side: ElementDecoder(known[element], k, scaled, pipe) for side in "ab"}
-        super().__init__(m, n, operands, ElementDot(known[element], k, scaled, operands, pipe, step))
+        dot = ElementDot(known[element], k, scaled, operands, pipe, step, Arithmetic.of(arithmetic))
+        super().__init__(m, n, operands, dot)

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.rtl.arith import any_bit, leading_zeros, saturated, shift_left, shift_right, sized
+from hwsim.rtl.arith import Arithmetic, any_bit, leading_zeros, saturated, shift_left, shift_right, sized
 from hwsim.rtl.hierarchy import clocked, registered
 from hwsim.rtl.tile.align import FP32_BIAS, FP32_FRACTION, FP32_WIDTH, TermShape, sum_width
 from hwsim.rtl.tile.stage import Stage
@@ -30,6 +30,7 @@ class Normalise(wiring.Component):
     rounding : str
         ``rz`` (truncated towards zero) or ``rne`` (to nearest, ties to even).
     registered : bool
+    arithmetic : Arithmetic
 
     Ports
     -----
@@ -52,7 +53,15 @@ class Normalise(wiring.Component):
 
     stage = Stage.NORMALISE
 
-    def __init__(self, shape: TermShape, fraction_bits: int, result_bits: int, rounding: str, registered: bool = False):
+    def __init__(
+        self,
+        shape: TermShape,
+        fraction_bits: int,
+        result_bits: int,
+        rounding: str,
+        registered: bool,
+        arithmetic: Arithmetic,
+    ):
         # Where the result of terms may be subnormal, the shift must stop at the smallest exponent.
         self.may_underflow = shape.may_underflow(fraction_bits)
         width = sum_width(shape.terms, fraction_bits) - 1
@@ -67,7 +76,7 @@ class Normalise(wiring.Component):
             "d": Out(FP32_WIDTH),
         })  # fmt: skip
         self.shape, self.fraction_bits, self.result_bits = shape, fraction_bits, result_bits
-        self.rounding, self.registered = rounding, registered
+        self.rounding, self.registered, self.arithmetic = rounding, registered, arithmetic
         # A subnormal result is not normalised, so `_rounded` cannot count its result_bits from the top bit: they are
         # counted from the leading one, and the bits below masked, before the shift. This is not needed if only C alone
         # can be subnormal and the alignment keeps no more than result_bits of it.
@@ -90,9 +99,9 @@ class Normalise(wiring.Component):
             return {"exponent": exponent}
         limit = sized(m, exponent - 1, width, "limit_full")
         negative = limit[-1]
-        left = saturated(limit[:-1], self.shift_width) & ~negative.replicate(self.shift_width)
-        right = sized(m, 1 - exponent, width, "lower_full")
-        lower = saturated(right[:-1], LOWER_WIDTH) & negative.replicate(LOWER_WIDTH)
+        left = saturated(m, limit[:-1], self.shift_width, "limit") & ~negative.replicate(self.shift_width)
+        right = sized(m, 1 - exponent, width - 1, "lower_full")
+        lower = saturated(m, right, LOWER_WIDTH, "lower") & negative.replicate(LOWER_WIDTH)
         return {
             "exponent": exponent,
             "limit": sized(m, left, self.shift_width, "limit_clamped"),
@@ -114,27 +123,33 @@ class Normalise(wiring.Component):
         if self.may_underflow:
             # At least as wide as a significand and a guard bit, which a right shift may fill.
             inverted = Cat(below.replicate(max(0, FP32_FRACTION + 2 - len(inverted))), inverted)
-        zeros = leading_zeros(m, Cat(below, inverted), "zeros")
-        values = [
-            self._lowered(m, inverted) if self.may_underflow else inverted,
-            zeros,
-            sign,
-            below,
-            Const(1, 1) if self.may_underflow else self.floats,
-            self.nan,
-            self.infinite,
-            self.infinity_sign,
-            self.exponent,
-            self.limit if self.may_underflow else Const(0, 1),
-            self._tail(m, inverted, below) if self.may_underflow else below,
-        ]
+        zeros = leading_zeros(m, Cat(below, inverted), "zeros", self.arithmetic)
+        values = {
+            "inverted": self._lowered(m, inverted) if self.may_underflow else inverted,
+            "zeros": zeros,
+            "sign": sign,
+            "below": below,
+            "floats": Const(1, 1) if self.may_underflow else self.floats,
+            "nan": self.nan,
+            "infinite": self.infinite,
+            "infinity_sign": self.infinity_sign,
+            "exponent": self.exponent,
+            "limit": self.limit if self.may_underflow else Const(0, 1),
+            "tail": self._tail(m, inverted, below) if self.may_underflow else below,
+        }
         if self.registered:
-            values = [registered(m, value, f"held_{i}") for i, value in enumerate(values)]
-        inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = values
+            # Constants need no register, and ``below``, where it is the sign, no second one.
+            held = registered(m, sign, "sign_held")
+            values = {
+                name: held if value is sign else value if isinstance(value, Const)
+                else registered(m, value, f"{name}_held")
+                for name, value in values.items()
+            }  # fmt: skip
+        inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = values.values()
         shift = self._shift(m, zeros, floats, limit)
         exponent = Signal(signed(len(self.exponent)))
         m.d.comb += exponent.eq((at_top - shift).as_signed())
-        normal = shift_left(m, Cat(tail, inverted), shift, "normal", below)
+        normal = shift_left(m, Cat(tail, inverted), shift, "normal", below, self.arithmetic)
         number, nonzero = self._rounded(m, normal, exponent, below)
         is_infinite = infinite | ((exponent >= 255) & nonzero)
         result = Cat(number[: FP32_WIDTH - 1], sign & nonzero)
@@ -164,7 +179,9 @@ class Normalise(wiring.Component):
 
     def _lowered(self, m: Module, inverted: Value) -> Value:
         """The sum shifted right by ``lower``, which is 0 unless even its top bit is below the normal numbers."""
-        return shift_right(m, inverted, self.lower, Const(0, 1), "lowered")
+        if self.arithmetic is Arithmetic.OPERATORS:
+            return sized(m, inverted >> self.lower, len(inverted), "lowered")
+        return shift_right(m, Cat(inverted, Const(0, 1)), self.lower, "lowered", self.arithmetic)[:-1]
 
     def _tail(self, m: Module, inverted: Value, below: Value) -> Value:
         """One bit for all bits that the right shift drops: whether any is 1 or, in an inverted sum, whether all are."""
@@ -174,7 +191,10 @@ class Normalise(wiring.Component):
             lost, distance = value[: 1 << k], 1 << k
             together = Mux(below, lost.all() & tail, lost.any() | tail)
             tail = sized(m, Mux(self.lower[k], together, tail), 1, f"tail_{k}")
-            value = sized(m, Mux(self.lower[k], value[distance:], value), len(value), f"tail_of_{k}")
+            # What shifts to come may drop.
+            width = min(len(value), (1 << LOWER_WIDTH) - 2 * distance)
+            if width:
+                value = sized(m, Mux(self.lower[k], value[distance:], value), width, f"tail_of{distance}")
         return tail
 
     def _rounded(self, m: Module, normal: Value, exponent: Value, below: Value) -> tuple[Value, Value]:

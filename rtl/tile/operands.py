@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E8M0, UE4M3, MiniFloat
 from hwsim.golden.terms import BLOCK_TERMS, BlockTerm
-from hwsim.rtl.arith import select
+from hwsim.rtl.arith import Arithmetic, select
 from hwsim.rtl.hierarchy import Pipeline, clocked, registered
-from hwsim.rtl.tile.products import E2M1, MAGNITUDES, MIXED, Code, Product
+from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, Code, Product
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
 from hwsim.rtl.tile.scale import exponent_field, significand
 from hwsim.rtl.tile.stage import Stage
@@ -31,7 +31,7 @@ class BlockScheme:
     term : BlockTerm
         The format's descriptor in golden.
     product : Product
-        How its elements are encoded and multiplied.
+        How its elements are encoded and multiplied in structured arithmetic.
     largest : int
         Largest product of two decoded magnitudes.
     typed : bool
@@ -52,6 +52,10 @@ class BlockScheme:
     def scale(self) -> MiniFloat:
         """Format of the scales."""
         return self.term.scale
+
+    def multiplier(self, arithmetic: Arithmetic) -> Product:
+        """How elements are encoded and multiplied in a kind of arithmetic."""
+        return self.product if arithmetic is Arithmetic.STRUCTURED else BINARY
 
 
 NVFP4 = BlockScheme("nvfp4", BLOCK_TERMS["nvfp4"])
@@ -79,6 +83,7 @@ class OperandDecoder(wiring.Component):
         ``a`` or ``b``. Metadata of an M2XFP operand A refine elements.
     polarity : int
         Type bit of E2M1 blocks.
+    arithmetic : Arithmetic
 
     Ports
     -----
@@ -105,14 +110,18 @@ class OperandDecoder(wiring.Component):
 
     stage = Stage.DECODE
 
-    def __init__(self, scheme: BlockScheme, k: int, block_size: int, pipe: Pipeline, side: str, polarity: int = 0):
+    def __init__(
+        self, scheme: BlockScheme, k: int, block_size: int, pipe: Pipeline, side: str, polarity: int,
+        arithmetic: Arithmetic,
+    ):  # fmt: skip
+        product = scheme.multiplier(arithmetic)
         blocks, scale = k // block_size, scheme.scale
         refined = scheme.refined and side == "a"
         ports = {
             "clk": In(1),
             "codes": In(k * CODE_WIDTH),
             "scales": In(blocks * SCALE_CODE_WIDTH),
-            "operands": Out(k * scheme.product.width(side)),
+            "operands": Out(k * product.width(side)),
             "exponents": Out(blocks * scale.exponent_width),
             "nan": Out(1),
         }
@@ -128,18 +137,27 @@ class OperandDecoder(wiring.Component):
                 ports["multipliers"] = Out(blocks * SCALE_CODE_WIDTH)
         super().__init__(ports)
         self.scheme, self.k, self.blocks, self.pipe = scheme, k, blocks, pipe
-        self.refined, self.polarity, self.encoding = refined, polarity, scheme.product.codes[side]
+        self.refined, self.polarity, self.encoding = refined, polarity, product.codes[side]
+        self.arithmetic = arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         clocked(m, self.clk)
         scales = [self.scales.word_select(i, SCALE_CODE_WIDTH) for i in range(self.blocks)]
-        types = [scale[-1] ^ self.polarity for scale in scales] if self.scheme.typed else [None] * self.blocks
+        types = (
+            [~scale[-1] if self.polarity else scale[-1] for scale in scales]
+            if self.scheme.typed
+            else [None] * self.blocks
+        )
         block = self.k // self.blocks
         operands = []
         for i in range(self.k):
-            code = self.codes.word_select(i, CODE_WIDTH)
-            operands.append(Cat(encoded(code[:-1], types[i // block], self.encoding), code[-1]))
+            code, is_integer = self.codes.word_select(i, CODE_WIDTH), types[i // block]
+            if self.arithmetic is Arithmetic.OPERATORS:
+                magnitude = decoded(m, code[:-1], is_integer, f"magnitude_{i}")
+            else:
+                magnitude = encoded(code[:-1], is_integer, self.encoding)
+            operands.append(Cat(magnitude, code[-1]))
         m.d.comb += self.operands.eq(registered(m, Cat(*operands), "operands_q"))
         if self.refined:
             m.d.comb += self.refinements.eq(registered(m, self._refinements(m), "refinements_q"))
@@ -176,6 +194,18 @@ class OperandDecoder(wiring.Component):
             # An unsigned scale leaves the top bit of its byte unread.
             ignored = Signal(unused * self.blocks, name="unused_scales")
             m.d.comb += ignored.eq(Cat(*(s[-1] for s in scales)))
+
+
+def decoded(m: Module, code: Value, is_integer: Value | None, name: str) -> Signal:
+    """Magnitude, in half units, of three bits of E2M1 or, where ``is_integer``, the E1M2 integer that they are."""
+    magnitude = Signal(MAGNITUDE_WIDTH, name=name)
+    with m.If(Const(0, 1) if is_integer is None else is_integer):
+        m.d.comb += magnitude.eq(code)
+    with m.Else(), m.Switch(code):
+        for value, halves in enumerate(MAGNITUDES):
+            with m.Case(value):
+                m.d.comb += magnitude.eq(halves)
+    return magnitude
 
 
 def encoded(code: Value, is_integer: Value | None, bits: Code) -> Value:

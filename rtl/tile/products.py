@@ -33,16 +33,21 @@ class Product:
     ----------
     codes : dict
         Code of the magnitudes of each side, ``a`` and ``b``.
-    columns : function of a module, two codes and a name
-        The product's bits, by weight.
+    columns : function of a module, two codes and a name, or None
+        The product's bits, by weight; None where the codes are the magnitudes themselves, to be multiplied by ``*``.
     """
 
     codes: dict[str, Code]
-    columns: Callable[[Module, Value, Value, str], Columns]
+    columns: Callable[[Module, Value, Value, str], Columns] | None
 
     def width(self, side: str) -> int:
         """Bits of an operand: its code and its sign."""
         return len(self.codes[side]) + 1
+
+
+_BINARY: Code = tuple(frozenset(n for n in range(1 << MAGNITUDE_WIDTH) if n >> i & 1) for i in range(MAGNITUDE_WIDTH))
+#: Magnitudes as they are.
+BINARY = Product({"a": _BINARY, "b": _BINARY}, None)
 
 
 def _wires(m: Module, name: str) -> Callable[[Value], Signal]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import MiniFloat
-from hwsim.rtl.arith import add_constant, columns, compress
+from hwsim.rtl.arith import Arithmetic, Sum, add_constant, sized
 from hwsim.rtl.tile.stage import Stage
 
 
 class ScaledTerm(wiring.Component):
     """A block's sum times the significands of both scales, in one's complement as the alignment takes it.
 
-    Combinational. Where the product is negative, its one's complement is its two's complement less one; the tree of the
-    multiplier subtracts that along with its own constants.
+    Combinational. Where the product is negative, its one's complement is its two's complement less one; structured, the
+    tree of the multiplier subtracts that along with its own constants.
 
     Parameters
     ----------
@@ -25,6 +25,7 @@ class ScaledTerm(wiring.Component):
         Bits of the product's magnitude.
     scale : MiniFloat
         Format of both scales. Without fraction bits their significands are 1 and nothing is multiplied.
+    arithmetic : Arithmetic
 
     Ports
     -----
@@ -38,12 +39,12 @@ class ScaledTerm(wiring.Component):
 
     stage = Stage.SCALE
 
-    def __init__(self, total_width: int, magnitude_width: int, scale: MiniFloat):
+    def __init__(self, total_width: int, magnitude_width: int, scale: MiniFloat, arithmetic: Arithmetic):
         ports = {"total": In(total_width), "q": Out(magnitude_width + 1)}
         if scale.fraction_width:
             ports |= {"a_significand": In(scale.significand_width), "b_significand": In(scale.significand_width)}
         super().__init__(ports)
-        self.scale = scale
+        self.scale, self.arithmetic = scale, arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -51,14 +52,18 @@ class ScaledTerm(wiring.Component):
         if not self.scale.fraction_width:
             m.d.comb += self.q.eq(self.total.as_signed() - sign)
             return m
-        scale = Signal(2 * self.scale.significand_width)
-        m.d.comb += scale.eq(self.a_significand * self.b_significand)
-        bits = columns(len(self.q))
-        _multiply(bits, self.total, scale)
+        factor = sized(m, self.a_significand * self.b_significand, 2 * self.scale.significand_width, "factor")
+        if self.arithmetic is Arithmetic.OPERATORS:
+            product = sized(m, self.total.as_signed() * factor, len(self.q), "product")
+            m.d.comb += self.q.eq(product - sign)
+            return m
+        product_sum = Sum(len(self.q), self.arithmetic)
+        bits = product_sum.bits
+        _multiply(bits, self.total, factor)
         # Subtract 1 where negative: -sign = ~sign - 1.
         bits[0].append(~sign)
         add_constant(bits, -1)
-        low, high = compress(m, bits, "product")
+        low, high = product_sum.halves(m, "product")
         m.d.comb += self.q.eq(low + high)
         return m
 

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.rtl.arith import sized
+from hwsim.rtl.arith import Arithmetic, sized
 from hwsim.rtl.hierarchy import Parts, Pipeline, clocked, instantiate, registered
 from hwsim.rtl.tile.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, ExponentMaximum, TermShape
 from hwsim.rtl.tile.normalise import ROUNDINGS, Normalise
@@ -51,6 +51,7 @@ class DotUnit(wiring.Component):
         operands: dict[str, wiring.Component],
         pipe: Pipeline,
         accumulator: tuple[int, int, str],
+        arithmetic: Arithmetic,
         groups: int = 0,
     ):
         fraction_bits, result_bits, rounding = accumulator
@@ -62,10 +63,10 @@ class DotUnit(wiring.Component):
         super().__init__(ports)
         self.shape, self.pipe, self.fraction_bits = shape, pipe, fraction_bits
         self.exponents = ExponentMaximum(shape, fraction_bits, groups)
-        self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in pipe.chosen)
+        self.normalise = Normalise(shape, fraction_bits, result_bits, rounding, "magnitude" in pipe.chosen, arithmetic)
         self.parts: Parts = {
             "mma_exponents": self.exponents,
-            "mma_sum": AlignedSum(shape, fraction_bits, "align" in pipe.chosen),
+            "mma_sum": AlignedSum(shape, fraction_bits, "align" in pipe.chosen, arithmetic),
             "mma_normalise": self.normalise,
         }  # fmt: skip
 
@@ -84,7 +85,7 @@ class DotUnit(wiring.Component):
         accumulate = registered(m, self.accumulate, "accumulate_q")
         c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used")
         alignment = self._exponents(m, terms, c)
-        special = c[FP32_FRACTION:-1].all()
+        special = sized(m, c[FP32_FRACTION:-1].all(), 1, "c_special")
         c_nan = special & c[:FP32_FRACTION].any()
         terms_infinite, terms_sign = terms.get("infinite"), terms.get("infinity_sign")
         infinite: Value = special
@@ -189,11 +190,10 @@ class Tile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        valid = [self.valid]
-        for stage in range(self.latency):
-            valid.append(Signal(name=f"valid_{stage}"))
-            m.d.sync += valid[-1].eq(valid[-2])
-        m.d.comb += self.out_valid.eq(valid[-1])
+        # Bit i is set while an instruction is behind its register i.
+        in_flight = Signal(self.latency)
+        m.d.sync += in_flight.eq(Cat(self.valid, in_flight[:-1]))
+        m.d.comb += self.out_valid.eq(in_flight[-1])
         accumulate: Value = self.accumulate
         for stage in range(self.pipe.count(*self.dot.FRONT)):
             accumulate = registered(m, accumulate, f"accumulate_{stage}")
@@ -202,7 +202,7 @@ class Tile(wiring.Component):
             for j, b in enumerate(decoded["b"]):
                 at = i * self.rows["b"] + j
                 instantiate(
-                    m, self, "mma_dot", f"dot_{i}_{j}", accumulate=accumulate, enable=valid[-2],
+                    m, self, "mma_dot", f"dot_{i}_{j}", accumulate=accumulate, enable=in_flight[-2],
                     c=self.c.word_select(at, FP32_WIDTH), d=self.d.word_select(at, FP32_WIDTH),
                     **{f"a_{name}": value for name, value in a.items()},
                     **{f"b_{name}": value for name, value in b.items()},

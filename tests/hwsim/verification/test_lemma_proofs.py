@@ -9,7 +9,6 @@ import pytest
 
 from hwsim import units
 from hwsim.base.errors import ToolError
-from hwsim.rtl.hierarchy import all_parts
 from hwsim.rtl.tile import elements
 from hwsim.rtl.tile.align import TermShape
 from hwsim.synthesis.mapping import Options, map_design
@@ -124,8 +123,7 @@ def test_netlists_of_all_units_equal_their_rtl(unit, tmp_path):
 
 def proven(design, build, inject=None, modules=None):
     """Outcomes of the lemmas of a unit's modules."""
-    names = [*all_parts(design.component()), design.name]
-    graphs = equivalence.modules(sources.rtl_modules(design, build), names, build, "rtl")
+    graphs = sources.graphs(design, sources.rtl_modules(design, build), build, "rtl")
     chosen = [lemma for lemma in lemmas.lemmas(design) if not modules or lemma.module in modules]
     return {lemma.module: lemma_proofs.decide(lemma, graphs[lemma.module], build, inject).outcome for lemma in chosen}
 

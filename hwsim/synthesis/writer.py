@@ -1,0 +1,593 @@
+"""Verilog of Amaranth components as people write it, and as linters and synthesis tools like to read it.
+
+One module for each component: ports with their widths and meaning (from the docstring of the component), then wires,
+assignments, instances and registers in the order of the data, one ``always`` block for the registers of a stage, loops
+where the component repeats itself. Only names of letters, digits and underscores; no attributes and no initial values.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from amaranth.hdl import Const, Fragment, Instance, Signal, Value
+from amaranth.hdl._ast import Assign, ClockSignal, Concat, Operator, Slice, Statement, Switch, SwitchValue
+from amaranth.lib import wiring
+
+from hwsim.rtl.hierarchy import COMMENT
+from hwsim.synthesis import loops
+from hwsim.synthesis.expressions import Printer, constant
+
+#: Columns of a line.
+_LINE = 112
+#: Columns up to which a concatenation of alike parts is written as one.
+_SHORT = 60
+#: Words of Verilog and SystemVerilog that somebody may call a signal.
+_KEYWORDS = """
+alias and assert assign assume before begin bind bit break buf byte case cell chandle checker class clocking config
+const constraint context continue cover cross default design disable do edge else end enum event expect export
+extends extern final first_match for force forever fork function generate genvar global if iff ignore_bins implies
+import initial inout input inside instance int integer interface intersect join large let liblist library local
+localparam logic longint matches medium modport module nand negedge new nor not null or output package packed
+parameter posedge primitive priority program property protected pull0 pull1 pure rand ref reg reject_on release
+repeat restrict return scalared sequence shortint shortreal signed small solve specify static string strong strong0
+strong1 struct super supply0 supply1 sync_accept_on table tagged task this throughout time timeprecision timeunit
+tran tri type typedef union unique unsigned until use uwire var vectored virtual void wait weak weak0 weak1 while
+wildcard wire with within wor xnor xor
+"""
+#: A number in the name of a signal.
+_NUMBER = re.compile(r"_(\d+)(?=_|$)")
+
+
+@dataclass
+class _Item:
+    """A statement of a module: what it drives and reads, and its place among the others.
+
+    ``render`` gives its nodes; a register's are non-blocking assignments, for the block of its stage.
+    """
+
+    order: float
+    drives: list[str]
+    reads: set[str]
+    render: Callable[[], list[loops.Statement]]
+    register: bool = False
+    reset: bool = False
+    comment: str = ""
+    declared: dict[str, str] = field(default_factory=dict)
+
+
+class ModuleWriter:
+    """Writes one module.
+
+    Parameters
+    ----------
+    component : wiring.Component
+    name : str
+        Name of the module.
+    names : mapping
+        Name in Verilog of every part that the component instantiates.
+    ports : mapping of str to (str, int)
+        Direction and width of every port, in declared order, clock and reset first.
+    documented : mapping of str to str
+        A line on every port.
+    summary : str
+        What the module does.
+    """
+
+    def __init__(
+        self,
+        component: wiring.Component,
+        name: str,
+        names: Mapping[str, str],
+        ports: Mapping[str, tuple[str, int]],
+        documented: Mapping[str, str],
+        summary: str,
+    ):
+        self.component, self.module, self.names = component, name, names
+        self.ports, self.documented, self.summary = ports, documented, summary
+        self.fragment = Fragment.get(component, None)
+        self.of_signal = {id(getattr(component, port)): port for port in ports if hasattr(component, port)}
+        self.combinational, self.clocked = _live(self.fragment, self.of_signal)
+        self.taken: set[str] = {*ports, "clk", "rst", *_KEYWORDS.split()}
+        self.signals: dict[str, Signal] = {}
+        #: Vector, place and the vector's width of every signal that is part of a vector.
+        self.part_of: dict[str, tuple[str, int, int]] = {}
+        self.printer = Printer(self._place, self._temporary)
+        self.temporaries: dict[str, Value] = {}
+        self.items: list[_Item] = []
+        #: Statements in ``always`` blocks, with their loops.
+        self._turned: list[loops.Node] = []
+        self._vectors()
+
+    def text(self) -> str:
+        """The module."""
+        self._collect()
+        ordered = list(self._in_order())
+        declarations, body = self._body(ordered)
+        lines = [f"// {line}" for line in textwrap.wrap(self.summary, _LINE - 3)]
+        lines += [f"module {self.module} (", *self._port_lines(), ");", *declarations]
+        lines += [*itertools.chain.from_iterable(_wrapped(line) for line in body), "endmodule", ""]
+        return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).replace("\n\nendmodule", "\nendmodule")
+
+    def _port_lines(self) -> list[str]:
+        rows = []
+        for i, (port, (direction, width)) in enumerate(self.ports.items()):
+            kind = "reg " if port in self._registered_ports() else "wire"
+            sized = f"[{width - 1}:0] " if width > 1 else ""
+            rows.append(f"  {direction:6} {kind} {sized}{port}{',' if i + 1 < len(self.ports) else ''}")
+        column = max(map(len, rows)) + 2
+        lines = []
+        for row, port in zip(rows, self.ports, strict=True):
+            note = self.documented.get(port, "")
+            lines.append(f"{row:{column}}// {note}" if note else row)
+        return lines
+
+    def _registered_ports(self) -> set[str]:
+        return {name for item in self.items if item.register for name in item.drives} & self.ports.keys()
+
+    def _name(self, signal: Signal) -> str:
+        """Key of a signal: its own name, made unique."""
+        key = self.of_signal.get(id(signal))
+        if key is None:
+            key = self._unique(re.sub(r"\W", "_", signal.name))
+            self.of_signal[id(signal)] = key
+        self.signals[key] = signal
+        return key
+
+    def _unique(self, name: str) -> str:
+        """``name``, with a number if it is taken already; taken from now on."""
+        name = next(
+            n for n in itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2))) if n not in self.taken
+        )
+        self.taken.add(name)
+        return name
+
+    def _vectors(self) -> None:
+        """Make vectors of signals that are numbered from 0 on and equally wide, like the lanes of a decoder.
+
+        ``sum_1_0_q`` of a family numbered up to (1, 3) becomes part 4 of the vector ``sum_q``.
+        """
+        families: dict[str, dict[tuple[int, ...], Signal]] = defaultdict(dict)
+        for signal in self._signals():
+            numbers = tuple(int(n) for n in _NUMBER.findall(signal.name))
+            if numbers and id(signal) not in self.of_signal:
+                families[_NUMBER.sub("", signal.name)][numbers] = signal
+        for base, members in families.items():
+            places = sorted(members)
+            counts = tuple(n + 1 for n in places[-1])
+            alike = len({(len(s), s.shape().signed) for s in members.values()}) == 1
+            whole = places == list(itertools.product(*map(range, counts)))
+            if len(members) < 2 or not alike or not whole:
+                continue
+            width = len(members[places[0]])
+            vector = self._unique(base if base not in self.taken else f"{base}_each")
+            for i, place in enumerate(places):
+                self.part_of[self._name(members[place])] = (vector, i * width, len(places) * width)
+
+    def _signals(self) -> list[Signal]:
+        """Signals of the module, in the order in which the component made them."""
+        signals: dict[int, Signal] = {}
+        for statement in [*self.combinational, *self.clocked]:
+            signals |= {id(s): s for s in [*statement._lhs_signals(), *statement._rhs_signals()]}
+        for value, kind in _connections(self.fragment):
+            signals |= {id(s): s for s in (value._lhs_signals() if kind == "o" else value._rhs_signals())}
+        return sorted(signals.values(), key=lambda s: s.duid)
+
+    def _place(self, signal: Signal) -> tuple[str, int, int]:
+        """Vector that holds a signal in Verilog, the place of its lowest bit there, and the vector's width."""
+        name = self._name(signal)
+        return self.part_of.get(name, (name, 0, len(signal)))
+
+    def _temporary(self, value: Value) -> str:
+        """A wire for a value that has no name."""
+        if id(value) not in self.printer.shared:
+            name = self._unique(f"n{len(self.temporaries)}")
+            self.temporaries[name] = value
+            self._pending.append((name, value))
+            self.printer.shared[id(value)] = name
+        return self.printer.shared[id(value)]
+
+    # Collecting
+
+    def _collect(self) -> None:
+        self._pending: list[tuple[str, Value]] = []
+        for fragment, name, _ in self.fragment.subfragments:
+            assert isinstance(fragment, Instance), f"{self.module}: submodule {name} must be a part"
+            self._instance(fragment, name)
+        self._shared([*self.combinational, *self.clocked])
+        for group in _groups(self.combinational):
+            self._combinational(group)
+        for group in _groups(self.clocked):
+            self._register(group)
+        # Printing finds values that need wires, whose printing may find more.
+        rendered: dict[int, list[loops.Statement]] = {}
+        done = 0
+        while done < len(self.items) or self._pending:
+            while done < len(self.items):
+                item = self.items[done]
+                rendered[id(item)] = item.render()
+                for name, value in self._pending:
+                    self._wire(name, value, item)
+                self._pending.clear()
+                done += 1
+        for item in self.items:
+            nodes = rendered[id(item)]
+            item.render = functools.partial(list, nodes)
+            words = {word for node in nodes for piece in node.pieces for word in re.findall(r"\w+", piece)}
+            item.reads |= words & self.temporaries.keys()
+            item.reads -= set(item.drives)
+
+    def _shared(self, statements: Iterable[Statement]) -> None:
+        """Give a wire to every value that occurs more than once and is more than a name."""
+        seen: Counter[int] = Counter()
+        values: dict[int, Value] = {}
+
+        def visit(value: Value) -> None:
+            if isinstance(value, Operator | SwitchValue) and not _is_plain(value):
+                seen[id(value)] += 1
+                values[id(value)] = value
+                if seen[id(value)] > 1:
+                    return
+            for inner in _inner(value):
+                visit(inner)
+
+        for value in itertools.chain.from_iterable(map(_values, statements)):
+            visit(value)
+        for item in self.fragment.subfragments:
+            for value, kind in item[0].ports.values():  # type: ignore[attr-defined]
+                if kind == "i":
+                    visit(value)
+        # ``seen`` is in the order of discovery; names shall be in the order of use, which printing gives.
+        self._repeated = {identity for identity, count in seen.items() if count > 1}
+        for identity in self._repeated:
+            self._temporary(values[identity])
+
+    def _wire(self, name: str, value: Value, user: _Item) -> None:
+        def render() -> list[loops.Statement]:
+            shared = self.printer.shared.pop(id(value))
+            text = self.printer.text(value)
+            self.printer.shared[id(value)] = shared
+            return [loops.Statement.of(f"assign {name} = {text};", repeats=False)]
+
+        self.items.append(
+            _Item(user.order - 0.5, [name], self._read([value]), render, declared={name: _range(len(value))})
+        )
+
+    def _read(self, values: Iterable[Value]) -> set[str]:
+        return {self._name(s) for value in values for s in value._rhs_signals()}
+
+    def _valued(self, name: str) -> Value:
+        """Signal or value of a temporary wire."""
+        return self.temporaries[name] if name in self.temporaries else self.signals[name]
+
+    def _order(self, names: Iterable[str]) -> float:
+        """Place of what drives signals: in the order in which the component made them, ports last."""
+        return min((1e9 if n in self.ports else self.signals[n].duid for n in names if n in self.signals), default=0)
+
+    def _comment(self, names: Iterable[str]) -> str:
+        return next((c for n in names if (c := self.signals[n].attrs.get(COMMENT, ""))), "")
+
+    def _combinational(self, group: list[Statement]) -> None:
+        drives = [self._name(s) for s in _driven(group)]
+        values = list(itertools.chain.from_iterable(map(_values, group)))
+
+        def render() -> list[loops.Statement]:
+            if all(isinstance(s, Assign) for s in group):
+                return [loops.Statement.of(f"assign {line}") for s in group for line in self._assignments(s, "=")]
+            targets = [(self.printer.text(self.signals[name]), len(self.signals[name])) for name in drives]
+            defaults = [f"  {target} = {constant(0, width)};" for target, width in targets]
+            body = [*defaults, *self._procedural(group, "  ", "=")]
+            return [loops.Statement.of("\n".join(["always @* begin", *body, "end"]))]
+
+        procedural = not all(isinstance(s, Assign) for s in group)
+        item = _Item(self._order(drives), drives, self._read(values), render, comment=self._comment(drives))
+        item.declared = {n: ("reg " if procedural else "") + _range(len(self.signals[n])) for n in drives}
+        self.items.append(item)
+
+    def _register(self, group: list[Statement]) -> None:
+        drives = [self._name(s) for s in _driven(group)]
+        values = list(itertools.chain.from_iterable(map(_values, group)))
+        reset = not self.signals[drives[0]].reset_less and "rst" in self.ports
+
+        def render() -> list[loops.Statement]:
+            return [loops.Statement.of(line) for line in self._procedural(group, "", "<=")]
+
+        self.items.append(_Item(
+            self._order(drives), drives, self._read(values), render, True, reset, self._comment(drives)
+        ))  # fmt: skip
+
+    def _procedural(self, statements: Iterable[Statement], indent: str, assign: str) -> list[str]:
+        """Statements inside an ``always`` block."""
+        lines = []
+        for s in statements:
+            if isinstance(s, Assign):
+                lines += [indent + line for line in self._assignments(s, assign)]
+                continue
+            assert isinstance(s, Switch)
+            tests = [p for patterns, _, _ in s.cases for p in patterns or ()]
+            if all(set(p) <= {"0", "1", "-"} and p.count("1") <= 1 and "0" not in p for p in tests):
+                lines += self._conditions(s, indent, assign)
+                continue
+            lines.append(f"{indent}case ({self.printer.text(s.test)})")
+            for patterns, body, _ in s.cases:
+                labels = "default" if patterns is None else ", ".join(f"{len(s.test)}'b{p}" for p in patterns)
+                inner = self._procedural(body, indent + "    ", assign)
+                if len(inner) == 1:
+                    lines.append(f"{indent}  {labels}: {inner[0].strip()}")
+                else:
+                    lines += [f"{indent}  {labels}: begin", *inner, f"{indent}  end"]
+            if all(patterns is not None for patterns, _, _ in s.cases):
+                lines.append(f"{indent}  default: ;")
+            lines.append(f"{indent}endcase")
+        return lines
+
+    def _conditions(self, switch: Switch, indent: str, assign: str) -> list[str]:
+        """``If``, ``Elif``, ``Else``: Amaranth's switch over all conditions, of which the first is the lowest bit."""
+        lines: list[str] = []
+        for patterns, body, _ in switch.cases:
+            head = "else" if lines else ""
+            if patterns is not None and "1" in patterns[0]:
+                bit = len(patterns[0]) - 1 - patterns[0].index("1")
+                head = f"{head} if ({self.printer.condition(switch.test[bit])})".strip()
+            inner = self._procedural(body, indent + "  ", assign)
+            if lines and inner:
+                lines[-1] += f" {head} begin"
+            elif inner:
+                lines.append(f"{indent}{head} begin")
+            lines += [*inner, f"{indent}end"] if inner else []
+        return lines
+
+    def _assignments(self, statement: Assign, operator: str) -> list[str]:
+        """An assignment; of a long concatenation of alike parts, one assignment of each part to its bits."""
+        lhs, rhs = statement.lhs, statement.rhs
+        line = f"{self._target(lhs)} {operator} {self.printer.text(rhs, len(lhs))};"
+        parts = [part for part in rhs.parts if len(part)] if isinstance(rhs, Concat) else []
+        if len(line) < _SHORT or len(parts) < 3 or len({len(part) for part in parts}) > 1 or len(rhs) != len(lhs):
+            return [line]
+        width = len(parts[0])
+        return [
+            f"{self._target(lhs[i * width : (i + 1) * width])} {operator} {self.printer.text(part)};"
+            for i, part in enumerate(parts)
+        ]
+
+    def _target(self, value: Value) -> str:
+        while isinstance(value, Operator) and value.operator in ("u", "s"):
+            value = value.operands[0]
+        if isinstance(value, Concat):
+            return f"{{{', '.join(self._target(part) for part in reversed(value.parts))}}}"
+        return self.printer.text(value)
+
+    def _instance(self, instance: Instance, label: str) -> None:
+        inputs = {port: value for port, (value, kind) in instance.ports.items() if kind == "i"}
+        outputs = {port: value for port, (value, kind) in instance.ports.items() if kind == "o"}
+        drives = sorted({self._name(s) for value in outputs.values() for s in value._lhs_signals()})
+
+        def render() -> list[loops.Statement]:
+            texts = {
+                port: "clk" if isinstance(value, ClockSignal) else self.printer.text(value)
+                if port in inputs else self._target(value)
+                for port, (value, _) in instance.ports.items()
+            }  # fmt: skip
+            width = max(map(len, texts))
+            body = ",\n".join(f"  .{port:{width}}({text})" for port, text in texts.items())
+            return [loops.Statement.of(f"{self.names[instance.type]} {{label}} (\n{body}\n);", label)]
+
+        read = self._read(v for v in inputs.values() if not isinstance(v, ClockSignal))
+        item = _Item(self._order(drives), drives, read, render, comment=self._comment(drives))
+        item.declared = {n: _range(len(self.signals[n])) for n in drives}
+        self.items.append(item)
+
+    # Order
+
+    def _in_order(self) -> Iterator[list[_Item]]:
+        """Items in the order of the data; the registers of a stage together.
+
+        An item follows what drives its inputs, but for registers that the component made later: these feed back.
+        """
+        drivers: dict[str, list[_Item]] = defaultdict(list)
+        for item in self.items:
+            for name in item.drives:
+                drivers[name].append(item)
+        waits: dict[int, set[int]] = {}
+        for item in self.items:
+            # Ports are declared already: what drives one may come later.
+            internal = (name for name in item.reads if name not in self.ports)
+            before = {id(d) for name in internal for d in drivers[name] if not d.register or d.order < item.order}
+            waits[id(item)] = before - {id(item)}
+        left = sorted(self.items, key=lambda item: item.order)
+        done: set[int] = set()
+        while left:
+            ready = next((i for i in left if not i.register and waits[id(i)] <= done), None)
+            stage = [i for i in left if i.register and waits[id(i)] <= done] if ready is None else [ready]
+            if not stage:
+                stage = [min(left, key=lambda i: len(waits[id(i)] - done))]
+            yield stage
+            done |= {id(i) for i in stage}
+            left = [i for i in left if id(i) not in done]
+
+    def _body(self, ordered: list[list[_Item]]) -> tuple[list[str], list[str]]:
+        """Declarations of what several statements drive, and all statements."""
+        drivers = Counter(name for item in self.items for name in item.drives)
+        declared: dict[str, bool] = {}
+        looped: list[loops.Node] = []
+        nodes: list[loops.Node] = []
+        body: list[str] = []
+
+        def flush() -> None:
+            rolled = loops.rolled(nodes)
+            looped.extend(rolled)
+            for is_loop, run in itertools.groupby(rolled, key=lambda node: isinstance(node, loops.Loop)):
+                text = loops.lines(list(run), "    " if is_loop else "  ", self._unique)
+                body.extend(["  generate", *text, "  endgenerate"] if is_loop else text)
+            nodes.clear()
+
+        for stage in ordered:
+            if stage[0].register:
+                flush()
+                body += self._registers(stage)
+                continue
+            [item] = stage
+            rendered = item.render()
+            if item.comment:
+                flush()
+                body += ["", *(f"  // {line}" for line in textwrap.wrap(item.comment, _LINE - 5))]
+            internal = {name: kind for name, kind in item.declared.items() if name not in self.ports}
+            whole = internal.keys() - self.part_of.keys()
+            if len(whole) == len(internal) == len(rendered) == 1 and drivers[next(iter(internal))] == 1:
+                [(name, kind)] = internal.items()
+                first, *rest = rendered[0].pieces
+                if first.startswith(f"assign {name} ="):
+                    # A wire that one statement drives is declared there.
+                    first = first.replace("assign ", f"wire {kind}", 1)
+                    rendered = [loops.Statement((first, *rest), rendered[0].selects, repeats=False)]
+                    internal = {}
+            declared.update({name: kind.startswith("reg") for name, kind in internal.items()})
+            nodes += rendered
+        flush()
+        declared.update({n: True for item in self.items if item.register for n in item.drives if n not in self.ports})
+        declarations: dict[str, str] = {}
+        for name in sorted(declared, key=lambda name: self._order([name])):
+            vector, _, width = self.part_of.get(name) or (name, 0, len(self._valued(name)))
+            declarations.setdefault(vector, f"  {'reg ' if declared[name] else 'wire'} {_range(width)}{vector};")
+        variables = loops.variables(looped)
+        turns = loops.variables(self._turned, generate=False)
+        head = [f"  {kind} {', '.join(names)};" for kind, names in (("genvar", variables), ("integer", turns)) if names]
+        return [*head, *declarations.values(), ""], body
+
+    def _registers(self, stage: list[_Item]) -> list[str]:
+        """One ``always`` block for registers without reset, and one for those with it."""
+        result: list[str] = []
+        for reset in (False, True):
+            items = [item for item in stage if item.reset == reset]
+            if not items:
+                continue
+            comments = [item.comment for item in items if item.comment]
+            result += ["", *(f"  // {line}" for c in comments for line in textwrap.wrap(c, _LINE - 5))]
+            nodes = loops.rolled([node for item in items for node in item.render()])
+            self._turned += nodes
+            lines = loops.lines(nodes, "      " if reset else "    ")
+            if reset:
+                cleared = [
+                    f"      {self.printer.text(signal)} <= {constant(signal.init, len(signal))};"
+                    for item in items for signal in map(self.signals.__getitem__, item.drives)
+                ]  # fmt: skip
+                cleared = loops.lines(loops.rolled([loops.Statement.of(c.strip()) for c in cleared]), "      ")
+                lines = ["    if (rst) begin", *cleared, "    end else begin", *lines, "    end"]
+            result += ["  always @(posedge clk) begin", *lines, "  end"]
+        return [*result, ""]
+
+
+def _connections(fragment: Fragment) -> Iterator[tuple[Value, str]]:
+    """What the ports of instances are connected to, but for clocks, and the kind of the port: ``i`` or ``o``."""
+    for part, _, _ in fragment.subfragments:
+        for value, kind in part.ports.values():  # type: ignore[attr-defined]
+            if not isinstance(value, ClockSignal):
+                yield value, kind
+
+
+def _live(fragment: Fragment, ports: Iterable[int]) -> tuple[list[Statement], list[Statement]]:
+    """Statements, combinational and clocked, that drive what is read: by ports, instances or each other.
+
+    Signals called ``unused*`` take bits that a component ignores, so that linters find these read.
+    """
+    statements = dict(fragment.statements)
+    sides = [s for s in statements.pop("comb", []) if not _drives_clock(s)], [*itertools.chain(*statements.values())]
+    waiting = list(itertools.chain(*sides))
+    read = {*ports} | {id(s) for value, kind in _connections(fragment) if kind == "i" for s in value._rhs_signals()}
+    live: set[int] = set()
+    while found := [s for s in waiting if any(id(d) in read or d.name.startswith("unused") for d in s._lhs_signals())]:
+        live |= {id(s) for s in found}
+        read |= {id(r) for s in found for r in s._rhs_signals()}
+        waiting = [s for s in waiting if id(s) not in live]
+    combinational, clocked = ([s for s in side if id(s) in live] for side in sides)
+    return combinational, clocked
+
+
+def _drives_clock(statement: Statement) -> bool:
+    return isinstance(statement, Assign) and isinstance(statement.lhs, ClockSignal)
+
+
+def _driven(statements: Iterable[Statement]) -> list[Signal]:
+    """Signals that statements assign, in the order in which the component made them."""
+    signals = {id(s): s for statement in statements for s in statement._lhs_signals()}
+    return sorted(signals.values(), key=lambda s: s.duid)
+
+
+def _groups(statements: Iterable[Statement]) -> list[list[Statement]]:
+    """Statements that assign the same signals, or signals that one ``If`` or ``Switch`` assigns together."""
+    groups: list[tuple[set[int], list[Statement]]] = []
+    of: dict[int, int] = {}
+    for statement in statements:
+        driven = {id(s) for s in statement._lhs_signals()}
+        places = sorted({of[d] for d in driven if d in of})
+        if not places:
+            places = [len(groups)]
+            groups.append((set(), []))
+        first = groups[places[0]]
+        for other in places[1:]:
+            first[0].update(groups[other][0])
+            first[1].extend(groups[other][1])
+            groups[other] = (set(), [])
+        first[0].update(driven)
+        first[1].append(statement)
+        of |= dict.fromkeys(first[0], places[0])
+    return [group for _, group in groups if group]
+
+
+def _values(statement: Statement) -> list[Value]:
+    """Values that a statement reads."""
+    if isinstance(statement, Assign):
+        return [statement.rhs]
+    assert isinstance(statement, Switch)
+    return [statement.test, *(v for _, body, _ in statement.cases for s in body for v in _values(s))]
+
+
+def _inner(value: Value) -> tuple[Value, ...]:
+    """Values that a value is made of."""
+    match value:
+        case Operator():
+            return tuple(value.operands)
+        case Concat():
+            return tuple(value.parts)
+        case Slice():
+            return (value.value,)
+        case SwitchValue():
+            return (value.test, *(v for _, v in value.cases))
+    return ()
+
+
+def _is_plain(value: Value) -> bool:
+    """Whether a value is no more than bits of a signal, or their inversion."""
+    if isinstance(value, Operator):
+        return value.operator in ("u", "s", "~") and _is_plain(value.operands[0])
+    return isinstance(value, Signal | Const) or (isinstance(value, Slice) and _is_plain(value.value))
+
+
+def _range(width: int) -> str:
+    return f"[{width - 1}:0] " if width > 1 else ""
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line, broken at blanks where it is too long."""
+    if len(line) <= _LINE or "//" in line:
+        return [line]
+    indent = re.match(r" *", line)[0]  # type: ignore[index]
+    # A line may be broken at the blanks that stand in the fewest brackets.
+    text, levels, level = line.strip(), [], 0
+    for character in text:
+        level += (character in "({[") - (character in ")}]")
+        levels.append(level)
+    for deepest in range(max(levels) + 1):
+        joined = "".join("\0" if c == " " and at > deepest else c for c, at in zip(text, levels, strict=True))
+        lines = textwrap.wrap(
+            joined, _LINE, initial_indent=indent, subsequent_indent=indent + "    ", break_long_words=False,
+            break_on_hyphens=False,
+        )  # fmt: skip
+        if max(map(len, lines)) <= _LINE:
+            break
+    return [wrapped.replace("\0", " ") for wrapped in lines]

@@ -1,0 +1,55 @@
+"""Verilog for other tools is proven to do what the structured RTL does."""
+
+import pytest
+
+from hwsim import units
+from hwsim.base.errors import ToolError
+from hwsim.synthesis import emit
+from hwsim.units.table import UNITS
+from hwsim.verification import delivered, sources
+from hwsim.verification.equivalence import PROVEN, REFUTED
+
+SMALL = units.design("fp16_mma", {"m": 1, "n": 2, "k": 2, "element": "e5m2", "fraction_bits": 13, "pipeline": "align"})
+BLOCKS = units.design("mixfp4_mma", {"m": 1, "n": 1, "k": 32, "pipeline": "block", "fraction_bits": 13})
+
+
+def outcomes(design, build, inject=None):
+    return {proof.outcome for proof in delivered.proofs(design, build, inject)}
+
+
+@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (1, REFUTED)], ids=["as it is", "with a fault"])
+@pytest.mark.parametrize(
+    "design", [units.design("mixfp4_decode"), units.design("m2xfp_decode"), SMALL], ids=lambda d: d.slug
+)
+def test_every_module_is_proven_and_its_twin_refuted(design, inject, outcome, tmp_path):
+    assert outcomes(design, tmp_path, inject) == {outcome}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unit", [name for name, unit in UNITS.items() if unit.is_tile])
+def test_default_tiles_are_proven_and_their_twins_refuted(unit, tmp_path):
+    design = units.design(unit, {"m": 2, "n": 2})
+    assert [outcomes(design, tmp_path, inject) for inject in (None, 1)] == [{PROVEN}, {REFUTED}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [("80 - 80*i", "other places"), ("1 + 80*i", "expected bit")],
+    ids=["blocks swapped", "bits moved"],
+)
+def test_where_operands_come_from_is_compared(wrong, message, tmp_path, monkeypatch):
+    written = BLOCKS.in_arithmetic("operators")
+    gold = delivered.labelled(sources.graphs(BLOCKS, sources.rtl_modules(BLOCKS, tmp_path), tmp_path, "rtl")["mma_dot"])
+
+    def dot(text):
+        monkeypatch.setattr(sources, "to_verilog", lambda design: text)
+        read = sources.verilog_modules(written, tmp_path)
+        return delivered.labelled(sources.graphs(written, read, tmp_path, "verilog")["mma_dot"])
+
+    right = emit.to_verilog(written)
+    assert right.count(".a    (a_operands[80*i +: 80])") == 1
+    delivered.check_operands("dot", BLOCKS, gold, dot(right))
+    with pytest.raises(ToolError, match=message):
+        delivered.check_operands(
+            "dot", BLOCKS, gold, dot(right.replace("a_operands[80*i +:", f"a_operands[{wrong} +:"))
+        )
