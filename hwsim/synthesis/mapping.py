@@ -153,6 +153,8 @@ class _Mapper:
             "rename -enumerate -pattern g% c:*",
             "rename -enumerate -pattern n% w:*",
             "opt_clean -purge",
+            # Readers of SDF stumble over names such as \total[0]cell.
+            "rename -unescape",
         ]
 
     def _progress(self, what: str) -> None:

@@ -84,10 +84,14 @@ class _Renderer:
 
     Delay tables have three loads because ABC takes delay per load from the first load and the last but one.
     They begin at a usual slew because ABC maps with the slew that lies a third into the table.
+
+    Figures are in the units of the files that the pack was fitted to (``time`` in ns, ``capacitance`` in fF), so that
+    constraints written for either are read right with both.
     """
 
-    def __init__(self, slew: float, load: float):
+    def __init__(self, slew: float, load: float, time: float, capacitance: float):
         slews, loads = [slew, 4 * slew], [0.0, load, 8 * load]
+        self.time, self.capacitance = time, capacitance
         net, edge, total = "input_net_transition", "input_transition_time", "total_output_net_capacitance"
         clock, data = "related_pin_transition", "constrained_pin_transition"
         self.axes = {
@@ -104,7 +108,10 @@ class _Renderer:
                 kind,
                 name,
                 {f"variable_{k}": variable for k, variable in enumerate(axes, 1)},
-                [(f"index_{k}", _row(axis)) for k, axis in enumerate(axes.values(), 1)],
+                [
+                    (f"index_{k}", _row(axis, self.capacitance if "capacitance" in variable else self.time))
+                    for k, (variable, axis) in enumerate(axes.items(), 1)
+                ],
             )
             for name, (kind, axes) in self.axes.items()
         ]
@@ -115,7 +122,9 @@ class _Renderer:
         xs, *ys = self.axes[template][1].values()
         column = [constant + per_x * x for x in xs]
         rows = [[value + per_y[0] * y for y in ys[0]] for value in column] if per_y else [column]
-        return Group(kind, template, complex=[("values", ", ".join(map(_row, rows)))])
+        # Liberty's unit of energy is that of capacitance times volts squared.
+        unit = self.capacitance if template.endswith("energy") else self.time
+        return Group(kind, template, complex=[("values", ", ".join(_row(row, unit) for row in rows))])
 
     def cell(self, name: str, model: Mapping) -> Group:
         """A ``cell`` group."""
@@ -130,7 +139,7 @@ class _Renderer:
         return Group("cell", f'"{name}"', simple, groups=groups)
 
     def _input(self, name: str, capacitance: float, model: Mapping) -> Group:
-        pin = Group("pin", f'"{name}"', {"direction": "input", "capacitance": _number(capacitance)})
+        pin = Group("pin", f'"{name}"', {"direction": "input", "capacitance": _number(capacitance / self.capacitance)})
         if name in model.get("flip_flop", {}).get("clocked_on", "").replace("!", "").split():
             pin.simple["clock"] = "true"
         for related, to, kind, *planes in model.get("constraints", ()):
@@ -151,7 +160,7 @@ class _Renderer:
         pin = Group("pin", f'"{name}"', {"direction": "output", "function": f'"{function}"'})
         limit = model.get("max_capacitance", {}).get(name)
         if limit is not None:
-            pin.simple["max_capacitance"] = _number(limit)
+            pin.simple["max_capacitance"] = _number(limit / self.capacitance)
         for related, to, kind, *planes in model.get("timing", ()):
             if to == name:
                 edge = kind.endswith("_edge")
@@ -179,8 +188,16 @@ class _Renderer:
         return Group(kind, "", simple, groups=groups)
 
 
-def _row(values: Iterable[float]) -> str:
-    return '"' + ", ".join(map(_number, values)) + '"'
+def _row(values: Iterable[float], unit: float) -> str:
+    """Values as Liberty writes them, in a unit."""
+    return '"' + ", ".join(_number(value / unit) for value in values) + '"'
+
+
+def _quantity(value: float, unit: str, thousandth: str, between: str = "") -> str:
+    """A quantity with its unit, or with the unit a thousandth as large if that makes it a whole number."""
+    if value < 1:
+        value, unit = 1000 * value, thousandth
+    return f"{_number(value)}{between}{unit}"
 
 
 def _number(value: float) -> str:
@@ -190,10 +207,11 @@ def _number(value: float) -> str:
 def render(pack: Mapping) -> str:
     """Liberty text of a pack, for Yosys, ABC, OpenSTA and `hwsim.technology.library`; the same text every time."""
     library = pack["library"]
+    time, capacitance = library.get("time_unit_ns", 1.0), library.get("capacitance_unit_fF", 1.0)
     conditions = "typical"
     simple = {
         "delay_model": "table_lookup",
-        "time_unit": '"1ns"',
+        "time_unit": f'"{_quantity(time, "ns", "ps")}"',
         "voltage_unit": '"1V"',
         "current_unit": '"1mA"',
         "pulling_resistance_unit": '"1kohm"',
@@ -210,7 +228,7 @@ def render(pack: Mapping) -> str:
         **{key: _number(value) for key, value in library["thresholds"].items()},
     }
     if "max_transition_ns" in library:
-        simple["default_max_transition"] = _number(library["max_transition_ns"])
+        simple["default_max_transition"] = _number(library["max_transition_ns"] / time)
     groups = [
         Group(
             "operating_conditions",
@@ -225,12 +243,12 @@ def render(pack: Mapping) -> str:
     wire = library.get("wire_load")
     if wire:
         simple["default_wire_load"] = f'"{wire["name"]}"'
-        # With 1 fF per unit of length, Liberty's lengths are the capacitances of the pack.
-        lengths = [("fanout_length", f"{fanout:g}, {_number(load)}") for fanout, load in wire["fanout_fF"]]
-        slope = {"capacitance": "1", "resistance": "0", "area": "0", "slope": _number(wire["slope_fF"])}
+        # With a unit of capacitance per unit of length, Liberty's lengths are capacitances.
+        lengths = [("fanout_length", f"{fanout:g}, {_number(load / capacitance)}") for fanout, load in wire["fanout_fF"]]
+        slope = {"capacitance": "1", "resistance": "0", "area": "0", "slope": _number(wire["slope_fF"] / capacitance)}
         groups.append(Group("wire_load", f'"{wire["name"]}"', slope, lengths))
-    renderer = _Renderer(library["input_slew_ns"], library["output_load_fF"])
+    renderer = _Renderer(library["input_slew_ns"], library["output_load_fF"], time, capacitance)
     groups += renderer.templates()
     groups += [renderer.cell(name, model) for name, model in pack["cell"].items()]
-    units = [("capacitive_load_unit", "1, ff")]
+    units = [("capacitive_load_unit", ", ".join(_quantity(capacitance / 1000, "pf", "ff", " ").split()))]
     return write(Group("library", f'"{pack["about"]["name"]}"', simple, units, groups))

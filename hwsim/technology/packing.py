@@ -101,6 +101,8 @@ def _library_table(library: Library, first: liberty.Group, about: dict) -> dict:
         "slew_source": "output slew of the smallest inverter in a chain where each drives four like it",
         "output_load_fF": library.output_load_fF,
         "output_load_source": "four times the data pin of the smallest flip-flop",
+        "time_unit_ns": library.time_unit_ns,
+        "capacitance_unit_fF": library.capacitance_unit_fF,
         "nand2_area": library.nand2_area,
     }
     wire, per_um = library.wire_load, about.get("wire_fF_per_um")

@@ -134,12 +134,27 @@ def test_header_names_parameters_latency_and_versions(build):
 
 
 def test_sdc_constrains_clock_inputs_and_outputs(library):
-    text = to_sdc(units.design("nvfp4_decode"), library("sky130hd"), 2.5)
+    text = to_sdc(units.design("mixfp4_mma"), library("sky130hd"), 2.5)
     assert "create_clock -name clk -period 2.5 [get_ports clk]" in text
-    assert "set_input_delay 0 -clock clk [get_ports {rst codes* scale_code*}]" in text
-    assert "set_output_delay 0 -clock clk" in text
+    # Not c*, which would be clk too.
+    assert "set_input_delay 0.5 -clock clk [get_ports [list rst valid accumulate {a_codes[*]} " in text
+    assert "{b_scales[*]} {c[*]}]]" in text
+    assert "set_output_delay 0.5 -clock clk [get_ports [list out_valid {d[*]}]]" in text
+    assert "set_output_delay 1 -clock" in to_sdc(units.design("mixfp4_mma"), library("sky130hd"), 2.5, 0.4)
     plain = to_sdc(units.design("nvfp4_decode", {"registered": 0}), library("sky130hd"), 2.5)
     assert "create_clock -name clk -period 2.5\n" in plain
+
+
+@pytest.mark.parametrize(
+    ("technology", "units_of", "period", "load"),
+    [("asap7", "ps -capacitance fF", "2500", 2.235), ("sky130hd", "ns -capacitance pF", "2.5", 0.006712)],
+)
+def test_sdc_is_in_the_units_of_the_foundry(technology, units_of, period, load, library):
+    """``time_unit`` and ``capacitive_load_unit`` of the Liberty files that the packs were fitted to."""
+    lines = to_sdc(units.design("nvfp4_decode"), library(technology), 2.5).splitlines()
+    assert next(line for line in lines if not line.startswith("#")) == f"set_units -time {units_of}"
+    assert f"create_clock -name clk -period {period} [get_ports clk]" in lines
+    assert any(line.startswith(f"set_load {load} ") for line in lines)
 
 
 @pytest.mark.skipif(not opensta.installed(), reason="OpenSTA is not installed")
@@ -147,20 +162,25 @@ def test_sdc_constrains_clock_inputs_and_outputs(library):
 def test_opensta_reads_the_sdc_and_finds_our_slack(technology, mapped, tmp_path):
     m = mapped("nvfp4_decode", technology)
     period = m.library.clock_period_ns
-    (tmp_path / "unit.sdc").write_text(to_sdc(m.design, m.library, period))
+    (tmp_path / "unit.sdc").write_text(to_sdc(m.design, m.library, period, 0))
+    (tmp_path / "late.sdc").write_text(to_sdc(m.design, m.library, period, 0.1))
     (tmp_path / "run.tcl").write_text(
         f"read_liberty {m.library.liberty_path}\nread_verilog {m.netlist}\nlink_design nvfp4_decode\n"
-        "source unit.sdc\nreport_checks -digits 6\n"
+        "source unit.sdc\nreport_checks -digits 6\nsource late.sdc\n"
+        "report_checks -digits 6 -from [get_ports scale_code[0]]\n"
     )
     run = ["sta", "-no_init", "-no_splash", "-exit", "run.tcl"]
     log = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     log = log.stdout + log.stderr
     assert "Error" not in log and "Warning" not in log
+    # Inputs arrive when the logic in front of them has taken its share, in the units of the library.
+    share = 0.1 * period / m.library.time_unit_ns
+    assert re.search(rf"^ +{share:.6f} +{share:.6f} . input external delay", log, re.M)
     ours = flow.measure(replace(m, options=Options(period, wire_load=False)), Workload(4096)).timing.slack_ns
     slack = re.search(r"^ *(\S+) +slack", log, re.M)
     # The wire load of the library's default applies in OpenSTA as it does here.
     with_wires = flow.measure(m, Workload(4096)).timing.slack_ns
-    assert any(float(slack[1]) == pytest.approx(s, abs=0.002 * period) for s in (ours, with_wires))
+    assert any(float(slack[1]) * m.library.time_unit_ns == pytest.approx(s, abs=0.002 * period) for s in (ours, with_wires))
 
 
 def test_files_are_kept_when_a_parameter_is_wrong(run_tool, tmp_path):
