@@ -82,7 +82,7 @@ class Sum:
                 self.bits[len(value)].append(~sign)
                 add_constant(self.bits, -(1 << len(value)))
         else:
-            self._addends += [Cat(value, sign).as_signed(), sign]
+            self._addends.append(Cat(value, sign).as_signed() + sign)
 
     def total(self, m: Module, name: str) -> Value:
         """The sum; of ``STRUCTURED`` by the smallest adder, whose last carries ripple."""

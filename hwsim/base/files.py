@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,6 +39,46 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
             if os.path.exists(name):
                 os.unlink(name)
     return [path for _, path in staged]
+
+
+def replace_folder(folder: Path, contents: Mapping[str, str], known_by: str) -> None:
+    """Make a folder of exactly these files, or leave what was there: it is written beside its place, then renamed.
+
+    Parameters
+    ----------
+    folder : Path
+    contents : mapping
+        Texts by path in the folder.
+    known_by : str
+        A file that an older folder of this kind holds. A folder without it is somebody else's, unless it is empty.
+
+    Raises
+    ------
+    InputError
+        If the folder is somebody else's, or a file is in its place.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / known_by).is_file())):
+        raise InputError(
+            f"{folder} exists and holds no {known_by}: expected a new folder, or one made like this before"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        new, old = staged / "new", staged / "old"
+        for path, content in contents.items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            (new / path).write_text(content, newline="\n")
+        if folder.exists():
+            os.rename(folder, old)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            if old.exists():
+                os.rename(old, folder)
+            raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def replace(path: Path, content: str | bytes) -> None:

@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 from hwsim.base import yosys
 from hwsim.rtl.hierarchy import all_parts
 from hwsim.synthesis.writer import ModuleWriter
-from hwsim.units.describe import described_ports, summary
+from hwsim.units.describe import described_ports, settings_text, summary
 from hwsim.units.unit import Design
 
 
@@ -71,14 +71,14 @@ def _split_top(text: str, name: str) -> tuple[str, str]:
 
 def to_verilog(design: Design) -> str:
     """Verilog of a design in one text: its modules, each behind those that it instantiates."""
-    return "\n".join([_header(design, design.unit.summary), _OPENING, *modules(design).values(), _CLOSING])
+    return "\n".join([header(design), _OPENING, *modules(design).values(), _CLOSING])
 
 
 def files(design: Design) -> dict[str, str]:
     """Verilog of a design, a file for each module, by file name; the order is that of :func:`to_verilog`."""
     top = design.name
     return {
-        f"{name}.v": "\n".join([_header(design, f"part of {top}" if name != top else ""), _OPENING, text, _CLOSING])
+        f"{name}.v": "\n".join([header(design, f"part of {top}" if name != top else ""), _OPENING, text, _CLOSING])
         for name, text in modules(design).items()
     }
 
@@ -97,10 +97,10 @@ def modules(design: Design) -> dict[str, str]:
     return texts
 
 
-def _header(design: Design, title: str) -> str:
+def header(design: Design, title: str = "") -> str:
+    """Comment at the top of a generated file; ``title`` is what the file holds, by default the unit."""
     component = design.component()
     latency, interval = getattr(component, "latency", 0), getattr(component, "chain_interval", 0)
-    settings = " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in design.parameters.items())
     timing = f"latency: {latency} cycles" if latency else "latency: combinational"
     if interval:
         timing += f", an instruction a cycle, a dependent one {interval} cycles later"
@@ -109,7 +109,7 @@ def _header(design: Design, title: str) -> str:
     return "\n".join([
         "// SPDX-License-Identifier: Apache-2.0",
         f"// {design.name}: {title or design.unit.summary}",
-        f"// parameters: {settings}",
+        f"// parameters: {settings_text(design.parameters)}",
         f"// {timing}",
         f"// made by: {generator()}",
         "",

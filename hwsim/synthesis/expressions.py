@@ -11,6 +11,7 @@ these are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from amaranth.hdl import Const, Signal, Value
 from amaranth.hdl._ast import ClockSignal, Concat, Operator, Slice, SwitchValue
@@ -157,6 +158,14 @@ class Printer:
 
     def _bits_of(self, value: Value) -> tuple[str, int, int, int] | None:
         """Vector, lowest bit, highest bit and one, and width of the vector, of a value that is bits of a vector."""
+        if id(value) in self.shared:
+            return None
+        if isinstance(value, Concat):
+            bits = [self._bits_of(part) for part in value.parts if len(part)]
+            follow = all(a and b and (a[0], a[2]) == (b[0], b[1]) for a, b in pairwise(bits))
+            return (
+                (bits[0][0], bits[0][1], bits[-1][2], bits[0][3]) if bits and bits[0] and bits[-1] and follow else None
+            )
         start, stop = 0, len(value)
         while isinstance(value, Slice) and id(value) not in self.shared:
             value, start, stop = value.value, value.start + start, value.start + stop
@@ -187,12 +196,9 @@ class Printer:
             inner = operands[0]
             if width <= natural or inner.shape().signed == (operator == "s"):
                 return self._print(inner, width)
-            if isinstance(inner, Signal | Slice) or id(inner) in self.shared:
-                text, _ = self._print(inner, natural)
-                if operator == "u":
-                    return f"{{{constant(0, width - natural)}, {text}}}", ATOM
-                sign = self.text(inner[natural - 1])
-                return f"{{{repeated(sign, width - natural)}, {text}}}", ATOM
+            if bits := self._bits_of(inner):
+                name, start, stop, whole = bits
+                return self._of_name(name, whole, start, stop, operator == "s", width)
             return self._of_name(self._temporary(inner), natural, 0, natural, operator == "s", width)
         if operator in _REDUCTIONS and len(operands) == 1:
             [inner] = operands

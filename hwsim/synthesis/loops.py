@@ -7,7 +7,7 @@ by the same distance from one to the next, become one statement in a ``for`` loo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 _SELECT = re.compile(r"(?<=[A-Za-z0-9_])\[(\d+)(?::(\d+))?\]")
@@ -100,8 +100,8 @@ def _repetition(nodes: Sequence[Node], at: int, longest: int) -> tuple[int, int]
     """Nodes of a turn and number of turns of the loop from ``at`` on that covers most; (1, 1) if there is none."""
     best, covered = (1, 1), 1
     for period in range(1, min(longest, (len(nodes) - at) // 2) + 1):
-        labels = [label for node in nodes[at : at + period] for label in _labels(node)]
-        if not all(_repeats(node) for node in nodes[at : at + period]) or len(set(labels)) < len(labels):
+        names = [label for node in nodes[at : at + period] for label in labels(node)]
+        if not all(_repeats(node) for node in nodes[at : at + period]) or len(set(names)) < len(names):
             break
         count = _turns(nodes, at, period)
         # A loop of two turns is no shorter than its statements, if these are short.
@@ -132,11 +132,43 @@ def _turns(nodes: Sequence[Node], at: int, period: int) -> int:
     return len(bases)
 
 
-def _labels(node: Node) -> list[str]:
+def labels(node: Node) -> list[str]:
     """Names of instances that a node has in a loop."""
     if isinstance(node, Statement):
         return [_without_numbers(node.label)] if node.label else []
-    return [label for n in node.body for label in _labels(n)]
+    return [label for n in node.body for label in labels(n)]
+
+
+def targets(nodes: Sequence[Node]) -> set[str]:
+    """Vectors that nodes assign, but for those that instances drive."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, Loop):
+            found |= targets(node.body)
+        elif not node.label:
+            # In the text of an always block every line is an assignment or a keyword.
+            text = "[]".join(node.pieces)
+            found |= set(re.findall(r"(?:^|assign |: )\s*(\w+)(?:\[\])? = ", text, re.M))
+    return found
+
+
+def is_constant(node: Statement) -> bool:
+    """Whether a node assigns a value that depends on nothing."""
+    text = "".join(node.pieces).partition("=")[2]
+    return not re.findall(r"(?<!')\b[A-Za-z_]\w*", re.sub(r"\d+'[bdh][0-9a-f]+", "", text))
+
+
+def procedural(node: Node) -> Node:
+    """A node of assignments and combinational blocks as it stands in a procedural block."""
+    if isinstance(node, Loop):
+        return Loop(node.count, tuple(procedural(n) for n in node.body))
+    first, last = node.pieces[0], node.pieces[-1]
+    if first.startswith("assign "):
+        return replace(node, pieces=(first.removeprefix("assign "), *node.pieces[1:]))
+    opening = "always @* begin\n"
+    assert first.startswith(opening) and last.endswith("\nend")
+    pieces = (first.removeprefix(opening), *node.pieces[1:-1], last.removesuffix("\nend"))
+    return replace(node, pieces=tuple(re.sub(r"(^|\n)  ", r"\1", piece) for piece in pieces))
 
 
 def _repeats(node: Node) -> bool:
@@ -220,3 +252,25 @@ def variables(nodes: Sequence[Node], generate: bool = True) -> list[str]:
     """Loop variables that nodes use."""
     deepest = max((1 + len(variables(n.body)) if isinstance(n, Loop) else 0 for n in nodes), default=0)
     return list(_VARIABLES[generate][:deepest])
+
+
+def whole(node: Node, widths: Mapping[str, int]) -> list[Node]:
+    """A loop that copies vectors to others part by part, as assignments of the whole vectors; others as they are."""
+    if not isinstance(node, Loop):
+        return [node]
+    copies: list[Node] = []
+    for statement in node.body:
+        copied = (
+            re.fullmatch(r"(\w+)\[\] <= (\w+)\[\];", "[]".join(statement.pieces))
+            if isinstance(statement, Statement)
+            else None
+        )
+        if not copied:
+            return [node]
+        assert isinstance(statement, Statement)
+        for name, select in zip(copied.groups(), statement.selects, strict=True):
+            width = max(select.width, 1)
+            if select.base or select.strides != (width,) or widths.get(name) != width * node.count:
+                return [node]
+        copies.append(Statement((f"{copied[1]} <= {copied[2]};",), ()))
+    return copies

@@ -37,7 +37,7 @@ def to_sdc(design: Design, library: Library, clock_period_ns: float, io_share: f
     registered = "clk" in kinds
     return "\n".join([
         f"# {design.name} on {library.name}: clock and I/O constraints; made by {generator()}",
-        f"# Units of the library's Liberty files: {time:g} ns, {capacitance:g} fF. Clock period {clock_period_ns:g} ns, "
+        f"# Units of the library's Liberty files: {time:g} ns, {capacitance:g} fF. Period {clock_period_ns:g} ns, "
         f"output load {library.output_load_fF:.4g} fF.",
         f"set_units {units}",
         f"create_clock -name clk -period {period:.9g}" + (" [get_ports clk]" if registered else ""),

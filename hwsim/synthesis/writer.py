@@ -25,6 +25,8 @@ from hwsim.synthesis.expressions import Printer, constant
 
 #: Columns of a line.
 _LINE = 112
+#: Terms from which on a sum is written as a loop.
+_MANY = 4
 #: Columns up to which a concatenation of alike parts is written as one.
 _SHORT = 60
 #: Words of Verilog and SystemVerilog that somebody may call a signal.
@@ -58,6 +60,7 @@ class _Item:
     register: bool = False
     reset: bool = False
     comment: str = ""
+    is_instance: bool = False
     declared: dict[str, str] = field(default_factory=dict)
 
 
@@ -100,8 +103,9 @@ class ModuleWriter:
         self.printer = Printer(self._place, self._temporary)
         self.temporaries: dict[str, Value] = {}
         self.items: list[_Item] = []
-        #: Statements in ``always`` blocks, with their loops.
-        self._turned: list[loops.Node] = []
+        #: Vectors that ``always`` blocks write, and variables of generate loops.
+        self._variables: set[str] = set()
+        self._genvars: list[str] = []
         self._vectors()
 
     def text(self) -> str:
@@ -128,7 +132,8 @@ class ModuleWriter:
         return lines
 
     def _registered_ports(self) -> set[str]:
-        return {name for item in self.items if item.register for name in item.drives} & self.ports.keys()
+        registered = {name for item in self.items if item.register for name in item.drives}
+        return (registered | self._variables) & self.ports.keys()
 
     def _name(self, signal: Signal) -> str:
         """Key of a signal: its own name, made unique."""
@@ -178,15 +183,20 @@ class ModuleWriter:
             signals |= {id(s): s for s in (value._lhs_signals() if kind == "o" else value._rhs_signals())}
         return sorted(signals.values(), key=lambda s: s.duid)
 
+    @property
+    def _widths(self) -> dict[str, int]:
+        """Width of every vector and signal."""
+        return {self._place(s)[0]: self._place(s)[2] for s in list(self.signals.values())}
+
     def _place(self, signal: Signal) -> tuple[str, int, int]:
         """Vector that holds a signal in Verilog, the place of its lowest bit there, and the vector's width."""
         name = self._name(signal)
         return self.part_of.get(name, (name, 0, len(signal)))
 
-    def _temporary(self, value: Value) -> str:
+    def _temporary(self, value: Value, name: str = "") -> str:
         """A wire for a value that has no name."""
         if id(value) not in self.printer.shared:
-            name = self._unique(f"n{len(self.temporaries)}")
+            name = self._unique(name or f"n{len(self.temporaries)}")
             self.temporaries[name] = value
             self._pending.append((name, value))
             self.printer.shared[id(value)] = name
@@ -250,9 +260,15 @@ class ModuleWriter:
     def _wire(self, name: str, value: Value, user: _Item) -> None:
         def render() -> list[loops.Statement]:
             shared = self.printer.shared.pop(id(value))
-            text = self.printer.text(value)
+            parts, width = _alike(value), len(value)
+            if parts:
+                width = len(parts[0])
+            texts = [self.printer.text(part) for part in parts or [value]]
             self.printer.shared[id(value)] = shared
-            return [loops.Statement.of(f"assign {name} = {text};", repeats=False)]
+            if not parts:
+                return [loops.Statement.of(f"assign {name} = {texts[0]};", repeats=False)]
+            places = (f"[{i}]" if width == 1 else f"[{(i + 1) * width - 1}:{i * width}]" for i in range(len(parts)))
+            return [loops.Statement.of(f"assign {name}{at} = {text};") for at, text in zip(places, texts, strict=True)]
 
         self.items.append(
             _Item(user.order - 0.5, [name], self._read([value]), render, declared={name: _range(len(value))})
@@ -276,7 +292,11 @@ class ModuleWriter:
         drives = [self._name(s) for s in _driven(group)]
         values = list(itertools.chain.from_iterable(map(_values, group)))
 
+        summed = self._summed(group)
+
         def render() -> list[loops.Statement]:
+            if summed:
+                return [loops.Statement.of(summed, repeats=False)]
             if all(isinstance(s, Assign) for s in group):
                 return [loops.Statement.of(f"assign {line}") for s in group for line in self._assignments(s, "=")]
             targets = [(self.printer.text(self.signals[name]), len(self.signals[name])) for name in drives]
@@ -284,10 +304,32 @@ class ModuleWriter:
             body = [*defaults, *self._procedural(group, "  ", "=")]
             return [loops.Statement.of("\n".join(["always @* begin", *body, "end"]))]
 
-        procedural = not all(isinstance(s, Assign) for s in group)
+        procedural = bool(summed) or not all(isinstance(s, Assign) for s in group)
         item = _Item(self._order(drives), drives, self._read(values), render, comment=self._comment(drives))
         item.declared = {n: ("reg " if procedural else "") + _range(len(self.signals[n])) for n in drives}
         self.items.append(item)
+
+    def _summed(self, group: list[Statement]) -> str:
+        """A sum of many alike terms as an ``always`` block with a loop; empty for everything else."""
+        [first, *others] = group
+        if others or not isinstance(first, Assign) or not isinstance(first.lhs, Signal):
+            return ""
+        terms: list[Value] = []
+        rest = first.rhs
+        while isinstance(rest, Operator) and rest.operator == "+" and len(rest.operands) == 2:
+            rest, last = rest.operands
+            terms.insert(0, last)
+        width, target = len(first.lhs), self._target(first.lhs)
+        texts = [f"{target} = {target} + {self.printer.text(term, width)};" for term in (rest, *terms)]
+        found = loops.rolled([loops.Statement.of(text) for text in texts])
+        if len(texts) < _MANY or len(found) > len(texts) // 2:
+            return ""
+        name = self._unique(f"sum_of_{target}")
+        lines = [
+            f"always @* begin : {name}", f"  integer {', '.join(loops.variables(found, generate=False))};",
+            f"  {target} = {constant(0, width)};", *loops.lines(found, "  "), "end",
+        ]  # fmt: skip
+        return "\n".join(lines)
 
     def _register(self, group: list[Statement]) -> None:
         drives = [self._name(s) for s in _driven(group)]
@@ -343,15 +385,21 @@ class ModuleWriter:
         return lines
 
     def _assignments(self, statement: Assign, operator: str) -> list[str]:
-        """An assignment; of a long concatenation of alike parts, one assignment of each part to its bits."""
+        """An assignment; of a long concatenation of alike parts, one assignment of each part to its bits.
+
+        A register takes such a concatenation from a wire: loaded part by part, it would change as often in simulation.
+        """
         lhs, rhs = statement.lhs, statement.rhs
-        line = f"{self._target(lhs)} {operator} {self.printer.text(rhs, len(lhs))};"
-        parts = [part for part in rhs.parts if len(part)] if isinstance(rhs, Concat) else []
-        if len(line) < _SHORT or len(parts) < 3 or len({len(part) for part in parts}) > 1 or len(rhs) != len(lhs):
+        target = self._target(lhs)
+        line = f"{target} {operator} {self.printer.text(rhs, len(lhs))};"
+        parts = _alike(rhs) if len(line) >= _SHORT and len(rhs) == len(lhs) else []
+        if not parts:
             return [line]
+        if operator == "<=":
+            return [f"{target} <= {self._temporary(rhs, f'{target}_next')};"]
         width = len(parts[0])
         return [
-            f"{self._target(lhs[i * width : (i + 1) * width])} {operator} {self.printer.text(part)};"
+            f"{self._target(lhs[i * width : (i + 1) * width])} = {self.printer.text(part)};"
             for i, part in enumerate(parts)
         ]
 
@@ -378,7 +426,7 @@ class ModuleWriter:
             return [loops.Statement.of(f"{self.names[instance.type]} {{label}} (\n{body}\n);", label)]
 
         read = self._read(v for v in inputs.values() if not isinstance(v, ClockSignal))
-        item = _Item(self._order(drives), drives, read, render, comment=self._comment(drives))
+        item = _Item(self._order(drives), drives, read, render, comment=self._comment(drives), is_instance=True)
         item.declared = {n: _range(len(self.signals[n])) for n in drives}
         self.items.append(item)
 
@@ -414,28 +462,24 @@ class ModuleWriter:
         """Declarations of what several statements drive, and all statements."""
         drivers = Counter(name for item in self.items for name in item.drives)
         declared: dict[str, bool] = {}
-        looped: list[loops.Node] = []
         nodes: list[loops.Node] = []
-        body: list[str] = []
+        chunks: list[list[loops.Node] | list[str]] = []
 
         def flush() -> None:
-            rolled = loops.rolled(nodes)
-            looped.extend(rolled)
-            for is_loop, run in itertools.groupby(rolled, key=lambda node: isinstance(node, loops.Loop)):
-                text = loops.lines(list(run), "    " if is_loop else "  ", self._unique)
-                body.extend(["  generate", *text, "  endgenerate"] if is_loop else text)
+            if nodes:
+                chunks.append(loops.rolled(nodes))
             nodes.clear()
 
         for stage in ordered:
             if stage[0].register:
                 flush()
-                body += self._registers(stage)
+                chunks.append(self._registers(stage))
                 continue
             [item] = stage
             rendered = item.render()
             if item.comment:
                 flush()
-                body += ["", *(f"  // {line}" for line in textwrap.wrap(item.comment, _LINE - 5))]
+                chunks.append(["", *(f"  // {line}" for line in textwrap.wrap(item.comment, _LINE - 5))])
             internal = {name: kind for name, kind in item.declared.items() if name not in self.ports}
             whole = internal.keys() - self.part_of.keys()
             if len(whole) == len(internal) == len(rendered) == 1 and drivers[next(iter(internal))] == 1:
@@ -449,15 +493,62 @@ class ModuleWriter:
             declared.update({name: kind.startswith("reg") for name, kind in internal.items()})
             nodes += rendered
         flush()
+        body = self._printed(chunks)
         declared.update({n: True for item in self.items if item.register for n in item.drives if n not in self.ports})
         declarations: dict[str, str] = {}
         for name in sorted(declared, key=lambda name: self._order([name])):
             vector, _, width = self.part_of.get(name) or (name, 0, len(self._valued(name)))
-            declarations.setdefault(vector, f"  {'reg ' if declared[name] else 'wire'} {_range(width)}{vector};")
-        variables = loops.variables(looped)
-        turns = loops.variables(self._turned, generate=False)
-        head = [f"  {kind} {', '.join(names)};" for kind, names in (("genvar", variables), ("integer", turns)) if names]
+            kind = "reg " if declared[name] or vector in self._variables else "wire"
+            declarations.setdefault(vector, f"  {kind} {_range(width)}{vector};")
+        head = [f"  genvar {', '.join(self._genvars)};"] if self._genvars else []
         return [*head, *declarations.values(), ""], body
+
+    def _printed(self, chunks: list[list[loops.Node] | list[str]]) -> list[str]:
+        """Lines of all statements: loops of assignments in ``always`` blocks, loops of instances as generate loops.
+
+        An ``always`` block writes a vector once for all its parts, which is many times faster in simulation than an
+        assignment for each.
+        """
+        nodes = [node for chunk in chunks for node in chunk if not isinstance(node, str)]
+        single = [node for node in nodes if isinstance(node, loops.Statement)]
+        # What an instance drives, or an assignment of a constant, is a net and cannot be written in an always block.
+        nets = {name for item in self.items for name in item.drives if item.is_instance}
+        nets = {self.part_of.get(name, (name,))[0] for name in nets}
+        nets |= {target for node in single for target in loops.targets([node]) if loops.is_constant(node)}
+        procedural = {
+            id(node): loops.targets([node]) for node in nodes
+            if isinstance(node, loops.Loop) and not loops.labels(node) and not loops.targets([node]) & nets
+        }  # fmt: skip
+        self._variables = set().union(*procedural.values())
+        generated = [node for node in nodes if isinstance(node, loops.Loop) and id(node) not in procedural]
+        self._genvars = loops.variables(generated)
+        body: list[str] = []
+        for chunk in chunks:
+            for is_generated, run in itertools.groupby(chunk, key=lambda node: any(node is g for g in generated)):
+                if is_generated:
+                    text = loops.lines([n for n in run if not isinstance(n, str)], "    ", self._unique)
+                    body += ["  generate", *text, "  endgenerate"]
+                    continue
+                for node in run:
+                    if isinstance(node, str):
+                        body.append(node)
+                    elif id(node) in procedural:
+                        body += self._always(node)
+                    else:
+                        lines = loops.lines([node], "  ")
+                        if loops.targets([node]) & self._variables and lines[0].startswith("  assign "):
+                            lines[0] = lines[0].replace("  assign ", "  always @* ", 1)
+                        body += lines
+        return body
+
+    def _always(self, loop: loops.Node) -> list[str]:
+        """A loop of combinational statements as an ``always`` block."""
+        variables = loops.variables([loop], generate=False)
+        name = self._unique(f"each_{min(loops.targets([loop]))}")
+        return [
+            f"  always @* begin : {name}", f"    integer {', '.join(variables)};",
+            *loops.lines([loops.procedural(loop)], "    "), "  end",
+        ]  # fmt: skip
 
     def _registers(self, stage: list[_Item]) -> list[str]:
         """One ``always`` block for registers without reset, and one for those with it."""
@@ -469,7 +560,7 @@ class ModuleWriter:
             comments = [item.comment for item in items if item.comment]
             result += ["", *(f"  // {line}" for c in comments for line in textwrap.wrap(c, _LINE - 5))]
             nodes = loops.rolled([node for item in items for node in item.render()])
-            self._turned += nodes
+            nodes = [whole for node in nodes for whole in loops.whole(node, self._widths)]
             lines = loops.lines(nodes, "      " if reset else "    ")
             if reset:
                 cleared = [
@@ -478,7 +569,10 @@ class ModuleWriter:
                 ]  # fmt: skip
                 cleared = loops.lines(loops.rolled([loops.Statement.of(c.strip()) for c in cleared]), "      ")
                 lines = ["    if (rst) begin", *cleared, "    end else begin", *lines, "    end"]
-            result += ["  always @(posedge clk) begin", *lines, "  end"]
+            opening, variables = "  always @(posedge clk) begin", loops.variables(nodes, generate=False)
+            if variables:
+                opening = f"{opening} : {self._unique('registers')}\n    integer {', '.join(variables)};"
+            result += [*opening.split("\n"), *lines, "  end"]
         return [*result, ""]
 
 
@@ -537,6 +631,12 @@ def _groups(statements: Iterable[Statement]) -> list[list[Statement]]:
         first[1].append(statement)
         of |= dict.fromkeys(first[0], places[0])
     return [group for _, group in groups if group]
+
+
+def _alike(value: Value) -> list[Value]:
+    """The parts of a concatenation of at least three parts of equal width; empty for everything else."""
+    parts = [part for part in value.parts if len(part)] if isinstance(value, Concat) else []
+    return parts if len(parts) >= 3 and len({len(part) for part in parts}) == 1 else []
 
 
 def _values(statement: Statement) -> list[Value]:

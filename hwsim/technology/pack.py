@@ -244,7 +244,9 @@ def render(pack: Mapping) -> str:
     if wire:
         simple["default_wire_load"] = f'"{wire["name"]}"'
         # With a unit of capacitance per unit of length, Liberty's lengths are capacitances.
-        lengths = [("fanout_length", f"{fanout:g}, {_number(load / capacitance)}") for fanout, load in wire["fanout_fF"]]
+        lengths = [
+            ("fanout_length", f"{fanout:g}, {_number(load / capacitance)}") for fanout, load in wire["fanout_fF"]
+        ]
         slope = {"capacitance": "1", "resistance": "0", "area": "0", "slope": _number(wire["slope_fF"] / capacitance)}
         groups.append(Group("wire_load", f'"{wire["name"]}"', slope, lengths))
     renderer = _Renderer(library["input_slew_ns"], library["output_load_fF"], time, capacitance)

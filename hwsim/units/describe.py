@@ -11,6 +11,7 @@ from typing import cast
 from amaranth.lib import wiring
 
 from hwsim.base.text import table
+from hwsim.units.ports import Parameters
 from hwsim.units.table import UNITS
 from hwsim.units.unit import Unit
 
@@ -27,7 +28,7 @@ def described(unit: Unit) -> str:
             undescribed -= names
     ports = next(entries for entries in (_entries(text, "Ports") for text in documented) if entries)
     lines = [f"{unit.name}: {unit.summary}"]
-    for title, entries in (("parameters", parameters), ("defaults", [_settings(unit)]), ("ports", ports)):
+    for title, entries in (("parameters", parameters), ("defaults", [settings_text(unit.defaults)]), ("ports", ports)):
         lines += ["", f"{title}:", *(textwrap.indent(entry, "  ") for entry in entries)]
     return "\n".join(lines)
 
@@ -38,8 +39,9 @@ def _entries(text: str, section: str) -> list[str]:
     return re.split(r"\n(?=\S)", body) if body else []
 
 
-def _settings(unit: Unit) -> str:
-    return " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in unit.defaults.items())
+def settings_text(parameters: Parameters) -> str:
+    """Parameters as ``--set`` takes them."""
+    return " ".join(f"{k}={int(v) if isinstance(v, bool) else v}" for k, v in parameters.items())
 
 
 def summary(component: object) -> str:
@@ -73,5 +75,5 @@ def listed() -> str:
     """Table of all units, one per line: parameters, baseline, summary."""
     rows = [["unit", "parameters", "baseline", "what it is"]]
     for unit in UNITS.values():
-        rows.append([unit.name, _settings(unit), unit.baseline or "-", unit.summary])
+        rows.append([unit.name, settings_text(unit.defaults), unit.baseline or "-", unit.summary])
     return table(rows)

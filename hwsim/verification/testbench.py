@@ -22,81 +22,70 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
 
 from hwsim import units
-from hwsim.base.bits import to_integers
 from hwsim.synthesis.emit import ports
+from hwsim.units.recording import Recording
 from hwsim.units.unit import Design
-
-#: One cycle in this many is a reset.
-_RESET_EVERY = 97
 
 
 class Bench:
-    """Inputs, resets and expected outputs, as Python integers per cycle."""
+    """The recorded testbench of a design, driven cycle by cycle."""
 
     def __init__(self, design: Design, seed: int):
-        unit, component = design.unit, design.component()
-        self.latency = component.latency
-        self.kinds = ports(component)
         # For tests of the mutation score: a testbench that is cut short should miss faults.
         limit = int(os.environ.get("HWSIM_VECTORS", 0)) or None
-        inputs = {name: values[:limit] for name, values in unit.testbench(design.parameters, seed).items()}
-        expected = unit.golden(inputs, design.parameters)
-        self.cycles = len(next(iter(inputs.values())))
-        self.streams = unit.streams
-        self.inputs = {name: to_integers(v, self.kinds[name][1]) for name, v in inputs.items()}
-        self.expected = {name: to_integers(v, self.kinds[name][1]) for name, v in expected.items()}
-        self.resets = [not self.streams and i % _RESET_EVERY == _RESET_EVERY - 1 for i in range(self.cycles)]
+        widths = {name: width for name, (_, width) in ports(design.component()).items()}
+        self.recording = Recording.of(design, seed, widths, limit)
 
     async def first_mismatch(self, dut: Any) -> str | None:
         """Run the stream; return the first mismatch in words, or None."""
-        return await (self._registered(dut) if self.latency else self._combinational(dut))
+        return await (self._registered(dut) if self.recording.latency else self._combinational(dut))
 
     async def _combinational(self, dut: Any) -> str | None:
-        for i in range(self.cycles):
-            for name, values in self.inputs.items():
+        for i in range(self.recording.cycles):
+            for name, values in self.recording.inputs.items():
                 getattr(dut, name).value = values[i]
             await Timer(1, "ns")
-            if mismatch := self._compare(dut, i, False):
+            if mismatch := self._compare(dut, i):
                 return mismatch
         return None
 
     async def _registered(self, dut: Any) -> str | None:
+        recording = self.recording
         # Inputs change at the falling edge, so that what the rising edge samples is settled.
         clock = Clock(dut.clk, 2, "ns")
         running: Any = clock.start(start_high=False)
         dut.rst.value = 1
         mismatch = None
         await FallingEdge(dut.clk)
-        for i in range(self.cycles + self.latency):
-            if i < self.cycles:
-                for name, values in self.inputs.items():
+        for i in range(recording.cycles + recording.latency):
+            if i < recording.cycles:
+                for name, values in recording.inputs.items():
                     getattr(dut, name).value = values[i]
-                if not self.streams:
-                    dut.rst.value = self.resets[i]
+                if not recording.streams:
+                    dut.rst.value = recording.resets[i]
             else:
                 dut.rst.value = 0
-                if self.streams:
+                if recording.streams:
                     dut.valid.value = 0
             await FallingEdge(dut.clk)
-            arrived = i - self.latency + 1
-            if 0 <= arrived < self.cycles:
-                was_reset = self.resets[i] if i < self.cycles else False
-                if mismatch := self._compare(dut, arrived, was_reset):
-                    break
+            arrived = i - recording.latency + 1
+            if 0 <= arrived < recording.cycles and (mismatch := self._compare(dut, arrived)):
+                break
         running.cancel()
         dut.clk.value = 0
         await Timer(1, "ns")
         return mismatch
 
-    def _compare(self, dut: Any, i: int, was_reset: bool) -> str | None:
-        for name, values in self.expected.items():
-            if self.streams and name != "out_valid" and not self.expected["out_valid"][i]:
+    def _compare(self, dut: Any, i: int) -> str | None:
+        recording, was_reset = self.recording, self.recording.cleared(i)
+        for name, values in recording.results.items():
+            if recording.streams and name != "out_valid" and not recording.results["out_valid"][i]:
                 continue
             actual = getattr(dut, name).value
             expected = 0 if was_reset else values[i]
             if not actual.is_resolvable or int(actual) != expected:
                 shown = f"{int(actual):#x}" if actual.is_resolvable else str(actual)
-                operands = ", ".join(f"{k}={v[i]:#x}" for k, v in self.inputs.items())
+                operands = ", ".join(f"{k}={v[i]:#x}" for k, v in recording.inputs.items())
                 cleared = " (reset)" if was_reset else ""
                 return f"vector {i}: {name} is {shown}, golden {expected:#x}{cleared}; {operands}"
         return None
@@ -117,6 +106,8 @@ async def stream(dut: Any) -> None:
             dut.mutsel.value = mutant
             if await bench.first_mismatch(dut):
                 killed.append(mutant)
-    Path(task["result"]).write_text(json.dumps({"vectors": bench.cycles, "wrong": mismatch, "killed": killed}))
+    Path(task["result"]).write_text(
+        json.dumps({"vectors": bench.recording.cycles, "wrong": mismatch, "killed": killed})
+    )
     assert mismatch is None, mismatch
     assert np.all(np.diff(killed) > 0)

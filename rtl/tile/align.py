@@ -290,8 +290,8 @@ class AlignedSum(wiring.Component):
             m.d.comb += Signal(dropped, name=f"unused_{name}").eq(q[:dropped])
         frame = Cat(q[-1].replicate(max(up, 0)), q[dropped:])
         shifted = shift_right(m, frame, distance, name, self.arithmetic)
-        above = shifted[width:-1]
-        if len(above):
+        above = len(shifted) - 1 - width
+        if above > 0:
             # Copies of the sign.
-            m.d.comb += Signal(len(above), name=f"unused_above_{name}").eq(above)
+            m.d.comb += Signal(above, name=f"unused_above_{name}").eq(shifted[width:-1])
         return shifted[:-1][:width], shifted[-1]

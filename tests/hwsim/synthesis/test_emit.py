@@ -180,7 +180,9 @@ def test_opensta_reads_the_sdc_and_finds_our_slack(technology, mapped, tmp_path)
     slack = re.search(r"^ *(\S+) +slack", log, re.M)
     # The wire load of the library's default applies in OpenSTA as it does here.
     with_wires = flow.measure(m, Workload(4096)).timing.slack_ns
-    assert any(float(slack[1]) * m.library.time_unit_ns == pytest.approx(s, abs=0.002 * period) for s in (ours, with_wires))
+    assert any(
+        float(slack[1]) * m.library.time_unit_ns == pytest.approx(s, abs=0.002 * period) for s in (ours, with_wires)
+    )
 
 
 def test_files_are_kept_when_a_parameter_is_wrong(run_tool, tmp_path):

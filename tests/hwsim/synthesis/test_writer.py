@@ -107,9 +107,9 @@ def test_numbered_signals_become_a_vector_and_repeated_statements_a_loop(tmp_pat
         return Unit(function, a=In(32), q=Out(32))
 
     text = written(make())
-    assert "wire [31:0] lane;" in text
-    assert "assign lane[4*i +: 4] = a[4*i +: 4] + 4'd1;" in text
-    assert "assign q[28 - 4*i +: 4]" in text or "assign q[4*i +: 4] = ~lane[28 - 4*i +: 4];" in text
+    assert "reg  [31:0] lane;" in text and "output reg  [31:0] q" in text
+    assert "lane[4*k +: 4] = a[4*k +: 4] + 4'd1;" in text
+    assert "q[28 - 4*k +: 4] = ~lane[4*k +: 4];" in text
     assert is_equal(make, tmp_path)
 
 
