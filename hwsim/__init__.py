@@ -16,8 +16,27 @@ Names are imported when they are first used, so that ``import hwsim`` itself tak
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import os
+import sys
+
+
+def _end_quietly(kind, error, trace):  # type: ignore[no-untyped-def]  # nothing may be imported before it is in place
+    """Exception hook of programs: Ctrl-C while modules are still imported ends them without a traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(130)
+    sys.__excepthook__(kind, error, trace)
+
+
+# Python calls programs ``-m`` until it has found them, and the console script by its name.
+if sys.argv and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "hwsim"):
+    sys.excepthook = _end_quietly
+
+import importlib  # noqa: E402
+from typing import Any  # noqa: E402
+
+from hwsim.base import kernels_cache  # noqa: E402
+
+kernels_cache.prepare(os.path.dirname(__file__))
 
 #: Public names, and the module and attribute that each stands for; without an attribute, the module itself.
 _PUBLIC = {

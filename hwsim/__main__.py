@@ -7,7 +7,7 @@ import sys
 
 from hwsim.base.errors import InputError
 from hwsim.base.text import table, unknown
-from hwsim.cli.run import run
+from hwsim.cli.run import run, version
 
 #: Name of every tool and what it does. Imported only when called: most tools need a fraction of the package.
 TOOLS = {
@@ -43,6 +43,9 @@ def _dispatch() -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(version())
+        return 0
     if arguments[0] not in TOOLS:
         raise InputError(unknown("tool", arguments[0], TOOLS))
     return importlib.import_module(f"hwsim.{arguments[0]}").main(arguments[1:])

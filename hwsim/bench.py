@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     add_design(parser, required=False)
     add_technology(parser, wire_load=False)
     add_stimulus(parser)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output alone")
     parser.set_defaults(unit="mixfp4_decode", vectors=activity.VECTORS)
     args = parser.parse_args(argv)
     if args.name in OTHERS:
@@ -58,6 +58,10 @@ def execute(args: argparse.Namespace) -> int:
     workload = Workload(args.vectors, args.seed, tensor_from(args))
     mapped = map_design(design, library, Options(clock_period_from(args, library)), build_from(args))
     figures = activity.measure(mapped, workload)
+    document = json.dumps(figures, indent=2) + "\n"
+    if args.json == "-":
+        sys.stdout.write(document)
+        return 0
     print(f"{figures['unit']} on {figures['technology']}: {figures['cells']} cells, "
           f"{figures['vectors']} vector-cycles, {figures['machine']}")  # fmt: skip
     rows = [
@@ -75,7 +79,7 @@ def execute(args: argparse.Namespace) -> int:
     ]
     print(table(rows, right=(1, 2)))
     if args.json:
-        replace(args.json, json.dumps(figures, indent=2) + "\n")
+        replace(Path(args.json), document)
     return 0
 
 

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from hwsim.base import simulators
-from hwsim.base.files import replace
+from hwsim.base.files import locked, replace
 from hwsim.cli.options import add_design, design_from
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.synthesis.emit import to_verilog
@@ -31,14 +31,17 @@ def main(argv: list[str] | None = None) -> int:
 def execute(args: argparse.Namespace) -> int:
     """Run as the options say and print the outcome; 1 on a mismatch."""
     design = design_from(args)
+    simulators.require(args.simulator)
     root = build_from(args)
     build = root / design.slug
     source = build / f"{design.name}.v"
     start = time.perf_counter()
-    replace(source, to_verilog(design))
-    outcome = cosimulation.simulate(
-        design, source, build / f"cosim-{args.simulator}", args.simulator, args.seed, runtime=root / "verilated"
-    )
+    folder = build / f"cosim-{args.simulator}"
+    with locked(folder):
+        replace(source, to_verilog(design))
+        outcome = cosimulation.simulate(
+            design, source, folder, args.simulator, args.seed, runtime=root / "verilated"
+        )  # fmt: skip
     seconds = time.perf_counter() - start
     print(f"{design.slug}: {outcome.vectors} vectors, seed {args.seed}, {simulators.version(args.simulator)}, "
           f"{seconds:.1f} s")  # fmt: skip

@@ -7,6 +7,7 @@ import time
 
 from hwsim.base import simulators, yosys
 from hwsim.base.errors import InputError
+from hwsim.base.files import locked
 from hwsim.cli.options import add_design, design_from
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.verification.mutation import score
@@ -36,9 +37,11 @@ def execute(args: argparse.Namespace) -> int:
     if not 10 <= args.mutants <= 100_000:
         raise InputError(f"--mutants must be 10 to 100000, got {args.mutants}")
     design = design_from(args)
+    simulators.require(args.simulator)
     start = time.perf_counter()
     root = build_from(args)
-    outcome = score(design, args.mutants, root / design.slug, args.simulator, args.seed, root / "verilated")
+    with locked(root / design.slug / "mutants"):
+        outcome = score(design, args.mutants, root / design.slug, args.simulator, args.seed, root / "verilated")
     print(f"{design.slug}: {outcome.percent:.1f} % of the faults killed: {outcome.mutants} mutants, "
           f"{outcome.killed} killed, {outcome.equivalent} proven equivalent, {len(outcome.survivors)} survive "
           f"({outcome.vectors} vectors, seed {args.seed}, Yosys {yosys.version()} mutate, "

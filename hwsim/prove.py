@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hwsim.base import yosys
+from hwsim.base.files import locked
 from hwsim.cli.options import add_design, add_technology, clock_period_from, design_from, library_from
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.synthesis.mapping import Options, map_design
@@ -36,13 +37,14 @@ def execute(args: argparse.Namespace) -> int:
     options = Options(clock_period_from(args, library), hierarchical=design.unit.is_tile)
     mapped = map_design(design, library, options, build)
     failed = False
-    for proof in all_proofs(design, mapped, build / design.slug, args.inject):
-        failed |= not proof.holds
-        outcome = proof.outcome.upper() if proof.refuted else proof.outcome
-        print(f"{design.slug}: {outcome:9}  {proof.claim}  "
-              f"({proof.seconds:.1f} s, {proof.method}, Yosys {yosys.version()})", flush=True)  # fmt: skip
-        if not proof.holds:
-            print(proof.counterexample)
+    with locked(build / design.slug / "prove"):
+        for proof in all_proofs(design, mapped, build / design.slug, args.inject):
+            failed |= not proof.holds
+            outcome = proof.outcome.upper() if proof.refuted else proof.outcome
+            print(f"{design.slug}: {outcome:9}  {proof.claim}  "
+                  f"({proof.seconds:.1f} s, {proof.method}, Yosys {yosys.version()})", flush=True)  # fmt: skip
+            if not proof.holds:
+                print(proof.counterexample)
     return 1 if failed else 0
 
 

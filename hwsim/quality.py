@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--formats", metavar="NAME", nargs="+", default=list(golden.SYSTEMS), help="default: all")
     parser.add_argument("--tensors", metavar="NAME", nargs="+", help="default: every float tensor of the file")
     parser.add_argument("--plot", metavar="FILE", type=Path, default=Path("quality.png"), help="default: quality.png")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output alone")
     return execute(parser.parse_args(argv))
 
 
@@ -42,10 +42,12 @@ def execute(args: argparse.Namespace) -> int:
     if args.plot.suffix not in (".png", ".svg", ".pdf"):
         raise InputError(f"--plot: expected a name that ends in .png, .svg or .pdf, got {args.plot}")
     # Measuring may take long: outputs that cannot be written are refused before it.
-    for option, path in (("--plot", args.plot), ("--json", args.json)):
+    to_stdout = args.json == "-"
+    target = None if args.json is None or to_stdout else Path(args.json)
+    for option, path in (("--plot", args.plot), ("--json", target)):
         if path is not None:
             refuse_unwritable(option, path, [args.file])
-    if args.json is not None and args.json.resolve() == args.plot.resolve():
+    if target is not None and target.resolve() == args.plot.resolve():
         raise InputError(f"--plot and --json name the same file, {args.plot}")
     sources = files.read(args.file)
     names = [s.name for s in sources]
@@ -58,16 +60,20 @@ def execute(args: argparse.Namespace) -> int:
             continue
         measured = quality.measure(source, formats, progress=sys.stderr.isatty())
         results += measured
-        print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{quality.table(measured)}\n")
+        if not to_stdout:
+            print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{quality.table(measured)}\n")
     summary = quality.overall(results)
-    if len(results) > len(summary):
+    if len(results) > len(summary) and not to_stdout:
         print(f"all tensors\n{quality.table(summary)}\n")
     try:
         quality.plot(summary if len(results) > len(summary) else results, args.plot)
-        print(f"plot: {args.plot}")
-        if args.json:
-            document = json.dumps([r.as_dict() for r in results], indent=2, allow_nan=False)
-            replace(args.json, document + "\n")
+        document = json.dumps([r.as_dict() for r in results], indent=2, allow_nan=False) + "\n"
+        if to_stdout:
+            sys.stdout.write(document)
+        else:
+            print(f"plot: {args.plot}")
+        if target:
+            replace(target, document)
     except OSError as error:
         raise InputError(f"cannot write the results: {error}") from error
     return 0

@@ -63,6 +63,8 @@ def execute(args: argparse.Namespace) -> int:
     """Run as the options say and print the figures."""
     design = design_from(args)
     baseline = baseline_of(design, parse_settings(args.settings), args.baseline)
+    if baseline and "arithmetic" in design.parameters:
+        baseline = baseline.in_arithmetic(design.parameters["arithmetic"])
     library = library_from(args)
     # A tile consists of many copies of few modules: module by module, only the distinct ones need mapping.
     hierarchical = args.hierarchical or design.unit.is_tile

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hwsim.base.errors import InputError
+from hwsim.base.errors import InputError, ToolError
 
 
 def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
@@ -28,8 +31,12 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             staged.append((name, path))
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content.encode() if isinstance(content, str) else content)
+            except OSError as error:
+                # An error in writing, of a full disk for example, does not name the file.
+                raise OSError(error.errno, error.strerror, str(path)) from None
             # mkstemp makes files that only their owner can read; these get the mode that open() gives.
             os.chmod(name, 0o666 & ~_umask())
         for name, path in staged:
@@ -39,6 +46,49 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
             if os.path.exists(name):
                 os.unlink(name)
     return [path for _, path in staged]
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Work in ``folder`` alone: another process that wants to waits until this one is done, or gone."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that works in {folder}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def made_once(folder: Path) -> Iterator[Path | None]:
+    """A folder to fill beside ``folder``, which it becomes when it is full; None if ``folder`` exists already.
+
+    The name of ``folder`` must say all that decides its content: then processes that make it at the same time make the
+    same, and the first one's stays.
+    """
+    if folder.is_dir():
+        yield None
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        try:
+            yield staged
+        except ToolError:
+            # The message names a log in it.
+            staged = Path()
+            raise
+        staged.chmod(0o777 & ~_umask())
+        try:
+            os.rename(staged, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        if staged.name:
+            shutil.rmtree(staged, ignore_errors=True)
 
 
 def replace_folder(folder: Path, contents: Mapping[str, str], known_by: str) -> None:

@@ -93,3 +93,25 @@ def available(simulator: str) -> bool:
     except InputError:
         return False
     return True
+
+
+#: Programs that each simulator calls, and the Debian packages that hold them.
+_PROGRAMS = {
+    "verilator": {"perl": "perl", "make": "make", "g++": "g++"},
+    "icarus": {"iverilog": "iverilog", "vvp": "iverilog"},
+}
+
+
+def require(simulator: str) -> None:
+    """Check that a simulator and the programs that it calls are installed.
+
+    Raises
+    ------
+    InputError
+        With the names of the missing programs, and of the Debian packages that hold them.
+    """
+    missing = {name: package for name, package in _PROGRAMS[simulator].items() if not shutil.which(name)}
+    if missing:
+        packages = " ".join(sorted(set(missing.values())))
+        raise InputError(f"{simulator} needs {', '.join(missing)}, not found on PATH (Debian: apt install {packages})")
+    version(simulator)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hwsim.base import children
 from hwsim.base.errors import ToolError
 
 #: Program of the child process: it runs the commands in the file named by its argument, one per line.
@@ -43,11 +44,10 @@ def run(script: list[str], directory: Path, name: str) -> str:
     script_file, log_file = directory / f"{name}.ys", directory / f"{name}.log"
     script_file.write_text("\n".join(script) + "\n")
     with log_file.open("w") as log:
-        result = subprocess.run(
-            [sys.executable, "-c", _CHILD, script_file.name], cwd=directory, stdout=log, stderr=subprocess.STDOUT
-        )
+        command = [sys.executable, "-c", _CHILD, script_file.name]
+        code = children.run(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
     text = log_file.read_text(errors="replace")
-    if result.returncode:
+    if code:
         errors = re.findall(r"^ERROR: .*", text, re.M) or text.strip().splitlines()[-3:]
         raise YosysError(f"Yosys failed on {script_file}: {' '.join(errors)} (log: {log_file})")
     return text

@@ -286,14 +286,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         ["python -m hwsim.bench golden"],
     )
     parser.add_argument("--size", metavar="N", type=int, default=4096, help="rows and columns (default: 4096)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
     figures = measure(args.size)
+    if args.json == "-":
+        print(json.dumps(figures, indent=2))
+        return 0
     print(headline(figures))
     for title, rows in tables(figures).items():
         print(f"\n{title}\n{table(rows, right=(1, 2) if title.startswith('Share') else (2, 4, 5))}")
     if args.json:
-        replace(args.json, json.dumps(figures, indent=2) + "\n")
+        replace(Path(args.json), json.dumps(figures, indent=2) + "\n")
     return 0
 
 

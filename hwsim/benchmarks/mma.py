@@ -131,13 +131,16 @@ def main(argv: list[str]) -> int:
         ["python -m hwsim.bench mma", "python -m hwsim.bench mma --size 2048 --json mma.json"],
     )
     parser.add_argument("--size", metavar="N", type=int, default=1024, help="M, N and K (default: 1024)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
     figures = measure(args.size)
+    if args.json == "-":
+        print(json.dumps(figures, indent=2))
+        return 0
     print(f"{figures['machine']}, load {figures['load_before']:.1f} before; M = N = K = {figures['size']}")
     print(table(rows_of(figures), right=(1, 2)))
     if figures["ratio"]:
         print(f"bits the same as {PEER}'s: {'yes' if figures['same_bits_as_peer'] else 'NO'}")
     if args.json:
-        replace(args.json, json.dumps(figures, indent=2) + "\n")
+        replace(Path(args.json), json.dumps(figures, indent=2) + "\n")
     return 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hwsim.base import children
 from hwsim.base.errors import InputError, ToolError
 
 #: Default folder for generated files.
@@ -17,12 +19,19 @@ BUILD = Path("build")
 
 def make_parser(tool: str, description: str, examples: Sequence[str]) -> argparse.ArgumentParser:
     """An argument parser whose help ends with examples."""
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"python -m hwsim.{tool}",
         description=description,
         epilog="examples:\n" + "\n".join(f"  {e}" for e in examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=version())
+    return parser
+
+
+def version() -> str:
+    """Name and version of the package."""
+    return f"hwsim {importlib.metadata.version('hwsim')}"
 
 
 def run(main: Callable[[], int]) -> None:
@@ -50,8 +59,10 @@ def run(main: Callable[[], int]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        # As a shell reports a program that Ctrl-C has ended.
-        sys.exit(130)
+        children.end_all()
+        sys.stdout.flush()
+        # As a shell reports a program that Ctrl-C has ended. Threads may still be at work: do not wait for them.
+        os._exit(130)
 
 
 def build_from(args: argparse.Namespace) -> Path:

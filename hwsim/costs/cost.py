@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hwsim import units
+from hwsim.base import children
 from hwsim.costs import flow, summary
 from hwsim.costs.flow import Result, Workload
 from hwsim.synthesis.mapping import Options, map_design
@@ -132,6 +133,13 @@ def compare(
     """
     designs = [design] if baseline is None else [design, baseline]
     # Mapping mostly waits for child processes (Yosys), so that two threads map both designs at the same time.
-    with ThreadPoolExecutor(2) as pool:
+    pool = ThreadPoolExecutor(2)
+    try:
         mapped = list(pool.map(lambda d: map_design(d, library, options, build), designs))
+    except BaseException:
+        # Of an interrupt too: without their children both threads end at once.
+        children.end_all()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
     return Cost(*(flow.measure(m, workload) for m in mapped))

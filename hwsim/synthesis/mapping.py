@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.analysis import netlist_reader, timing
-from hwsim.base import yosys
-from hwsim.base.files import replace
+from hwsim.base import imports, yosys
+from hwsim.base.files import made_once
 from hwsim.synthesis import emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
 from hwsim.synthesis.sizing import resize, strengthen
@@ -62,32 +62,43 @@ class Mapped:
 
 
 def map_design(design: Design, library: Library, options: Options, build: Path) -> Mapped:
-    """Generate a design's Verilog and map it to a library with Yosys and ABC.
+    """Generate a design's RTL and map it to a library with Yosys and ABC.
 
-    Files are left in ``build / design.slug / library``: scripts, logs, netlist as Verilog and JSON.
+    Files are left in ``build / design.slug / LIBRARY-PERIOD-KEY``: scripts, logs, RTL, netlist as Verilog and JSON. The
+    key is a hash of all that decides the netlist, so a folder that exists already holds the result, and processes that
+    run at the same time do not meet.
 
     Raises
     ------
     YosysError
         If Yosys fails, or anything is left unmapped.
     """
-    root = build / design.slug
+    rtlil = emit.to_rtlil(design)
     period = f"{options.clock_period_ns:g}ns" + ("-hierarchical" if options.hierarchical else "")
-    folder = root / f"{library.name}-{period}"
-    folder.mkdir(parents=True, exist_ok=True)
-    source = root / f"{design.name}.v"
-    replace(source, emit.to_verilog(design))
-    replace(folder / "rtl.il", emit.to_rtlil(design))
-    mapper = _Mapper(design, library, options, folder)
-    read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
-    finish = [
-        f"stat -liberty {library.liberty_path}",
-        "check -mapped -assert",
-        "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
-        "write_json netlist.json",
-    ]
-    yosys.run([*read, *finish], folder, "synth")
+    folder = build / design.slug / f"{library.name}-{period}-{_key(rtlil, library, options)}"
+    source = folder / f"{design.name}.v"
+    with made_once(folder) as working:
+        if working:
+            (working / source.name).write_text(emit.to_verilog(design))
+            (working / "rtl.il").write_text(rtlil)
+            mapper = _Mapper(design, library, options, working)
+            read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
+            finish = [
+                f"stat -liberty {library.liberty_path}",
+                "check -mapped -assert",
+                "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
+                "write_json netlist.json",
+            ]
+            yosys.run([*read, *finish], working, "synth")
     return Mapped(design, library, options, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
+
+
+def _key(rtlil: str, library: Library, options: Options) -> str:
+    """Hash, 8 hexadecimal digits, of all that decides a netlist: RTL, library, options, tools and our own mapper."""
+    assert library.liberty_path is not None, "technology.load writes the library's Liberty file"
+    facts = [rtlil, library.liberty_path.read_text(), repr(options), repr(library.wire_load), emit.generator()]
+    facts += [f"{library.input_slew_ns} {library.clock_slew_ns} {library.output_load_fF}"]
+    return imports.key(["hwsim.synthesis.mapping"], Path(__file__).parents[2], facts=facts)[:8]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim.base import yosys
+from hwsim.base import children, yosys
 from hwsim.base.errors import ToolError
 from hwsim.verification.aig import Aig, unrolled
 
@@ -239,7 +239,8 @@ def _by_abc(files: list[Path], inputs: list[str], log: Path) -> tuple[str, str]:
     command = f"cec -n -T {_SECONDS} -C {_CONFLICTS} {files[0].name} {files[1].name}"
     # ABC checks its own limit (-T) only between steps; without the timeout a long step would run on.
     with log.open("w") as out, contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run([ABC, "-c", command], cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, timeout=2 * _SECONDS)
+        call = [ABC, "-c", command]
+        children.run(call, cwd=log.parent, stdout=out, stderr=subprocess.STDOUT, timeout=2 * _SECONDS)
     text = log.read_text(errors="replace")
     if "Networks are equivalent" in text:
         return PROVEN, ""
