@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,9 @@ def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
         "--tech", metavar="NAME", help="asap7 (default), sg13g2, sky130hd, nangate45 or a pack of yours, FILE.toml"
     )
     p.add_argument("--liberty", metavar="FILE", nargs="+", type=Path, help="your own library, several files as one")
+    p.add_argument(
+        "--dont-use", metavar="PATTERN", nargs="+", default=[], help="cells of --liberty to leave out, as CLK* or *_X0"
+    )
     p.add_argument("--clock-period", metavar="NS", type=float, help="default: the technology's")
     if wire_load:
         p.add_argument(
@@ -92,7 +96,12 @@ def library_from(args: argparse.Namespace) -> Library:
     """The library that ``--tech`` or ``--liberty`` chooses."""
     if args.tech and args.liberty:
         raise InputError("give --tech or --liberty, not both")
-    return catalogue.load(args.tech, args.liberty, build_from(args))
+    library = catalogue.load(args.tech, args.liberty, build_from(args), args.dont_use)
+    if library.left_out:
+        (name, reason), *others = library.left_out.items()
+        more = f", and {len(others)} more" if others else ""
+        print(f"note: cell {name} of {library.name} is left out: {reason}{more}", file=sys.stderr)
+    return library
 
 
 def clock_period_from(args: argparse.Namespace, library: Library) -> float:

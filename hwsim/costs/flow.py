@@ -131,6 +131,7 @@ class Result:
             "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
             "wire_load": wires,
             "mapping": "hierarchical" if o.hierarchical else "flat",
+            **({"arithmetic": _ARITHMETIC[kind]} if (kind := self.design.parameters.get("arithmetic")) else {}),
             "activity": f"{self.stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left "
             "out; glitches not counted",
             "annotated": f"{annotated} of {self.netlist.count} nets",
@@ -140,6 +141,11 @@ class Result:
         }
 
 
+#: What is mapped. Yosys and ABC keep the structure that they are given, so it has to be a good one.
+_ARITHMETIC = {
+    "structured": "structured, trees of adders and multiplexers; reports/mma_choices.md measures what operators cost",
+    "operators": "operators, + and *; Yosys makes larger and slower adders of them than --arithmetic structured has",
+}
 _DEFAULT_STIMULUS = "quantised random tensors, half Gaussian, half Student's t (3 degrees of freedom)"
 
 

@@ -20,7 +20,7 @@ from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
 from hwsim.rtl.arith import Arithmetic, Columns, columns, compress, sized
 from hwsim.rtl.tile.block_sum import BlockSum
-from hwsim.rtl.tile.products import E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
+from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
 from hwsim.synthesis import recipes
 from hwsim.technology import catalogue, choice
 from hwsim.technology.library import Library
@@ -40,7 +40,9 @@ first. {generator}.
 {rows}
 
 *In one row*: the product's partial products are added before the sign inverts them; *as an array*: inverted first.
-NVFP4 and MixFP4 use the smallest row of those that hold their operands.
+NVFP4 and MixFP4 use the smallest row of those that hold their operands. The last row is the block sum of the Verilog
+for other tools (`python -m hwsim.verilog`), which leaves the structure of adders and multipliers to them: mapped by
+Yosys and ABC alone it takes {operators}.
 """
 _BINARY: Code = tuple(frozenset(n for n in range(16) if n >> i & 1) for i in range(MAGNITUDE_WIDTH))
 _MIXED = (*range(9), 12)
@@ -94,13 +96,17 @@ def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) 
 
 
 #: Products and the magnitudes that they must multiply.
+_MIXFP4 = "E2M1 and 5, 7, code and gates searched (MixFP4)"
+_OPERATORS = "magnitudes as they are, `*` and `+` (Verilog in operators)"
+
 CHOICES: dict[str, tuple[Product, Sequence[int]]] = {
     "integers 0 to 15, whole array, in one row": (_array(_whole_array, 1), range(16)),
     "E2M1, exclusive bits share places, in one row": (_array(_e2m1_array, 1), MAGNITUDES),
     "E2M1 and 5, 7, exclusive bits share places, as an array": (_array(_mixed_array), _MIXED),
     "E2M1 and 5, 7, exclusive bits share places, in one row": (_array(_mixed_array, 1), _MIXED),
     "E2M1, code and gates searched (NVFP4, MXFP4, M2XFP)": (E2M1, MAGNITUDES),
-    "E2M1 and 5, 7, code and gates searched (MixFP4)": (MIXED, _MIXED),
+    _MIXFP4: (MIXED, _MIXED),
+    _OPERATORS: (BINARY, _MIXED),
 }
 
 
@@ -113,7 +119,9 @@ class _One(Elaboratable):
 
     def elaborate(self, platform) -> Module:
         m = Module()
-        assert self.product.columns is not None
+        if self.product.columns is None:
+            m.d.comb += self.value.eq(self.a * self.b)
+            return m
         bits = self.product.columns(m, self.a, self.b, "product")
         m.d.comb += self.value.eq(sum(bit << i for i, column in enumerate(bits) for bit in column))
         return m
@@ -144,9 +152,9 @@ def wrong_products(product: Product, magnitudes: Sequence[int]) -> list[tuple[in
 def measure(product: Product, library: Library, target_ps: float, folder: Path) -> tuple[float, float]:
     """Area in NAND2 equivalents and delay in ps of a block sum."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "block.il").write_text(
-        rtlil.convert(BlockSum(LANES, product, LARGEST, Arithmetic.STRUCTURED), name="block", emit_src=False)
-    )
+    arithmetic = Arithmetic.STRUCTURED if product.columns else Arithmetic.OPERATORS
+    block = BlockSum(LANES, product, LARGEST, arithmetic)
+    (folder / "block.il").write_text(rtlil.convert(block, name="block", emit_src=False))
     (folder / "abc.constr").write_text(
         f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
     )
@@ -190,5 +198,10 @@ def write(folder: Path, build: Path) -> list[Path]:
             rivals = [areas[title] for title, (_, m) in CHOICES.items() if set(m) >= set(magnitudes)]
             if areas[used] != [min(areas) for areas in zip(*rivals, strict=True)]:
                 raise ToolError(f"{used}: not the smallest of those that hold its operands")
-    text = _TEXT.format(lanes=LANES, generator=f"Yosys {yosys.version()}", rows=markdown(rows))
+    ratios = zip(TECHNOLOGIES, areas[_OPERATORS], areas[_MIXFP4], strict=True)
+    more = [f"{100 * (plain / best - 1):.0f} % more area on {name}" for name, plain, best in ratios]
+    text = _TEXT.format(
+        lanes=LANES, generator=f"Yosys {yosys.version()}", rows=markdown(rows),
+        operators=" and ".join(more) + " than MixFP4's",
+    )  # fmt: skip
     return replace_all({folder / "mma_choices.md": text})

@@ -1,6 +1,7 @@
 """Technologies by name: embedded packs, Nangate 45 nm, or the user's Liberty."""
 
 import difflib
+import fnmatch
 import hashlib
 import importlib.metadata
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ def load(
     name: str | None = None,
     liberty_paths: Sequence[str | Path] | None = None,
     build_dir: str | Path = "build",
+    dont_use: Sequence[str] = (),
 ) -> Library:
     """Load a technology, and write the one Liberty file of it that Yosys, ABC and OpenSTA read.
 
@@ -34,6 +36,8 @@ def load(
         The user's Liberty files, which form one library together, instead of a name.
     build_dir : path
         Folder of that Liberty file (``Library.liberty_path``).
+    dont_use : sequence of str
+        Patterns (``*``, ``?``) of cells of the user's files that synthesis must not choose.
 
     Raises
     ------
@@ -44,7 +48,9 @@ def load(
     if liberty_paths:
         if name is not None:
             raise InputError(f"got both the technology {name!r} and Liberty files, expected one of them")
-        return _from_liberty(liberty_paths, Path(build_dir))
+        return _from_liberty(liberty_paths, Path(build_dir), dont_use)
+    if dont_use:
+        raise InputError("cells can be left out of Liberty files only: --dont-use needs --liberty")
     name = DEFAULT if name is None else name
     if name == NANGATE45:
         library = _from_liberty([nangate45_path()], Path(build_dir))
@@ -89,8 +95,15 @@ def nangate45_path() -> Path:
     return path
 
 
-def _from_liberty(paths: Sequence[str | Path], build_dir: Path) -> Library:
+def _from_liberty(paths: Sequence[str | Path], build_dir: Path, dont_use: Sequence[str] = ()) -> Library:
     groups = [liberty.read(path) for path in paths]
+    cells = [cell for group in groups for cell in group.all("cell")]
+    for pattern in dont_use:
+        matching = [cell for cell in cells if fnmatch.fnmatchcase(cell.name, pattern)]
+        if not matching:
+            raise InputError(f"--dont-use {pattern}: no cell of {', '.join(map(str, paths))} is called so")
+        for cell in matching:
+            cell.simple["dont_use"] = "true"
     library = Library.from_groups(groups, [str(path) for path in paths])
     text = merge.merged(groups, paths, library)
     return replace(library, liberty_path=_store(build_dir, library.name, text))

@@ -102,8 +102,17 @@ _ABSENT = np.zeros(1)
 _ABSENT.flags.writeable = False
 
 
+class UnsupportedError(InputError):
+    """A cell is described by means of Liberty that are not supported here."""
+
+
 class CellReader:
     """Reads the cells of one library.
+
+    Attributes
+    ----------
+    left_out : dict of str to str
+        Cells that cannot be read, because they use means of Liberty that are not supported here, and why.
 
     Parameters
     ----------
@@ -118,6 +127,7 @@ class CellReader:
 
     def __init__(self, library: Group):
         self.library = library
+        self.left_out: dict[str, str] = {}
         self.units = Units.of(library)
         kinds = ("lu_table_template", "power_lut_template")
         self.templates = {group.name: group for group in library.groups if group.kind in kinds}
@@ -125,13 +135,21 @@ class CellReader:
         self.grounds = {name for name, volt in supplies if numbers(volt)[0] == 0.0}
 
     def cells(self) -> list[Cell]:
-        """All cells, in file order."""
-        return [self.cell(group) for group in self.library.all("cell")]
+        """All cells that can be read, in file order; :attr:`left_out` has the others."""
+        cells = []
+        for group in self.library.all("cell"):
+            try:
+                cells.append(self.cell(group))
+            except UnsupportedError as error:
+                self.left_out[group.name] = str(error)
+        return cells
 
     def cell(self, group: Group) -> Cell:
         """One cell."""
         try:
             return self._cell(group)
+        except UnsupportedError:
+            raise
         except InputError as error:
             raise InputError(f"library {self.library.name}, cell {group.name}: {error}") from None
 
@@ -162,8 +180,8 @@ class CellReader:
             constraints=tuple(constraints),
             energy=tuple(energy),
             flip_flop=flip_flop,
-            dont_use=group.get("dont_use") == "true",
-            unusable=_unusable(group, pins, flip_flop),
+            dont_use=group.is_true("dont_use"),
+            unusable=_unusable(group, pins, flip_flop) or _untimed(pins, flip_flop, timing),
         )
 
     def _pin(self, name: str, group: Group, states: tuple[str, ...]) -> Pin:
@@ -265,7 +283,9 @@ class CellReader:
                 break
             if variable not in first + second:
                 expected = " or ".join(first + second)
-                raise InputError(f"{group.kind}: cannot use a table over {variable}, expected {expected}")
+                raise UnsupportedError(f"{group.kind}: cannot use a table over {variable}, expected {expected}")
+            if k == 3:
+                raise UnsupportedError(f"{group.kind}: cannot use a table of three dimensions")
             index = group.raw(f"index_{k}") or template.raw(f"index_{k}") or ""  # type: ignore[union-attr]
             order.append(0 if variable in first else 1)
             axes.append(_axis(index, self.units.time if order[-1] == 0 else second_unit))
@@ -321,6 +341,19 @@ class CellReader:
         return total, tuple(states.items())
 
 
+def _untimed(pins: Mapping[str, Pin], flip_flop: FlipFlop | None, timing: Iterable[TimingArc]) -> str:
+    """Which delay a cell does not state that logic synthesis needs, or an empty string."""
+    stated = {(arc.related_pin, arc.pin) for arc in timing}
+    for name, pin in pins.items():
+        if pin.direction != "output":
+            continue
+        needed = flip_flop.clocked_on.pins if flip_flop else pin.function.pins if pin.function else ()
+        for related in needed:
+            if (related, name) not in stated:
+                return f"no delay from {related} to {name}"
+    return ""
+
+
 def _sense(function: Expression | None, related: str) -> str:
     """Timing sense, derived from the function, of an arc for which the file states none."""
     if function is None or related not in function.pins:
@@ -352,7 +385,7 @@ def _flip_flop(group: Group, pins: Iterable[tuple[str, Group]]) -> FlipFlop | No
 
 def _unusable(group: Group, pins: Mapping[str, Pin], flip_flop: FlipFlop | None) -> str:
     """Why logic synthesis must not choose a cell, or an empty string."""
-    if group.get("dont_use") == "true":
+    if group.is_true("dont_use"):
         return "marked dont_use"
     for name, what in _SPECIAL_CELLS.items():
         if group.get(name, "false") != "false":

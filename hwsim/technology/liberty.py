@@ -8,6 +8,7 @@ attributes ``name : value ;`` and complex attributes ``name (values) ;``.
 """
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -22,11 +23,11 @@ from hwsim.base.errors import InputError
 # input of any size fails at once, at the statement that is broken.
 _STATEMENT = re.compile(
     r"""
-    (?: [\s;\\]++ | /\*.*?\*/ | //[^\n]*+ )*+
+    [\s;]*+
     (?:
         (?P<name> [A-Za-z_][\w.\[\]]*+ ) \s*+
         (?:
-            : \s*+ (?P<value> " (?: [^"\\] | \\. )*+ " | [^;{}"\n]++ )
+            [:=] \s*+ (?P<value> " (?: [^"\\] | \\. )*+ " | [^;{}"\n]++ )
           | \( (?P<args> (?: [^()"{};] | " [^"]*+ " )*+ ) \) \s*+ (?P<open> \{ )?
         )
       | (?P<close> \} )
@@ -35,7 +36,11 @@ _STATEMENT = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+#: Strings, comments, and backslashes that continue a line outside of strings.
+_BETWEEN = re.compile(r'"(?:[^"\\]|\\.)*+"|/\*.*?\*/|//[^\n]*+|\\(?=[ \t]*\r?\n)', re.DOTALL)
 _ARGUMENT = re.compile(r'"([^"]*)"|([^\s,"\\]+)')
+#: A string that goes on in the next line.
+_CONTINUED = re.compile(r"\\?\s*\n\s*")
 _NUMBER_SEPARATORS = str.maketrans(dict.fromkeys('",\\', " "))
 
 
@@ -74,9 +79,13 @@ class Group:
         return next(iter(self.args), "")
 
     def get(self, name: str, default: str = "") -> str:
-        """Value of a simple attribute without its quotes; ``default`` if absent."""
+        """Value of a simple attribute without its quotes, on one line; ``default`` if absent."""
         value = self.simple.get(name)
-        return default if value is None else value.strip('"').strip()
+        return default if value is None else _CONTINUED.sub(" ", value.strip('"')).strip()
+
+    def is_true(self, name: str) -> bool:
+        """Whether a simple attribute is true, however it is written; false if absent."""
+        return self.get(name).lower() in ("true", "1", "yes")
 
     def number(self, name: str, default: float = 0.0) -> float:
         """Value of a simple attribute as a number, ``default`` if absent; `InputError` if it is not one."""
@@ -116,22 +125,24 @@ def numbers(raw: str) -> np.ndarray:
     Raises
     ------
     InputError
-        If something in the text is not a number.
+        If something in the text is not a finite number.
     """
     words = raw.translate(_NUMBER_SEPARATORS).split()
     try:
-        return np.array(words, dtype=np.float64)
+        values = np.array(words, dtype=np.float64)
     except ValueError:
+        values = np.full(1, np.nan)
+    if not np.isfinite(values).all():
         wrong = next(word for word in words if not _is_number(word))
-        raise InputError(f"expected numbers in a table, got {wrong!r}") from None
+        raise InputError(f"expected numbers in a table, got {wrong!r}")
+    return values
 
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return True
 
 
 def parse(text: str, name: str = "<text>") -> Group:
@@ -149,6 +160,7 @@ def parse(text: str, name: str = "<text>") -> Group:
     InputError
         With ``name`` and the line, if a statement is malformed, braces do not balance, or it is not Liberty.
     """
+    text = _plain(text)
     top = Group("file")
     stack = [top]
     current = top
@@ -185,13 +197,23 @@ def parse(text: str, name: str = "<text>") -> Group:
     return top.groups[0]
 
 
+def _plain(text: str) -> str:
+    """Text without byte-order mark, comments and continuations outside of strings; lines stay where they are."""
+
+    def replacement(match: re.Match[str]) -> str:
+        found = match[0]
+        return found if found[0] == '"' else " " + "\n" * found.count("\n")
+
+    return _BETWEEN.sub(replacement, text.removeprefix("\ufeff"))
+
+
 def _line(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
 def _malformed(text: str, position: int, name: str, inside: Group) -> str:
     """Message for the statement at ``position``, which does not match the grammar."""
-    blank = re.compile(r"(?:[\s;\\]|/\*.*?\*/|//[^\n]*)*", re.DOTALL).match(text, position)
+    blank = re.compile(r"[\s;]*").match(text, position)
     start = blank.end() if blank else position
     excerpt = text[start : start + 60].splitlines()[0] if start < len(text) else "end of file"
     at_top = inside.kind == "file"

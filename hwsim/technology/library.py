@@ -4,8 +4,9 @@ Units are fixed whatever the files use: time ns, capacitance fF, energy fJ, leak
 temperature C. Slews are those of the tables (see `hwsim.technology.cell_reader`).
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwsim.base.errors import InputError
@@ -80,6 +81,8 @@ class Library:
     time_unit_ns, capacitance_unit_fF : float
         Units of the (first) Liberty file, for other files that must use the same.
     area_note, source, licence, attribution : str
+    left_out : mapping of str to str
+        Cells that could not be read, and why.
     liberty_path : Path or None
         The one Liberty file to give to Yosys, ABC and OpenSTA; `hwsim.technology.load` sets it.
     """
@@ -103,6 +106,7 @@ class Library:
     source: str = ""
     licence: str = "see the Liberty files"
     attribution: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
     liberty_path: Path | None = None
 
     @property
@@ -135,11 +139,14 @@ class Library:
             raise InputError("no Liberty file given, expected at least one")
         cells: dict[str, Cell] = {}
         origin: dict[str, str] = {}
+        left_out: dict[str, str] = {}
         for group, file in zip(groups, files, strict=True):
-            for cell in CellReader(group).cells():
+            reader = CellReader(group)
+            for cell in reader.cells():
                 if cell.name in cells:
                     raise InputError(f"cell {cell.name} is in {origin[cell.name]} and again in {file}")
                 cells[cell.name], origin[cell.name] = cell, file
+            left_out |= {name: f"{reason} ({file})" for name, reason in reader.left_out.items()}
         where = ", ".join(files)
         inverter = smallest(cells.values(), INVERTER, 1, f"inverter in {where}")
         flops = [cell for cell in cells.values() if cell.is_usable and cell.flip_flop]
@@ -148,8 +155,12 @@ class Library:
         flop = min(flops, key=lambda cell: (cell.area, cell.name))
         slew, _, delay = fanout_of_4(inverter)
         corner = _corner(groups, files)
+        nand2 = smallest(cells.values(), NAND2, 2, f"two-input NAND in {where}")
+        if nand2.area <= 0:
+            raise InputError(f"cell {nand2.name} in {where} has area {nand2.area:g}, expected more than 0")
         return cls(
-            name=groups[0].name,
+            name=re.sub(r"\W+", "_", groups[0].name),
+            left_out=left_out,
             files=tuple(files),
             cells=cells,
             wire_load=next(filter(lambda load: load.lengths, map(_wire_load, groups)), WireLoad()),
@@ -157,7 +168,7 @@ class Library:
             clock_slew_ns=slew,
             output_load_fF=4 * flop.pins[_data_pin(flop)].capacitance,
             clock_period_ns=float(f"{CLOCK_PERIOD_IN_FO4 * delay:.1g}"),
-            nand2_area=smallest(cells.values(), NAND2, 2, f"two-input NAND in {where}").area,
+            nand2_area=nand2.area,
             time_unit_ns=Units.of(groups[0]).time,
             capacitance_unit_fF=Units.of(groups[0]).capacitance,
             **corner,
@@ -202,7 +213,10 @@ def _wire_load(group: liberty.Group) -> WireLoad:
     wire_load = next((load for load in group.all("wire_load") if load.name == name), None)
     if wire_load is None:
         return WireLoad()
-    lengths = sorted((float(fanout), float(length)) for fanout, length, *_ in wire_load.values("fanout_length"))
+    pairs = [liberty.numbers(raw) for key, raw in wire_load.complex if key == "fanout_length"]
+    if any(len(pair) < 2 for pair in pairs):
+        raise InputError(f"wire_load {name}: fanout_length must be a fanout and a length")
+    lengths = sorted((float(pair[0]), float(pair[1])) for pair in pairs)
     return WireLoad(
         name=name,
         capacitance_per_length=wire_load.number("capacitance") * Units.of(group).capacitance,

@@ -1,0 +1,155 @@
+"""Liberty as the world writes it: legal forms are read alike, everything else is one clear line."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from hwsim.base.errors import InputError
+from hwsim.technology import catalogue, liberty, pack
+
+ASAP7 = pack.render(pack.load(ROOT / "hwsim" / "technology" / "packs" / "asap7.toml"))
+NAND = re.search(r"  cell \(\"(NAND2xp5\w*)\"\) \{\n.*?\n  \}\n", ASAP7, re.S)
+FUNCTION = re.search(r'function : "([^"]*)";', NAND[0])[1]
+
+
+def load(text, tmp_path, **options):
+    path = tmp_path / "user.lib"
+    path.write_text(text)
+    return catalogue.load(None, [path], tmp_path, **options)
+
+
+def nand(text):
+    """The library with the text of one cell changed."""
+    return ASAP7.replace(NAND[0], text)
+
+
+def changed(*edits):
+    """The library whose NAND has some of its text replaced, once each."""
+    text = NAND[0]
+    for old, new in edits:
+        assert old in text
+        text = text.replace(old, new, 1)
+    return nand(text)
+
+
+TABLE = '  wire_load_table ("table") { fanout_length (1, 1); }\n  default_wire_load : "table";'
+#: Forms that mean the same as the text of the pack.
+FORMS = {
+    "byte-order mark": "\ufeff" + ASAP7,
+    "comments between any tokens": changed(("area :", "area /* um2 */ : // in\n"), ("values (", "values /* ps */ (")),
+    "comments inside values": changed(('values ("', 'values (/* rows */ "')),
+    "a backslash at a line's end outside quotes": changed(("area :", "area \\\n :")),
+    "an equals sign": changed(("area :", "area =")),
+    "dont_use false": changed(("area :", "dont_use : false;\n    area :")),
+    "a function over two lines": changed((FUNCTION, FUNCTION.replace(" ", " \\\n ", 1))),
+    "a function without quotes": changed((f'"{FUNCTION}"', FUNCTION.replace(" ", ""))),
+    "a wire load table by default": ASAP7.replace('  default_wire_load : "estimate";', TABLE),
+}
+
+
+def figures(library):
+    """Cells that synthesis may use, and one of them in full."""
+    cell = library.cells[NAND[1]]
+    return {c.name for c in library.usable_cells}, cell.area, str(cell.pins["Y"].function), len(cell.timing)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_legal_form_is_read_like_the_plain_one(form, tmp_path):
+    plain = figures(load(ASAP7, tmp_path))
+    text = FORMS[form]
+    assert text != ASAP7
+    library = load(text, tmp_path)
+    assert figures(library) == plain
+    # What Yosys and ABC get has none of it.
+    written = library.liberty_path.read_text()
+    assert "dont_use" not in written and "/*" not in written and "\\" not in written
+    assert f'function : "{FUNCTION}"' in written or re.sub(r"[()]", "", FUNCTION) in re.sub(r"[()]", "", written)
+
+
+@pytest.mark.parametrize("form", ["TRUE", '"1"', "true", '"true"'])
+def test_dont_use_in_any_spelling_drops_the_cell(form, tmp_path):
+    library = load(nand(NAND[0].replace("area :", f"dont_use : {form};\n    area :")), tmp_path)
+    assert NAND[1] not in {c.name for c in library.usable_cells}
+    assert NAND[1] not in library.liberty_path.read_text()
+
+
+def test_cells_of_a_pattern_are_left_out(tmp_path, run_tool):
+    library = load(ASAP7, tmp_path, dont_use=["NAND2xp5*", "XNOR*"])
+    used = {c.name for c in library.usable_cells}
+    assert NAND[1] not in used and not any(name.startswith("XNOR") for name in used)
+    with pytest.raises(InputError, match=r"--dont-use ZZ\*: no cell of .* is called so"):
+        load(ASAP7, tmp_path, dont_use=["ZZ*"])
+    result = run_tool("synth", "--unit", "nvfp4_decode", "--tech", "asap7", "--dont-use", "X*")
+    assert result.returncode == 2 and "--dont-use needs --liberty" in result.stderr
+
+
+def test_a_cell_of_unsupported_tables_is_left_out_and_named(tmp_path, run_tool):
+    cube = """
+  lu_table_template (cube) {
+    variable_1 : input_net_transition; variable_2 : total_output_net_capacitance;
+    variable_3 : related_out_total_output_net_capacitance;
+    index_1 ("1, 2"); index_2 ("1, 2"); index_3 ("1, 2");
+  }
+  cell (odd) { area : 1; dont_use : true;
+    pin (A) { direction : input; capacitance : 1; }
+    pin (Y) { direction : output; function : "A"; timing () { related_pin : "A";
+      cell_rise (cube) { values ("1, 2, 3, 4, 5, 6, 7, 8"); } } }
+  }
+}
+"""
+    text = ASAP7.rstrip()[:-1] + cube
+    library = load(text, tmp_path)
+    assert list(library.left_out) == ["odd"] and "related_out_total" in library.left_out["odd"]
+    assert figures(library) == figures(load(ASAP7, tmp_path))
+    (tmp_path / "user.lib").write_text(text)
+    result = run_tool(
+        "synth", "--unit", "nvfp4_decode", "--set", "lanes=1", "--baseline", "none", "--liberty", "user.lib"
+    )
+    assert result.returncode == 0 and "note: cell odd of asap7 is left out" in result.stderr
+
+
+def test_a_gate_without_delays_is_not_used(tmp_path):
+    without = re.sub(r"      timing \(\) \{.*?\n      \}\n", "", NAND[0], flags=re.S)
+    assert without != NAND[0]
+    library = load(nand(without), tmp_path)
+    assert library.cells[NAND[1]].unusable.startswith("no delay from ")
+    unrelated = NAND[0].replace('related_pin : "A";', "")
+    assert load(nand(unrelated), tmp_path).cells[NAND[1]].unusable == "no delay from A to Y"
+
+
+FIRST = re.compile(r'values \("[-\d.e]+')
+ERRORS = {
+    "no area": (re.sub(r"area : [\d.]+;", "area : 0;", ASAP7), r"has area 0, expected more than 0"),
+    "nan in a table": (nand(FIRST.sub('values ("nan', NAND[0], count=1)), r"got 'nan'"),
+    "a word in a table": (nand(FIRST.sub('values ("x', NAND[0], count=1)), r"got 'x'"),
+    "a word in a wire load": (ASAP7.replace("fanout_length (1,", "fanout_length (one,"), r"got 'one'"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_is_wrong_is_said_in_one_line(case, tmp_path):
+    text, message = ERRORS[case]
+    assert text != ASAP7
+    with pytest.raises(InputError, match=message):
+        load(text, tmp_path)
+
+
+def test_fanout_lengths_in_quotes_and_names_with_blanks(tmp_path):
+    quoted = re.sub(r"fanout_length \(([^)]*)\)", r'fanout_length ("\1")', ASAP7)
+    named = quoted.replace('library ("asap7")', 'library ("my library")')
+    library = load(named, tmp_path)
+    assert library.wire_load.lengths == load(ASAP7, tmp_path).wire_load.lengths
+    assert library.name == "my_library" and " " not in library.liberty_path.name
+
+
+def test_a_table_with_its_own_shorter_index_gets_a_template_of_its_own(tmp_path):
+    """ABC takes the length of a table's index from the template."""
+    table = re.search(r'cell_rise \(delay\) \{\n *values \("([^"]*)", "([^"]*)"\);\n', NAND[0])
+    rows = [", ".join(row.split(", ")[:2]) for row in table.groups()]
+    own = f'cell_rise (delay) {{\n index_2 ("0, 2.235"); values ("{rows[0]}", "{rows[1]}");\n'
+    library = load(nand(NAND[0].replace(table[0], own, 1)), tmp_path)
+    group = liberty.read(library.liberty_path)
+    [made] = [t for t in group.all("lu_table_template") if "__own" in t.name]
+    assert len(liberty.numbers(made.raw("index_2"))) == 2
+    assert library.liberty_path.read_text().count(made.name) == 2
