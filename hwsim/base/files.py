@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -46,6 +47,24 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
             if os.path.exists(name):
                 os.unlink(name)
     return [path for _, path in staged]
+
+
+def is_plain(path: Path) -> bool:
+    """Whether every tool takes a path without quotes: it holds letters, digits and ``_ . / + -`` only."""
+    return re.fullmatch(r"[\w./+-]+", str(path.resolve()), re.ASCII) is not None
+
+
+@contextlib.contextmanager
+def plain_folder(folder: Path) -> Iterator[Path]:
+    """``folder`` if its path is plain (:func:`is_plain`), else another for the time, whose files it gets at the end."""
+    if is_plain(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="hwsim-") as plain:
+        try:
+            yield Path(plain)
+        finally:
+            shutil.copytree(plain, folder, dirs_exist_ok=True)
 
 
 @contextlib.contextmanager

@@ -167,7 +167,7 @@ def _script(result: Result) -> str:
     ports = [f"[get_ports {n}{'*' if len(bits) > 1 else ''}]" for n, bits in netlist.inputs.items() if n != "clk"]
     lines = [
         "puts \"VERSION [sta::version]\"",
-        f"read_liberty {library.liberty_path}",
+        f"read_liberty {{{library.liberty_path}}}",
         "read_verilog netlist.v",
         f"link_design {netlist.top}",
         "set_cmd_units -time ns -capacitance fF -power W",

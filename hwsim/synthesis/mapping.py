@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from hwsim.analysis import netlist_reader, timing
 from hwsim.base import imports, yosys
-from hwsim.base.files import made_once
+from hwsim.base.files import is_plain, made_once, plain_folder
 from hwsim.synthesis import emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
 from hwsim.synthesis.sizing import resize, strengthen
@@ -77,19 +78,21 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     period = f"{options.clock_period_ns:g}ns" + ("-hierarchical" if options.hierarchical else "")
     folder = build / design.slug / f"{library.name}-{period}-{_key(rtlil, library, options)}"
     source = folder / f"{design.name}.v"
-    with made_once(folder) as working:
-        if working:
-            (working / source.name).write_text(emit.to_verilog(design))
-            (working / "rtl.il").write_text(rtlil)
-            mapper = _Mapper(design, library, options, working)
-            read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
-            finish = [
-                f"stat -liberty {library.liberty_path}",
-                "check -mapped -assert",
-                "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
-                "write_json netlist.json",
-            ]
-            yosys.run([*read, *finish], working, "synth")
+    with made_once(folder) as staged:
+        if staged:
+            # ABC cannot quote a path.
+            with plain_folder(staged) as working:
+                (working / source.name).write_text(emit.to_verilog(design))
+                (working / "rtl.il").write_text(rtlil)
+                mapper = _Mapper(design, library, options, working)
+                read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
+                finish = [
+                    f"stat -liberty {mapper.liberty}",
+                    "check -mapped -assert",
+                    "write_verilog -noattr -noexpr -nodec -simple-lhs netlist.v",
+                    "write_json netlist.json",
+                ]
+                yosys.run([*read, *finish], working, "synth")
     return Mapped(design, library, options, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
 
 
@@ -118,6 +121,11 @@ class _Mapper:
 
     def __init__(self, design: Design, library: Library, options: Options, folder: Path):
         self.design, self.library, self.options, self.folder = design, library, options, folder
+        assert library.liberty_path is not None, "technology.load writes the library's Liberty file"
+        self.liberty = library.liberty_path
+        if not is_plain(self.liberty):
+            self.liberty = folder / "library.lib"
+            shutil.copy(library.liberty_path, self.liberty)
         # ABC takes no target below a picosecond. Where registers alone take longer than the period, that is its target
         # and the result is as fast as ABC can make it.
         self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
@@ -158,7 +166,7 @@ class _Mapper:
             f"hierarchy -top {self.design.name}",
             *([f"hilomap -singleton -hicell {high} -locell {low}"] if high else []),
             "opt_clean -purge",
-            f"read_liberty -lib -ignore_miss_func {self.library.liberty_path}",
+            f"read_liberty -lib -ignore_miss_func {self.liberty}",
             # Name cells after the register or port that they drive, and number the others.
             "rename -wire -suffix cell",
             "rename -enumerate -pattern g% c:*",
@@ -185,7 +193,7 @@ class _Mapper:
             f"synth -noabc -run begin:fine -top {self.design.name}",
             "synth -noabc -run fine:check",
             # With a choice, dfflibmap would prefer a flip-flop with a true output to one of half the size.
-            f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.library.liberty_path}",
+            f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.liberty}",
             "opt",
             "write_rtlil unmapped.il",
         ]
@@ -202,7 +210,7 @@ class _Mapper:
             commands, share = self.scripts[way]
             target = f"-D {share * self.target_ps:.0f}"
             joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
-            how = f"abc -liberty {self.library.liberty_path} -constr abc.constr {target} -script +{joined}"
+            how = f"abc -liberty {self.liberty} -constr abc.constr {target} -script +{joined}"
             fresh = not any(len(tried) > way for tried in self.candidates.values())
             script += ["design -reset", f"read_rtlil {'unmapped.il' if fresh else f'mapped_{way}.il'}"]
             script += [*(f"{how} {name}" for name in modules), f"write_rtlil mapped_{way}.il"]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cocotb_tools.runner import get_runner
 
 from hwsim.base import simulators
 from hwsim.base.errors import ToolError
+from hwsim.base.files import is_plain, plain_folder
 from hwsim.units.unit import Design
 from hwsim.verification import testbench
 
@@ -66,10 +68,16 @@ def simulate(
     """
     simulators.version(simulator)  # raises InputError if it is not installed
     build.mkdir(parents=True, exist_ok=True)
+    if not (is_plain(build) and is_plain(verilog) and (runtime is None or is_plain(runtime))):
+        # Makefiles know no way to quote a blank.
+        with tempfile.TemporaryDirectory(prefix="hwsim-") as plain, plain_folder(build) as working:
+            source = Path(plain) / "unit.v"
+            source.write_bytes(verilog.read_bytes())
+            return simulate(design, source, working, simulator, seed, mutants)
     result, log = build / "result.json", build / "cosim.log"
     result.unlink(missing_ok=True)
     task = {
-        "unit": design.name,
+        "unit": design.unit.name,
         "parameters": design.parameters,
         "seed": seed,
         "mutants": mutants,

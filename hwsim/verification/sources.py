@@ -22,7 +22,7 @@ def rtl_modules(design: Design, build: Path) -> list[str]:
     """Yosys commands that read the RTL of a design with its hierarchy."""
     build.mkdir(parents=True, exist_ok=True)
     (build / "rtl.il").write_text(to_rtlil(design))
-    return [f"read_rtlil {build / 'rtl.il'}", f"hierarchy -top {design.name}", "proc"]
+    return [f'read_rtlil "{build / "rtl.il"}"', f"hierarchy -top {design.name}", "proc"]
 
 
 def verilog_modules(design: Design, build: Path) -> list[str]:
@@ -82,8 +82,8 @@ def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
 def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]:
     """Yosys commands that read a mapped netlist with its hierarchy; each cell is a module of its library function."""
     return [
-        f"read_liberty -ignore_miss_func {library.liberty_path}",
-        f"read_verilog {mapped}",
+        f'read_liberty -ignore_miss_func "{library.liberty_path}"',
+        f'read_verilog "{mapped}"',
         f"hierarchy -check -top {design.name}",
         "proc",
     ]

@@ -132,6 +132,20 @@ def test_an_interrupt_ends_everything_at_once_without_a_traceback(delay, tmp_pat
     assert left == ""
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("synth", "--baseline", "none"), pytest.param(("prove",), marks=pytest.mark.slow), ("cosim",),
+        pytest.param(("mutants", "--mutants", "10"), marks=pytest.mark.slow),
+    ],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_any_folder_will_do(command, run_tool):
+    tool, *options = command
+    result = run_tool(tool, "--unit", "nvfp4_decode", "--set", "lanes=2", "--build", "my builds; (x) & more", *options)
+    assert result.returncode == 0, result.stderr
+
+
 def test_version_and_json_on_standard_output(run_tool, tmp_path):
     import numpy as np
 
