@@ -9,10 +9,12 @@ ones.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import re
 import shutil
 import sys
+import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +103,23 @@ def _key(rtlil: str, library: Library, options: Options) -> str:
     assert library.liberty_path is not None, "technology.load writes the library's Liberty file"
     facts = [rtlil, library.liberty_path.read_text(), repr(options), repr(library.wire_load), emit.generator()]
     facts += [f"{library.input_slew_ns} {library.clock_slew_ns} {library.output_load_fF}"]
-    return imports.key(["hwsim.synthesis.mapping"], Path(__file__).parents[2], facts=facts)[:8]
+    return hashlib.sha256("\0".join([_code(), *facts]).encode()).hexdigest()[:8]
+
+
+_lock = threading.Lock()
+_code_key = ""
+
+
+def _code() -> str:
+    """Hash of the code that maps, and of the tools' versions.
+
+    It is made once, by one thread: Python 3.11 fails where two parse source at the same time.
+    """
+    global _code_key
+    with _lock:
+        if not _code_key:
+            _code_key = imports.key(["hwsim.synthesis.mapping"], Path(__file__).parents[2])
+        return _code_key
 
 
 @dataclass(frozen=True)
