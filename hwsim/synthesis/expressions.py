@@ -229,10 +229,10 @@ class Printer:
         if operator == ">>":
             if width < len(left):
                 return self._of_name(self._temporary(value), natural, 0, natural, False, width)
-            text, shift = self._operand(left, width), ">>"
+            distance = self._operand(right, len(right))
             if left.shape().signed:
-                text, shift = f"$signed({self.text(left, width)})", ">>>"
-            return f"{text} {shift} {self._operand(right, len(right))}", BINARY
+                return f"$unsigned($signed({self.text(left, width)}) >>> {distance})", ATOM
+            return f"{self._operand(left, width)} >> {distance}", BINARY
         raise NotImplementedError(f"Verilog of operator {operator}")
 
     def _right(self, value: Value, width: int, operator: str) -> str:

@@ -294,4 +294,6 @@ class AlignedSum(wiring.Component):
         if above > 0:
             # Copies of the sign.
             m.d.comb += Signal(above, name=f"unused_above_{name}").eq(shifted[width:-1])
+            if self.arithmetic is Arithmetic.OPERATORS:
+                shifted = sized(m, Cat(shifted[:width], shifted[-1]), width + 1, f"{name}_cut")
         return shifted[:-1][:width], shifted[-1]
