@@ -33,13 +33,15 @@ class M2XFPDecode(wiring.Component):
     codes : in, 128 bits
         E2M1 codes, element 0 in the lowest bits.
     scale_code : in, 8 bits
-        E8M0.
+        E8M0 scale.
     metadata_code : in, 8 bits
         Two bits a subgroup, subgroup 0 in the lowest.
     operands : out, 7 bits an element
         Sign and magnitude; zero is +0 only.
     scale : out, 8 bits
+        The E8M0 scale.
     scale_nan : out, 1 bit
+        Whether the scale is NaN.
     """
 
     def __init__(self, registered: bool = True):

@@ -49,6 +49,8 @@ class Printer:
 
     def _operand(self, value: Value, width: int, operator: str = "") -> str:
         """A value as an operand: in brackets unless it binds more strongly than any binary operator."""
+        while isinstance(value, Operator) and id(value) not in self.shared and _adds_nothing(value):
+            value = value.operands[0]
         text, binds = self._print(value, width)
         same = operator in _ASSOCIATIVE and isinstance(value, Operator) and value.operator == operator
         if binds == ATOM or (binds == UNARY and operator) or (same and id(value) not in self.shared):
@@ -216,7 +218,7 @@ class Printer:
         left, right = operands
         if operator in _COMPARISONS:
             return self._bit(self._comparison(operator, left, right), BINARY, width)
-        if operator in ("^", "|", "+", "-") and isinstance(right, Const) and not right.value:
+        if _adds_nothing(value):
             return self._print(left, width)
         if operator in ("+", "-", "*", "&", "|", "^"):
             # Modulo 2**width the low bits need no more than the low bits of the operands, and extended operands give
@@ -259,6 +261,12 @@ class Printer:
     def _bit(text: str, binds: int, width: int) -> tuple[str, int]:
         """An expression of one bit, extended to ``width``."""
         return (text, binds) if width == 1 else (f"{{{constant(0, width - 1)}, {text}}}", ATOM)
+
+
+def _adds_nothing(value: Operator) -> bool:
+    """Whether an operator leaves its left operand as it is, because the right one is the constant 0."""
+    zero = len(value.operands) == 2 and isinstance(value.operands[1], Const) and not value.operands[1].value
+    return zero and value.operator in ("^", "|", "+", "-")
 
 
 def _bits(value: Const) -> int:

@@ -14,7 +14,9 @@ _SELECT = re.compile(r"(?<=[A-Za-z0-9_])\[(\d+)(?::(\d+))?\]")
 #: Most statements that one turn of a loop holds.
 _PERIOD = 6
 #: Names of loop variables, the outermost first: of generate loops, and of loops in procedural blocks.
-_VARIABLES = {True: "ijmn", False: "kpqr"}
+_VARIABLES = {True: ("gi", "gj", "gk", "gl"), False: ("i", "j", "ii", "jj")}
+#: All of these: no signal may be called so.
+NAMES = frozenset(name for names in _VARIABLES.values() for name in names)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _turns(nodes: Sequence[Node], at: int, period: int) -> int:
 def labels(node: Node) -> list[str]:
     """Names of instances that a node has in a loop."""
     if isinstance(node, Statement):
-        return [_without_numbers(node.label)] if node.label else []
+        return [without_numbers(node.label)] if node.label else []
     return [label for n in node.body for label in labels(n)]
 
 
@@ -156,6 +158,17 @@ def is_constant(node: Statement) -> bool:
     """Whether a node assigns a value that depends on nothing."""
     text = "".join(node.pieces).partition("=")[2]
     return not re.findall(r"(?<!')\b[A-Za-z_]\w*", re.sub(r"\d+'[bdh][0-9a-f]+", "", text))
+
+
+def constant_targets(nodes: Sequence[Node]) -> set[str]:
+    """Vectors of which a part is assigned a value that depends on nothing."""
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, Loop):
+            found |= constant_targets(node.body)
+        elif not node.label and is_constant(node):
+            found |= targets([node])
+    return found
 
 
 def procedural(node: Node) -> Node:
@@ -222,7 +235,7 @@ def lines(nodes: Sequence[Node], indent: str, block: Callable[[str], str] | None
     for node in nodes:
         if isinstance(node, Statement):
             # In a loop the numbers of an instance's name are those of the loop's blocks.
-            label = _without_numbers(node.label) if depth else node.label
+            label = without_numbers(node.label) if depth else node.label
             selects = [*(s.text(generate) for s in node.selects), ""]
             text = "".join(p + s for p, s in zip(node.pieces, selects, strict=True)).replace("{label}", label)
             result += [indent + line for line in text.split("\n")]
@@ -236,7 +249,8 @@ def lines(nodes: Sequence[Node], indent: str, block: Callable[[str], str] | None
     return result
 
 
-def _without_numbers(label: str) -> str:
+def without_numbers(label: str) -> str:
+    """An instance's name without the numbers at its end."""
     return re.sub(r"(_\d+)+$", "", label)
 
 
@@ -245,7 +259,7 @@ def _name(node: Node) -> str:
     if isinstance(node, Loop):
         return _name(node.body[0])
     assigned = re.search(r"(?:assign|always @\* begin\n) *(\w+)", node.pieces[0])
-    return _without_numbers(node.label) if node.label else assigned[1] if assigned else "part"
+    return without_numbers(node.label) if node.label else assigned[1] if assigned else "part"
 
 
 def variables(nodes: Sequence[Node], generate: bool = True) -> list[str]:

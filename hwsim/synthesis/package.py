@@ -12,6 +12,7 @@ import textwrap
 from dataclasses import dataclass
 
 from hwsim.base.text import markdown
+from hwsim.golden.formats import Nan
 from hwsim.synthesis import self_checking
 from hwsim.synthesis.emit import files, generator, header, ports
 from hwsim.synthesis.sdc import IO_SHARE, to_sdc
@@ -114,6 +115,20 @@ def _core(design: Design, rtl: list[str], has_assertions: bool) -> str:
     sva = (
         f"  sva:\n    files:\n      - tb/{name}_sva.sv\n    file_type: systemVerilogSource\n" if has_assertions else ""
     )
+    checked = (
+        f"""\
+  sim_sva:
+    filesets: [rtl, tb, sva]
+    toplevel: {name}_tb
+    flow: sim
+    flow_options:
+      tool: verilator
+      mode: binary
+      verilator_options: [--assert, -CFLAGS, -std=c++20]
+"""
+        if has_assertions
+        else ""
+    )
     return f"""\
 CAPI=2:
 name: hwsim:units:{name}:{_version()}
@@ -139,7 +154,7 @@ targets:
     toplevel: {name}
   lint:
     <<: *default
-    filesets: [rtl, "tool_verilator? (lint)"]
+    filesets: [rtl, lint]
     flow: lint
     flow_options:
       tool: verilator
@@ -151,13 +166,13 @@ targets:
     flow_options:
       tool: icarus
       iverilog_options: [-g2012]
-  synth:
+{checked}  synth:  # a first look with Yosys, on an FPGA's cells; other tools take the same filesets
     <<: *default
     filesets: [rtl, constraints]
     flow: generic
     flow_options:
       tool: yosys
-      arch: none
+      arch: xilinx
 """
 
 
@@ -190,7 +205,7 @@ def data_sheet(design: Design) -> str:
             f"An instruction a cycle. A result is at `d`, with `out_valid`, {latency} cycles after its instruction. An "
             f"instruction with `accumulate` adds to the last result of those issued at least {interval} cycles before "
             f"it (chain interval {interval}): up to {interval} independent chains can take turns. `d` keeps its value "
-            "while no other result comes out."
+            "while no other result comes out, but for the cycle behind a reset."
         )
     elif latency:
         timing = f"A block a cycle. Results are at the outputs {latency} cycles after the inputs; both are registered."
@@ -203,13 +218,7 @@ def data_sheet(design: Design) -> str:
         if design.unit.streams
         else "`rst` is synchronous and active high, and clears the output registers. Input registers have no reset."
     )
-    special = (
-        "Results are FP32. A NaN in C, in an element or in a scale gives the canonical NaN `0x7fc00000`, as do "
-        "infinities of both signs and zero times infinity. An infinite C or element gives an infinity of its sign, and "
-        "so does a sum beyond the largest number. Zero results are +0."
-        if design.unit.is_tile
-        else "`scale_nan` says whether the scale is NaN; operands are decoded all the same. Zero operands are +0 only."
-    )
+    special = _special_values(design)
     clocks = (
         "One clock, rising edge. No gated clocks, no latches, no tri-states, no memories, no initial values; every "
         "register is a plain flip-flop that a scan chain can take. No combinational path leads from an input to an "
@@ -233,6 +242,35 @@ def data_sheet(design: Design) -> str:
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     about = f"{design.unit.summary}. Parameters: {settings_text(design.parameters)}."
     return f"# {name}\n\n{about}\n\n{body}\n\nMade by {generator()}.\n"
+
+
+def _special_values(design: Design) -> str:
+    """What NaN, infinities, zeros and the bits of scales mean."""
+    mma = design.unit.mma
+    if mma is None:
+        return (
+            "`scale_nan` says whether the scale is NaN (all bits one but the sign's); operands are decoded all the "
+            "same. Zero operands are +0 only."
+        )
+    element, scale = mma.element(design.parameters), mma.scale(design.parameters)
+    term = mma.term(design.parameters)
+    nans = ["C", *(["an element"] if element.nan is not Nan.NONE else []), *(["a scale"] if scale else [])]
+    sentences = []
+    if scale is not None:
+        chooses = term is not None and term.has_type
+        rest = f", bit 7 {'chooses the format' if chooses else 'is ignored'}" if scale.magnitude_width < 8 else ""
+        bits = f"{scale.magnitude_width} bits of a scale byte are {scale.name.upper()}, NaN where they are "
+        sentences.append(f"The low {bits}{scale.nan_code:#x}{rest}.")
+        if chooses:
+            polarity = design.parameters["polarity"]
+            sentences.append(f"Bit 7 is {polarity} for a block of E2M1, {1 - polarity} for one of E1M2.")
+    also = ", as do infinities of both signs and zero times infinity" if element.has_infinity else ""
+    sentences += [
+        f"Results are FP32. NaN in {' or '.join(nans)} gives the canonical NaN `0x7fc00000`{also}.",
+        f"An infinite C{' or product' if element.has_infinity else ''} gives an infinity of its sign.",
+        "A sum beyond the largest number gives an infinity, in either rounding. Zero results are +0.",
+    ]
+    return " ".join(sentences)
 
 
 def _use(design: Design, has_assertions: bool) -> str:

@@ -149,7 +149,7 @@ def assertions(design: Design, header: str) -> str:
         checks = """\
   // A result comes out LATENCY cycles after its instruction, and only then, but for those that a reset cleared.
   latency_is_constant: assert property (@(posedge clk) settled[LATENCY-1] |-> out_valid == $past(valid, LATENCY));
-  // Without a result, d stays.
+  // Without a result, d stays, but for the cycle behind a reset.
   d_is_stable: assert property (@(posedge clk) settled[1] && !out_valid |-> $stable(d));
   out_valid_is_known: assert property (@(posedge clk) settled[0] |-> !$isunknown(out_valid));
   d_is_known: assert property (@(posedge clk) settled[0] && out_valid |-> !$isunknown(d));
@@ -175,9 +175,14 @@ module {name}_sva (
 );
   localparam LATENCY = {latency};
 
-  // Bit i: more than i cycles have passed since the last reset.
+  // Bit i: there was a reset, and more than i cycles have passed since. Before the first one nothing is claimed.
+  // What is said of unknown values needs a simulator of four states; one of two finds none.
+  reg was_reset = 1'b0;
   reg [LATENCY-1:0] settled = '0;
-  always @(posedge clk) settled <= rst ? '0 : {"{settled[LATENCY-2:0], 1'b1}" if latency > 1 else "1'b1"};
+  always @(posedge clk) begin
+    was_reset <= was_reset | rst;
+    settled <= rst ? '0 : {"{settled[LATENCY-2:0], was_reset}" if latency > 1 else "was_reset"};
+  end
 
 {checks}\
 endmodule

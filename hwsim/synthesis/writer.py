@@ -31,6 +31,8 @@ _MANY = 4
 _SHORT = 60
 #: Words of Verilog and SystemVerilog that somebody may call a signal.
 _KEYWORDS = """
+casex casez deassign dist endcase endclass endfunction endgenerate endinterface endmodule endpackage endtask rand randc
+real realtime rtran soft shortreal strong tri0 tri1 triand trior trireg wand
 alias and assert assign assume before begin bind bit break buf byte case cell chandle checker class clocking config
 const constraint context continue cover cross default design disable do edge else end enum event expect export
 extends extern final first_match for force forever fork function generate genvar global if iff ignore_bins implies
@@ -96,7 +98,10 @@ class ModuleWriter:
         self.fragment = Fragment.get(component, None)
         self.of_signal = {id(getattr(component, port)): port for port in ports if hasattr(component, port)}
         self.combinational, self.clocked = _live(self.fragment, self.of_signal)
-        self.taken: set[str] = {*ports, "clk", "rst", *_KEYWORDS.split()}
+        labels = {loops.without_numbers(label) for _, label, _ in self.fragment.subfragments if label}
+        self.taken: set[str] = {*ports, "clk", "rst", *labels, *loops.NAMES, *_KEYWORDS.split()}
+        if clash := ports.keys() & {*loops.NAMES, *_KEYWORDS.split()}:
+            raise ValueError(f"{name}: a port cannot be called {min(clash)}")
         self.signals: dict[str, Signal] = {}
         #: Vector, place and the vector's width of every signal that is part of a vector.
         self.part_of: dict[str, tuple[str, int, int]] = {}
@@ -132,7 +137,10 @@ class ModuleWriter:
         return lines
 
     def _registered_ports(self) -> set[str]:
-        registered = {name for item in self.items if item.register for name in item.drives}
+        registered = {
+            name for item in self.items for name in item.drives
+            if item.register or item.declared.get(name, "").startswith("reg")
+        }  # fmt: skip
         return (registered | self._variables) & self.ports.keys()
 
     def _name(self, signal: Signal) -> str:
@@ -158,6 +166,10 @@ class ModuleWriter:
         ``sum_1_0_q`` of a family numbered up to (1, 3) becomes part 4 of the vector ``sum_q``.
         """
         families: dict[str, dict[tuple[int, ...], Signal]] = defaultdict(dict)
+        # What drives a signal decides whether it is a wire: the parts of a vector must have the same kind of driver.
+        kinds = {id(s): "register" for statement in self.clocked for s in statement._lhs_signals()}
+        kinds |= {id(s): type(t).__name__ for t in self.combinational for s in t._lhs_signals()}
+        kinds |= {id(s): "instance" for v, kind in _connections(self.fragment) if kind == "o" for s in v._lhs_signals()}
         for signal in self._signals():
             numbers = tuple(int(n) for n in _NUMBER.findall(signal.name))
             if numbers and id(signal) not in self.of_signal:
@@ -165,7 +177,7 @@ class ModuleWriter:
         for base, members in families.items():
             places = sorted(members)
             counts = tuple(n + 1 for n in places[-1])
-            alike = len({(len(s), s.shape().signed) for s in members.values()}) == 1
+            alike = len({(len(s), s.shape().signed, kinds.get(id(s), "")) for s in members.values()}) == 1
             whole = places == list(itertools.product(*map(range, counts)))
             if len(members) < 2 or not alike or not whole:
                 continue
@@ -299,12 +311,16 @@ class ModuleWriter:
                 return [loops.Statement.of(summed, repeats=False)]
             if all(isinstance(s, Assign) for s in group):
                 return [loops.Statement.of(f"assign {line}") for s in group for line in self._assignments(s, "=")]
-            targets = [(self.printer.text(self.signals[name]), len(self.signals[name])) for name in drives]
-            defaults = [f"  {target} = {constant(0, width)};" for target, width in targets]
+            signals = [self.signals[name] for name in drives]
+            defaults = [f"  {self.printer.text(s)} = {constant(s.init, len(s))};" for s in signals]
             body = [*defaults, *self._procedural(group, "  ", "=")]
             return [loops.Statement.of("\n".join(["always @* begin", *body, "end"]))]
 
         procedural = bool(summed) or not all(isinstance(s, Assign) for s in group)
+        if procedural and self._read(values) & set(drives):
+            raise NotImplementedError(f"{self.module}: {drives[0]} is read by the statements that assign it")
+        if not procedural and len({len(s.lhs) for s in group}) and not _is_partition(group):
+            raise NotImplementedError(f"{self.module}: bits of {drives[0]} are assigned twice")
         item = _Item(self._order(drives), drives, self._read(values), render, comment=self._comment(drives))
         item.declared = {n: ("reg " if procedural else "") + _range(len(self.signals[n])) for n in drives}
         self.items.append(item)
@@ -324,7 +340,7 @@ class ModuleWriter:
         found = loops.rolled([loops.Statement.of(text) for text in texts])
         if len(texts) < _MANY or len(found) > len(texts) // 2:
             return ""
-        name = self._unique(f"sum_of_{target}")
+        name = self._unique("sum_of_" + re.sub(r"\W.*", "", target))
         lines = [
             f"always @* begin : {name}", f"  integer {', '.join(loops.variables(found, generate=False))};",
             f"  {target} = {constant(0, width)};", *loops.lines(found, "  "), "end",
@@ -337,7 +353,13 @@ class ModuleWriter:
         reset = not self.signals[drives[0]].reset_less and "rst" in self.ports
 
         def render() -> list[loops.Statement]:
-            return [loops.Statement.of(line) for line in self._procedural(group, "", "<=")]
+            # An ``if`` with all its branches is one statement: a loop must not begin inside of it.
+            return [
+                loops.Statement.of(text)
+                for s in group
+                for lines in [self._procedural([s], "", "<=")]
+                for text in (lines if isinstance(s, Assign) else ["\n".join(lines)])
+            ]
 
         self.items.append(_Item(
             self._order(drives), drives, self._read(values), render, True, reset, self._comment(drives)
@@ -355,6 +377,8 @@ class ModuleWriter:
             if all(set(p) <= {"0", "1", "-"} and p.count("1") <= 1 and "0" not in p for p in tests):
                 lines += self._conditions(s, indent, assign)
                 continue
+            if any("-" in p for p in tests):
+                raise NotImplementedError(f"{self.module}: a case with don't-care bits")
             lines.append(f"{indent}case ({self.printer.text(s.test)})")
             for patterns, body, _ in s.cases:
                 labels = "default" if patterns is None else ", ".join(f"{len(s.test)}'b{p}" for p in patterns)
@@ -371,17 +395,20 @@ class ModuleWriter:
     def _conditions(self, switch: Switch, indent: str, assign: str) -> list[str]:
         """``If``, ``Elif``, ``Else``: Amaranth's switch over all conditions, of which the first is the lowest bit."""
         lines: list[str] = []
-        for patterns, body, _ in switch.cases:
-            head = "else" if lines else ""
-            if patterns is not None and "1" in patterns[0]:
-                bit = len(patterns[0]) - 1 - patterns[0].index("1")
-                head = f"{head} if ({self.printer.condition(switch.test[bit])})".strip()
-            inner = self._procedural(body, indent + "  ", assign)
-            if lines and inner:
-                lines[-1] += f" {head} begin"
-            elif inner:
-                lines.append(f"{indent}{head} begin")
-            lines += [*inner, f"{indent}end"] if inner else []
+        bodies = [self._procedural(body, indent + "  ", assign) for _, body, _ in switch.cases]
+        # A branch without statements matters to those behind it.
+        last = max((i for i, body in enumerate(bodies) if body), default=-1)
+        for (patterns, _, _), body in zip(switch.cases[: last + 1], bodies, strict=False):
+            tests = [
+                self.printer.condition(switch.test[len(p) - 1 - p.index("1")]) for p in patterns or () if "1" in p
+            ]  # fmt: skip
+            unconditional = patterns is None or len(tests) < len(patterns)
+            head = "" if unconditional else f"if ({' || '.join(tests)}) "
+            if lines:
+                lines[-1] += f" else {head}begin"
+            else:
+                lines.append(f"{indent}{head}begin")
+            lines += [*body, f"{indent}end"]
         return lines
 
     def _assignments(self, statement: Assign, operator: str) -> list[str]:
@@ -510,11 +537,10 @@ class ModuleWriter:
         assignment for each.
         """
         nodes = [node for chunk in chunks for node in chunk if not isinstance(node, str)]
-        single = [node for node in nodes if isinstance(node, loops.Statement)]
         # What an instance drives, or an assignment of a constant, is a net and cannot be written in an always block.
         nets = {name for item in self.items for name in item.drives if item.is_instance}
         nets = {self.part_of.get(name, (name,))[0] for name in nets}
-        nets |= {target for node in single for target in loops.targets([node]) if loops.is_constant(node)}
+        nets |= loops.constant_targets(nodes)
         procedural = {
             id(node): loops.targets([node]) for node in nodes
             if isinstance(node, loops.Loop) and not loops.labels(node) and not loops.targets([node]) & nets
@@ -631,6 +657,26 @@ def _groups(statements: Iterable[Statement]) -> list[list[Statement]]:
         first[1].append(statement)
         of |= dict.fromkeys(first[0], places[0])
     return [group for _, group in groups if group]
+
+
+def _is_partition(statements: Iterable[Statement]) -> bool:
+    """Whether assignments drive every bit of their signals at most once."""
+    bits = [(id(s), bit) for t in statements if isinstance(t, Assign) for s, bit in _bits_of(t.lhs)]
+    return len(bits) == len(set(bits))
+
+
+def _bits_of(value: Value) -> list[tuple[Signal, int]]:
+    """Bits that a target consists of, the lowest first."""
+    match value:
+        case Operator():
+            return _bits_of(value.operands[0])
+        case Concat():
+            return [bit for part in value.parts for bit in _bits_of(part)]
+        case Slice():
+            return _bits_of(value.value)[value.start : value.stop]
+        case Signal():
+            return [(value, i) for i in range(len(value))]
+    raise NotImplementedError(f"an assignment to {type(value).__name__}")
 
 
 def _alike(value: Value) -> list[Value]:

@@ -46,7 +46,9 @@ def settings_text(parameters: Parameters) -> str:
 
 def summary(component: object) -> str:
     """What a component does: the first paragraph of its docstring, as plain text."""
-    return _plain(inspect.cleandoc(type(component).__doc__ or "").partition("\n\n")[0].replace("\n", " "))
+    text = _plain(inspect.cleandoc(type(component).__doc__ or "").partition("\n\n")[0].replace("\n", " "))
+    # Where to read on is a class in Python.
+    return re.sub(r" ?(Parameters|Ports)[^.]*: \w+\.", "", text)
 
 
 def described_ports(component: object) -> dict[str, str]:
@@ -57,7 +59,7 @@ def described_ports(component: object) -> dict[str, str]:
         for entry in _entries(inspect.cleandoc(cls.__doc__ or ""), "Ports"):
             head, _, body = entry.partition("\n")
             # The first sentence; the remark on the width says it where there is none.
-            text = re.split(r"(?<=[.:;]) ", _plain(inspect.cleandoc(body).replace("\n", " ")))[0].rstrip(".:;")
+            text = re.split(r"(?<=[.;]) ", _plain(inspect.cleandoc(body).replace("\n", " ")))[0].rstrip(".;")
             for names, remark in re.findall(r"([\w*]+(?:, [\w*]+)*) : (?:in|out)\b(?:, ((?![\w*]+ : ).*))?", head):
                 for pattern in names.split(", "):
                     for port in fnmatch.filter(available, pattern):

@@ -126,9 +126,9 @@ class ExponentMaximum(wiring.Component):
     c : in, 31 bits
         FP32 without its sign.
     largest : out
-        Largest exponent, with the common bias of ``shape``.
+        Largest exponent, with the bias that terms and C have in common.
     distances, c_distance : out
-        Right shifts for :class:`AlignedSum`; all ones shifts everything out.
+        Right shifts before terms and C are summed; all ones shifts everything out.
     floats : out, 1 bit; only where terms cannot underflow
         Whether the sum must be normalised: a term is not zero, or C is normal. A subnormal C alone is not shifted.
     """

@@ -44,7 +44,9 @@ class ElementDecoder(wiring.Component):
     -----
     clk : in, 1 bit
     codes : in
+        Element codes, element 0 in the lowest bits.
     scales : in, 8 bits; only scaled
+        The row's E8M0 scale.
     exponents : out
         Exponent fields, 1 for subnormals.
     nonzero : out, a bit an element

@@ -45,8 +45,12 @@ class Normalise(wiring.Component):
         Right shift, if even the top bit of the sum lies below the normal numbers; only with ``limit``.
     floats : in, 1 bit; only without ``limit``
         Whether the sum must be normalised; else it is a subnormal C alone.
-    nan, infinite, infinity_sign : in, 1 bit
-        Whether the result is NaN, or else an infinity, and the sign of that.
+    nan : in, 1 bit
+        Whether the result is NaN.
+    infinite : in, 1 bit
+        Whether the result, if it is not NaN, is an infinity.
+    infinity_sign : in, 1 bit
+        The sign of that infinity.
     d : out, 32 bits
         FP32; zero is +0.
     """

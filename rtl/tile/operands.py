@@ -92,8 +92,8 @@ class OperandDecoder(wiring.Component):
     scales : in, 8 bits a block
     block_metadata : in, 8 bits a block; only M2XFP
     operands : out
-        Per element the code (:data:`hwsim.rtl.tile.products.Code`) of its magnitude in half units (E1M2: in units),
-        and the sign above it.
+        Per element its magnitude in half units (E1M2: in units) and the sign above it; structured, the magnitude is in
+        a code (:data:`hwsim.rtl.tile.products.Code`).
     exponents : out
         Exponent fields of the scales, 1 for subnormals.
     significands : out; only scales with fraction bits
@@ -103,7 +103,8 @@ class OperandDecoder(wiring.Component):
     multipliers : out, 8 bits a block; only M2XFP, B
         k of every subgroup.
     refinements : out; only M2XFP, A
-        One per subgroup, see :func:`hwsim.rtl.tile.refinement.refinement`.
+        Per subgroup which element is refined, by what power of two, and its sign; see
+        :func:`hwsim.rtl.tile.refinement.refinement`.
     nan : out, 1 bit
         Whether a scale is NaN.
     """

@@ -35,7 +35,7 @@ class DotUnit(wiring.Component):
     enable : in, 1 bit
         Load the output register.
     a_*, b_* : in
-        The outputs of the operand decoders, by their names.
+        From the operand decoder of that side.
     d : out, 32 bits
         FP32.
     """
@@ -151,10 +151,14 @@ class Tile(wiring.Component):
         There is an instruction at the inputs.
     accumulate : in, 1 bit
         Add to the last result, in ``d``, instead of to ``c``.
-    a_codes, b_codes : in
-        [m, K] and [n, K], row-major, element (0, 0) in the lowest bits.
-    a_scales, b_scales : in
-        Scale bytes of the blocks, [m, K / block] and [n, K / block]; formats with scales only.
+    a_codes : in
+        Elements of A, [m, K], row-major, element (0, 0) in the lowest bits.
+    b_codes : in
+        Elements of B transposed, [n, K], row-major, element (0, 0) in the lowest bits.
+    a_scales : in
+        Scale bytes of A's blocks, [m, K / block]; formats with scales only.
+    b_scales : in
+        Scale bytes of B's blocks, [n, K / block]; formats with scales only.
     a_metadata, b_metadata : in
         A byte per block; M2XFP only.
     c : in, d : out

@@ -1,6 +1,8 @@
 """Amaranth components as Verilog: proven equal to Amaranth's own RTLIL, and written as people would."""
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from amaranth.back import rtlil
@@ -46,7 +48,7 @@ def is_equal(make, build):
     (build / "gate.v").write_text("`default_nettype none\n" + written(make()))
     graphs = []
     for side, read in (("gold", "read_rtlil gold.il"), ("gate", "read_verilog gate.v")):
-        commands = [read, "hierarchy -top unit", "proc -norom", "setundef -zero"]
+        commands = [read, "hierarchy -top unit", "proc -norom", "setundef -undriven -zero"]
         graphs.append(equivalence.modules(commands, ["unit"], build, side)["unit"])
     return equivalence.equal("equal", *graphs, build, "unit").outcome == PROVEN
 
@@ -108,8 +110,8 @@ def test_numbered_signals_become_a_vector_and_repeated_statements_a_loop(tmp_pat
 
     text = written(make())
     assert "reg  [31:0] lane;" in text and "output reg  [31:0] q" in text
-    assert "lane[4*k +: 4] = a[4*k +: 4] + 4'd1;" in text
-    assert "q[28 - 4*k +: 4] = ~lane[4*k +: 4];" in text
+    assert "lane[4*i +: 4] = a[4*i +: 4] + 4'd1;" in text
+    assert "q[28 - 4*i +: 4] = ~lane[4*i +: 4];" in text
     assert is_equal(make, tmp_path)
 
 
@@ -165,3 +167,104 @@ def test_what_nobody_reads_is_left_out():
 
     text = written(Unit(function, a=In(8), q=Out(8)))
     assert "dead" not in text and "unused_a = a" in text
+
+
+def numbered(m, unit, assign):
+    for i in range(4):
+        lane = Signal(4, name=f"lane_{i}")
+        assign(m, unit, lane, i)
+        m.d.comb += unit.q.word_select(i, 4).eq(lane)
+
+
+def enabled(m, unit):
+    """An If in front of others of the same form but for what it assigns."""
+    other = Signal(4, name="other")
+    with m.If(unit.a[0]):
+        m.d.sync += other.eq(unit.b[:4])
+
+    def assign(m, unit, lane, i):
+        with m.If(unit.a[i]):
+            m.d.sync += lane.eq(unit.b.word_select(i, 4))
+
+    numbered(m, unit, assign)
+    m.d.comb += unit.r.eq(other)
+
+
+def other_domain(m, unit):
+    """The branch of an If that says nothing here, and one that does."""
+    with m.If(unit.a[0]):
+        m.d.comb += unit.r.eq(1)
+    with m.Elif(unit.a[1]):
+        m.d.sync += unit.q.eq(unit.b)
+
+
+#: Components whose Verilog was wrong once.
+HARD = {
+    "registers with enables": enabled,
+    "a branch of another domain": other_domain,
+    "signals called like loop variables": lambda m, unit: numbered_under(m, unit, "i"),
+    "a sum of a sum and nothing": lambda m, unit: m.d.comb.__iadd__(unit.q.eq(unit.a + ((unit.b ^ unit.a) + 0))),
+    "lanes that are constants": lambda m, unit: numbered(m, unit, lambda m, u, lane, i: m.d.comb.__iadd__(lane.eq(3))),
+    "a default that is not zero": lambda m, unit: default(m, unit),
+    "a sum in a part of a vector": lambda m, unit: sums(m, unit),
+    "lanes of wires and registers": lambda m, unit: mixed(m, unit),
+    "an output of an If": lambda m, unit: chosen(m, unit),
+}  # fmt: skip
+
+
+def numbered_under(m, unit, name):
+    common = Signal(4, name=name)
+    m.d.comb += common.eq(unit.b[:4])
+    numbered(m, unit, lambda m, u, lane, i: m.d.comb.__iadd__(lane.eq(u.a.word_select(i % 2, 4) & common)))
+
+
+def default(m, unit):
+    value = Signal(4, name="value", init=5)
+    with m.If(unit.a[0]):
+        m.d.comb += value.eq(unit.b[:4])
+    m.d.comb += unit.q.eq(value)
+
+
+def sums(m, unit):
+    for i in range(2):
+        total = Signal(8, name=f"total_{i}")
+        m.d.comb += total.eq(sum((unit.b.word_select(k, 4) for k in range(4)), unit.a[i]))
+        m.d.comb += unit.q.word_select(i, 8).eq(total)
+
+
+def mixed(m, unit):
+    first, second = Signal(4, name="st_0"), Signal(4, name="st_1")
+    m.d.comb += [first.eq(unit.a[:4]), unit.q.eq(second)]
+    m.d.sync += second.eq(first)
+
+
+def chosen(m, unit):
+    with m.If(unit.a[0]):
+        m.d.comb += unit.q.eq(unit.b)
+    with m.Else():
+        m.d.comb += unit.q.eq(~unit.b)
+
+
+@pytest.mark.parametrize("function", HARD.values(), ids=HARD)
+def test_what_was_wrong_once(function, tmp_path):
+    class Clocked(Unit):
+        latency = 1
+
+    def make():
+        return Clocked(function, a=In(8), b=In(16), q=Out(16), r=Out(4))
+
+    assert is_equal(make, tmp_path)
+    (tmp_path / "gate.v").write_text("`default_nettype none\n" + written(make()))
+    if shutil.which("iverilog"):
+        # A simulator knows what Yosys forgives: statements that nothing triggers, wires in always blocks.
+        command = ["iverilog", "-g2001", "-Wall", "-o", "/dev/null", tmp_path / "gate.v"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0 and "never" not in result.stderr, result.stderr
+
+
+def test_what_cannot_be_written_is_refused():
+    def twice(m, unit):
+        m.d.comb += [unit.q.eq(unit.a), unit.q[0].eq(unit.a[1])]
+
+    with pytest.raises(NotImplementedError, match="bits of q are assigned twice"):
+        written(Unit(twice, a=In(8), q=Out(8)))

@@ -48,8 +48,8 @@ def test_where_operands_come_from_is_compared(tmp_path, monkeypatch):
         delivered.check_operands("dot", BLOCKS, delivered.labelled(gold), delivered.labelled(dot))
 
     right = emit.to_verilog(written)
-    assert right.count(".a    (a_operands[80*i +: 80])") == 1
+    assert right.count(".a    (a_operands[80*gi +: 80])") == 1
     check(right)
-    for wrong, message in (("80 - 80*i", "other places"), ("1 + 80*i", "expected bit")):
+    for wrong, message in (("80 - 80*gi", "other places"), ("1 + 80*gi", "expected bit")):
         with pytest.raises(ToolError, match=message):
-            check(right.replace("a_operands[80*i +:", f"a_operands[{wrong} +:"))
+            check(right.replace("a_operands[80*gi +:", f"a_operands[{wrong} +:"))
