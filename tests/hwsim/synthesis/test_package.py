@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +44,10 @@ def packed(tmp_path, constraints):
 
 
 def run(command, folder):
-    return subprocess.run(command, shell=True, cwd=folder, env=simulators.environment(), capture_output=True, text=True)
+    env = simulators.environment()
+    # Programs of this environment, which need not be active.
+    env["PATH"] = os.pathsep.join([env["PATH"], str(Path(sys.executable).parent)])
+    return subprocess.run(command, shell=True, cwd=folder, env=env, capture_output=True, text=True)
 
 
 @icarus
