@@ -9,18 +9,18 @@ ones.
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import json
 import re
 import shutil
 import sys
-import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwsim.analysis import netlist_reader, timing
-from hwsim.base import imports, yosys
+from hwsim.base import yosys
 from hwsim.base.files import is_plain, made_once, plain_folder
 from hwsim.synthesis import emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
@@ -84,7 +84,8 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
         if staged:
             # ABC cannot quote a path.
             with plain_folder(staged) as working:
-                (working / source.name).write_text(emit.to_verilog(design))
+                # For people and other tools; proven equal to what is mapped.
+                (working / source.name).write_text(emit.to_verilog(design.in_arithmetic("operators")))
                 (working / "rtl.il").write_text(rtlil)
                 mapper = _Mapper(design, library, options, working)
                 read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
@@ -106,20 +107,15 @@ def _key(rtlil: str, library: Library, options: Options) -> str:
     return hashlib.sha256("\0".join([_code(), *facts]).encode()).hexdigest()[:8]
 
 
-_lock = threading.Lock()
-_code_key = ""
-
-
+@functools.cache
 def _code() -> str:
-    """Hash of the code that maps, and of the tools' versions.
-
-    It is made once, by one thread: Python 3.11 fails where two parse source at the same time.
-    """
-    global _code_key
-    with _lock:
-        if not _code_key:
-            _code_key = imports.key(["hwsim.synthesis.mapping"], Path(__file__).parents[2])
-        return _code_key
+    """Hash of all of this package's code: what maps is much of it, and reading it takes no time."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256(sys.version.encode())
+    for place in (package, package / "golden", package / "rtl"):
+        for path in sorted(place.rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
