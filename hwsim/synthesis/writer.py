@@ -264,10 +264,10 @@ class ModuleWriter:
             for value, kind in item[0].ports.values():  # type: ignore[attr-defined]
                 if kind == "i":
                     visit(value)
-        # ``seen`` is in the order of discovery; names shall be in the order of use, which printing gives.
-        self._repeated = {identity for identity, count in seen.items() if count > 1}
-        for identity in self._repeated:
-            self._temporary(values[identity])
+        # In the order of discovery: a set of identities would number the wires anew in every process.
+        for identity, count in seen.items():
+            if count > 1:
+                self._temporary(values[identity])
 
     def _wire(self, name: str, value: Value, user: _Item) -> None:
         def render() -> list[loops.Statement]:
@@ -319,7 +319,7 @@ class ModuleWriter:
         procedural = bool(summed) or not all(isinstance(s, Assign) for s in group)
         if procedural and self._read(values) & set(drives):
             raise NotImplementedError(f"{self.module}: {drives[0]} is read by the statements that assign it")
-        if not procedural and len({len(s.lhs) for s in group}) and not _is_partition(group):
+        if not procedural and not _is_partition(group):
             raise NotImplementedError(f"{self.module}: bits of {drives[0]} are assigned twice")
         item = _Item(self._order(drives), drives, self._read(values), render, comment=self._comment(drives))
         item.declared = {n: ("reg " if procedural else "") + _range(len(self.signals[n])) for n in drives}

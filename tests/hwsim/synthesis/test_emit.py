@@ -1,11 +1,13 @@
 """Generated Verilog and SDC: what a tapeout flow gets."""
 
+import os
 import re
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
-from conftest import DECODERS
+from conftest import DECODERS, ROOT
 
 from hwsim import units
 from hwsim.base import simulators
@@ -124,6 +126,22 @@ def test_byte_identical_for_every_run_and_hash_seed(run_tool, tmp_path):
             )
         )
     assert len(texts) == 1
+
+
+def test_a_tile_is_byte_identical_in_every_process():
+    """Wires for shared values are numbered in the order of the component, not of addresses or hashes."""
+    code = (
+        "import hashlib\nfrom hwsim import units\nfrom hwsim.synthesis import emit\n"
+        "text = emit.to_verilog(units.design('fp16_mma', {'m': 1, 'n': 1}).in_arithmetic('operators'))\n"
+        "assert 'wire [15:0] n0' in text or ' n0 ' in text\nprint(hashlib.sha256(text.encode()).hexdigest())"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": str(seed)}, capture_output=True
+        ).stdout
+        for seed in range(3)
+    }
+    assert len(hashes) == 1 and b"" not in hashes
 
 
 def test_header_names_parameters_latency_and_versions(build):
