@@ -112,9 +112,10 @@ def _code() -> str:
     """Hash of all of this package's code: what maps is much of it, and reading it takes no time."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256(sys.version.encode())
-    for place in (package, package / "golden", package / "rtl"):
-        for path in sorted(place.rglob("*.py")):
-            digest.update(path.read_bytes())
+    # In a checkout golden and rtl are links, which rglob does not follow.
+    files = {path for place in (package, package / "golden", package / "rtl") for path in place.rglob("*.py")}
+    for path in sorted(files):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
