@@ -17,6 +17,7 @@ from .accumulate import (
     Accumulator,
 )
 from .api import SYSTEMS, dequantize, quantize
+from .layouts import swizzle_scales, unswizzle_scales
 from .metrics import Error, error
 
 # The function ``mma`` shadows the module ``mma`` as an attribute of the package, so that ``golden.mma(a, b)`` works;
@@ -41,4 +42,6 @@ __all__ = [
     "formats",
     "mma",
     "quantize",
+    "swizzle_scales",
+    "unswizzle_scales",
 ]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from . import four_over_six, m2xfp, mbs, micromix, mixfp4, mx, nvfp4, oas
+from .arrays import floats
 from .kernels import LANES, part_maxima
-from .tensor import BlockTensor, System, block_tensor, floats
+from .tensor import BlockTensor, System, block_tensor
 
 #: Every format, by name. A new one is a new file and one entry here.
 SYSTEMS: dict[str, System] = {

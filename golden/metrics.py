@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .api import dequantize
+from .arrays import floats
 from .kernels import kernel, spread
-from .tensor import BlockTensor, block_tensor, floats
+from .tensor import BlockTensor, block_tensor
 
 
 @dataclass(frozen=True, eq=False)

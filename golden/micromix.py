@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arrays import floats
 from .e8m0_blocks import BLOCK_SIZE, encode_part, exponent_rule, power_of_two, shared_exponent
 from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
 from .kernels import LANES, as_bits, as_float, cast_constants, kernel, lane, part_largest, spread
-from .tensor import BlockTensor, System, floats
+from .tensor import BlockTensor, System
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
 GRANULE = 128  # Channels of FP6 and FP8 come in multiples of this.

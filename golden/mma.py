@@ -16,7 +16,8 @@ from .accumulate import BLACKWELL_FP8, BLACKWELL_FP16, BLOCK, Accumulator
 from .chain import block_terms, element_terms, tiles
 from .formats import E2M1, E8M0, Rounding, checked_codes
 from .kernels import spread
-from .tensor import BlockTensor, block_tensor, one_of, pack_bits, unpack_bits
+from .layouts import pack_bits, unpack_bits
+from .tensor import BlockTensor, block_tensor, one_of
 from .terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, multipliers, operand_integers, scale_tables
 
 #: Names that :func:`instruction` takes.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
 import operator
 import zipfile
 import zlib
@@ -15,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import described
 from .formats import FORMATS
+from .layouts import pack_bits, unpack_bits
 
 _METADATA_WIDTH = 2
 _BYTES = ("codes", "scales", "metadata", "factors")
@@ -133,7 +134,7 @@ class BlockTensor:
             raise ValueError(f"segments {self.segments} do not add up to K = {k} of codes")
         order = self.permutation
         if order is not None and (not _is_array(order, np.int32) or order.shape != (k,)):
-            raise ValueError(f"permutation must be int32 of shape {(k,)}, got {_described(order)}")
+            raise ValueError(f"permutation must be int32 of shape {(k,)}, got {described(order)}")
         for name in ("tensor_scale", "tensor_amax"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, np.float32) and 0 <= value < np.inf):
@@ -141,7 +142,7 @@ class BlockTensor:
 
     def _check_bytes(self, name: str, array: Any) -> None:
         if not _is_array(array, np.uint8) or array.ndim == 0 or array.size == 0:
-            raise ValueError(f"{name} must be a uint8 array with elements, got {_described(array)}")
+            raise ValueError(f"{name} must be a uint8 array with elements, got {described(array)}")
         if self.codes.shape[-1] % array.shape[-1] or self.codes.shape[:-1] != array.shape[:-1]:
             raise ValueError(f"{name} of shape {array.shape} do not fit codes of shape {self.codes.shape}")
 
@@ -220,7 +221,7 @@ class BlockTensor:
         arrays: dict[str, Any] = {name: packed[name] for name in _ARRAYS if name in packed}
         for byte_name in ("codes", "metadata"):
             if byte_name in arrays and (not _is_array(arrays[byte_name], np.uint8) or not arrays[byte_name].ndim):
-                raise ValueError(f"{byte_name} must be uint8, got {_described(arrays[byte_name])}")
+                raise ValueError(f"{byte_name} must be uint8, got {described(arrays[byte_name])}")
         bits = [FORMATS[name].width * length for name, length in segments]
         if sum(bits) != 8 * arrays["codes"].shape[-1] or any(n % 8 for n in bits):
             raise ValueError(f"segments {segments} need {sum(bits) / 8:g} bytes a row, got {arrays['codes'].shape[-1]}")
@@ -250,6 +251,58 @@ class BlockTensor:
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{path}: not a readable .npz file ({error})") from error
 
+    def to_compressed_tensors(self) -> dict[str, np.ndarray]:
+        """An NVFP4 or Four Over Six tensor as compressed-tensors stores a weight (``nvfp4-pack-quantized``).
+
+        Returns
+        -------
+        dict of ``weight_packed`` (uint8 [..., K / 2]), ``weight_scale`` (uint8 [..., K / 16]: the bytes of
+        float8_e4m3fn) and ``weight_global_scale`` (float32 [1]: what the decoded values are divided by)
+
+        Raises
+        ------
+        ValueError
+            If the tensor is of another format, has other blocks than 16 or padding, or a tensor scale whose
+            reciprocal FP32 does not hold.
+        """
+        # Imported here: that module knows formats, which know this one.
+        from .checkpoints import to_compressed_tensors
+
+        return to_compressed_tensors(self)
+
+    @classmethod
+    def from_compressed_tensors(cls, arrays: Mapping[str, Any]) -> BlockTensor:
+        """The tensor, of format "nvfp4", of such a weight; :meth:`to_compressed_tensors` gives the same bits back.
+
+        Parameters
+        ----------
+        arrays : mapping
+            The three arrays that :meth:`to_compressed_tensors` names, NumPy or torch; the scales may be uint8 or
+            float8_e4m3fn. Other entries are ignored. Scale bytes 0x7F, NaN, stay and decode to NaN.
+
+        Raises
+        ------
+        ValueError
+            If one is missing or does not fit the others.
+        """
+        from .checkpoints import from_compressed_tensors
+
+        return from_compressed_tensors(arrays)
+
+    def to_modelopt(self) -> dict[str, np.ndarray]:
+        """The same tensor as ModelOpt stores it: ``weight``, ``weight_scale`` and ``weight_scale_2`` (float32 []: what
+        the decoded values are multiplied by); raises as :meth:`to_compressed_tensors` does."""
+        from .checkpoints import to_modelopt
+
+        return to_modelopt(self)
+
+    @classmethod
+    def from_modelopt(cls, arrays: Mapping[str, Any]) -> BlockTensor:
+        """The tensor of a weight of ModelOpt, the counterpart of :meth:`from_compressed_tensors`."""
+        from .checkpoints import from_modelopt
+
+        return from_modelopt(arrays)
+
     def __eq__(self, other: object) -> bool:
         """Whether every field, and every bit of every array, is the same."""
         if not isinstance(other, BlockTensor):
@@ -270,10 +323,6 @@ def _is_array(array: Any, dtype: type) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == dtype
 
 
-def _described(array: Any) -> str:
-    return f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else repr(array)
-
-
 def _read_header(text: str) -> tuple[str, tuple[int, ...], tuple[tuple[str, int], ...], dict[str, Any]]:
     """Format, shape, segments and options; ValueError if the text does not hold them."""
     try:
@@ -289,61 +338,11 @@ def _read_header(text: str) -> tuple[str, tuple[int, ...], tuple[tuple[str, int]
     return name, shape, segments, options
 
 
-def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
-    """Rows of codes as a little-endian bit stream.
-
-    Parameters
-    ----------
-    codes : uint8 [..., K]; K times ``width`` must be whole bytes
-    width : int
-        Bits of a code, 1 to 8.
-
-    Returns
-    -------
-    uint8 [..., K * width / 8]
-
-    Raises
-    ------
-    ValueError
-        If K does not fill whole bytes or a code does not fit its bits.
-    """
-    if codes.size and int(codes.max()) >> width:
-        raise ValueError(f"codes must fit {width} bits, got {codes.max():#x}")
-    group = math.lcm(width, 8)
-    if codes.shape[-1] * width % group:
-        raise ValueError(f"{codes.shape[-1]} codes of {width} bits are not whole groups of {group} bits")
-    if width == 8:
-        return codes
-    word = sum(codes[..., i :: group // width].astype(np.uint32) << (width * i) for i in range(group // width))
-    packed = np.stack([(word >> (8 * i)) & 0xFF for i in range(group // 8)], axis=-1)
-    return packed.astype(np.uint8).reshape(*codes.shape[:-1], -1)
-
-
-def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
-    """Codes, uint8 [..., K], of a bit stream that :func:`pack_bits` made."""
-    if width == 8:
-        return packed
-    group = math.lcm(width, 8)
-    word = sum(packed[..., i :: group // 8].astype(np.uint32) << (8 * i) for i in range(group // 8))
-    codes = np.stack([(word >> (width * i)) & ((1 << width) - 1) for i in range(group // width)], axis=-1)
-    return codes.astype(np.uint8).reshape(*packed.shape[:-1], -1)
-
-
 def block_tensor(name: str, t: Any) -> BlockTensor:
     """``t``; TypeError if it is not a BlockTensor."""
     if not isinstance(t, BlockTensor):
         raise TypeError(f"{name} must be a BlockTensor, as golden.quantize gives it, got {type(t).__name__}")
     return t
-
-
-def floats(name: str, x: Any) -> np.ndarray:
-    """``x`` as an array; ValueError if it is masked or not float32, float16 or bfloat16, in any byte order."""
-    if np.ma.isMaskedArray(x):
-        raise ValueError(f"{name} must not be a masked array: its mask would be lost")
-    x = np.asarray(x)
-    if not (x.dtype.kind == "f" and x.dtype.itemsize in (2, 4)) and x.dtype.name != "bfloat16":
-        raise ValueError(f"{name} must be float32, float16 or bfloat16, got {x.dtype}")
-    return x
 
 
 def one_of(option: str, value: Any, allowed: tuple) -> Any:

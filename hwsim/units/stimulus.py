@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hwsim import golden
-from hwsim.golden.tensor import pack_bits
+from hwsim.golden.layouts import pack_bits
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units import edge_cases
 from hwsim.units.mma import MMAUnit

@@ -10,7 +10,7 @@ import pytest
 
 from hwsim import golden
 from hwsim.golden import BlockTensor
-from hwsim.golden.tensor import pack_bits, unpack_bits
+from hwsim.golden.layouts import pack_bits, unpack_bits
 
 BITS = {
     "nvfp4": 4.5,
