@@ -6,28 +6,40 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hwsim import golden
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace
 from hwsim.cli.run import make_parser, refuse_unwritable, run
-from hwsim.tensors import files, quality
+from hwsim.tensors import checkpoints, quality
+from hwsim.tensors.sources import Source
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the command line and run; return the exit code."""
     parser = make_parser(
         "quality",
-        "Quantise tensors to every format and compare size with error. Rows are padded to whole blocks.",
+        "Quantise tensors to every format and compare size with error. Rows are padded to whole blocks.\n"
+        "Weights that are quantised already (NVFP4, MXFP4, MXFP8 and FP8, as compressed-tensors, ModelOpt and\n"
+        "gpt-oss store them) are decoded first. A tensor with NaN or infinity is named and skipped; the exit\n"
+        "code is then 1.",
         [
             "python -m hwsim.quality weights.safetensors",
-            "python -m hwsim.quality x.npy --formats nvfp4 mixfp4",
+            "python -m hwsim.quality x.npy y.npy --formats nvfp4 mixfp4",
+            "python -m hwsim.quality ~/models/llama --tensors '*.mlp.*'",
         ],
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help=".npy, .npz or .safetensors")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="+",
+        type=Path,
+        help=".npy, .npz, .safetensors, .safetensors.index.json, or a folder of them",
+    )
     parser.add_argument("--formats", metavar="NAME", nargs="+", default=list(golden.SYSTEMS), help="default: all")
-    parser.add_argument("--tensors", metavar="NAME", nargs="+", help="default: every float tensor of the file")
+    parser.add_argument("--tensors", metavar="NAME", nargs="+", help="names or shell patterns; default: all of floats")
     parser.add_argument("--plot", metavar="FILE", type=Path, default=Path("quality.png"), help="default: quality.png")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output alone")
     return execute(parser.parse_args(argv))
@@ -46,28 +58,36 @@ def execute(args: argparse.Namespace) -> int:
     target = None if args.json is None or to_stdout else Path(args.json)
     for option, path in (("--plot", args.plot), ("--json", target)):
         if path is not None:
-            refuse_unwritable(option, path, [args.file])
+            refuse_unwritable(option, path, args.files)
     if target is not None and target.resolve() == args.plot.resolve():
         raise InputError(f"--plot and --json name the same file, {args.plot}")
-    sources = files.read(args.file)
-    names = [s.name for s in sources]
-    for name in args.tensors or []:
-        if name not in names:
-            raise InputError(f"--tensors: {args.file} holds {', '.join(names[:8])}, got {name!r}")
+    contents = checkpoints.read(args.files)
+    _name_left_out(contents.left_out)
+    chosen = _chosen(contents, args.tensors)
     results: list[quality.Result] = []
-    for source in sources:
-        if args.tensors and source.name not in args.tensors:
+    skipped: dict[str, str] = {}
+    for source in chosen:
+        try:
+            measured = quality.measure(source, formats, progress=sys.stderr.isatty())
+        except InputError as error:
+            if len(chosen) == 1:
+                raise
+            skipped[source.name] = str(error)
+            print(f"skipped: {error}", file=sys.stderr)
             continue
-        measured = quality.measure(source, formats, progress=sys.stderr.isatty())
         results += measured
         if not to_stdout:
-            print(f"{source.name}  {'x'.join(map(str, source.shape))}\n{quality.table(measured)}\n")
+            origin = f"  stored as {source.stored_as}" if source.stored_as else ""
+            print(f"{source.name}  {'x'.join(map(str, source.shape))}{origin}\n{quality.table(measured)}\n")
+    if not results:
+        raise InputError(f"none of {len(chosen)} tensors could be measured")
     summary = quality.overall(results)
     if len(results) > len(summary) and not to_stdout:
         print(f"all tensors\n{quality.table(summary)}\n")
     try:
         quality.plot(summary if len(results) > len(summary) else results, args.plot)
-        document = json.dumps([r.as_dict() for r in results], indent=2, allow_nan=False) + "\n"
+        entries = [r.as_dict() for r in results] + [{"tensor": n, "skipped": why} for n, why in skipped.items()]
+        document = json.dumps(entries, indent=2, allow_nan=False) + "\n"
         if to_stdout:
             sys.stdout.write(document)
         else:
@@ -76,7 +96,35 @@ def execute(args: argparse.Namespace) -> int:
             replace(target, document)
     except OSError as error:
         raise InputError(f"cannot write the results: {error}") from error
-    return 0
+    if skipped:
+        print(f"skipped {len(skipped)} of {len(chosen)} tensors", file=sys.stderr)
+    return 1 if skipped else 0
+
+
+def _name_left_out(left_out: dict[str, str]) -> None:
+    """Say on stderr which tensors are not of floats, alike ones together."""
+    alike: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        alike.setdefault(why, []).append(name)
+    for why, names in alike.items():
+        print(
+            f"left out: {', '.join(names[:3])}{f' and {len(names) - 3} more' if names[3:] else ''}: {why}",
+            file=sys.stderr,
+        )
+
+
+def _chosen(contents: checkpoints.Contents, wanted: Sequence[str] | None) -> list[Source]:
+    """The sources with the wanted names, or that match one of them as a shell pattern; by default all."""
+    if wanted is None:
+        return contents.sources
+    chosen = set()
+    for name in wanted:
+        matching = [s.name for s in contents.sources if s.name == name or fnmatchcase(s.name, name)]
+        if not matching:
+            held = ", ".join(s.name for s in contents.sources[:8])
+            raise InputError(f"--tensors: expected names or patterns among {held}, got {name!r}")
+        chosen |= set(matching)
+    return [s for s in contents.sources if s.name in chosen]
 
 
 if __name__ == "__main__":

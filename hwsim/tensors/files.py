@@ -1,4 +1,4 @@
-"""Tensors of .npy, .npz and .safetensors files, memory-mapped and read in pieces."""
+"""Tensors of .npy, .npz and .safetensors files as they are stored, memory-mapped."""
 
 from __future__ import annotations
 
@@ -16,83 +16,49 @@ import numpy as np
 
 from hwsim.base.errors import InputError
 
-PIECE = 1 << 22  # Elements quantised at a time.
+# NumPy's dtype of each dtype of safetensors that is read; bits where NumPy has none of the kind.
 _SAFETENSORS: dict[str, np.dtype] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
     "F64": np.dtype("<f8"),
+    "F8_E4M3": np.dtype("u1"),
+    "F8_E5M2": np.dtype("u1"),
+    "F8_E8M0": np.dtype("u1"),
+    "U8": np.dtype("u1"),
 }
+#: How the names of files that :func:`read` takes end.
+SUFFIXES = (".npy", ".npz", ".safetensors")
 # Exceptions that reading a damaged file may raise.
 _DAMAGE = OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error
 
 
 @dataclass(frozen=True)
-class Source:
-    """One tensor of a file. ``load`` maps or reads its array; with ``bf16``, that is uint16 and holds BF16 bits."""
+class Stored:
+    """One tensor of a file. ``kind`` is its dtype as safetensors names it, or as NumPy does where that has no name for
+    it; ``load`` maps or reads its array: of BF16 and of 8-bit floats, the bits."""
 
     name: str
     shape: tuple[int, ...]
-    dtype: np.dtype
+    kind: str
     load: Callable[[], np.ndarray]
-    bf16: bool = False
-
-    @classmethod
-    def of(cls, name: str, array: np.ndarray, bf16: bool = False) -> Source:
-        """The source of an array that exists already, perhaps memory-mapped."""
-        return cls(name, array.shape, array.dtype, lambda: array, bf16)
-
-    def pieces(self, array: np.ndarray) -> Iterator[np.ndarray]:
-        """Pieces of ``array``, the result of ``load``, in C order, as float32 [rows, K].
-
-        A piece is whole rows, or a part of a row that is longer than PIECE. Values beyond FP32 become infinity.
-        """
-        k = self.shape[-1]
-        rows_at_once, columns = max(PIECE // k, 1), min(k, PIECE)
-        for rows in _matrices(array):
-            for row in range(0, len(rows), rows_at_once):
-                for column in range(0, k, columns):
-                    piece = rows[row : row + rows_at_once, column : column + columns]
-                    if self.bf16:
-                        yield (piece.astype(np.uint32) << 16).view(np.float32)
-                    else:
-                        with np.errstate(over="ignore"):
-                            yield np.ascontiguousarray(piece, np.float32)
 
 
-def _matrices(array: np.ndarray) -> Iterator[np.ndarray]:
-    """``array`` as [rows, K], divided along its leading axes where a reshape would copy more than a piece."""
-    if array.ndim <= 2 or array.flags.c_contiguous:
-        yield array.reshape(-1, array.shape[-1])
-    elif array[0].size > PIECE:
-        for part in array:
-            yield from _matrices(part)
-    else:
-        at_once = PIECE // array[0].size
-        for first in range(0, len(array), at_once):
-            yield array[first : first + at_once].reshape(-1, array.shape[-1])
-
-
-def read(path: Path) -> list[Source]:
-    """The float tensors of a .npy, .npz or .safetensors file.
+def read(path: Path) -> list[Stored]:
+    """The tensors of a .npy, .npz or .safetensors file, of every dtype.
 
     Raises
     ------
     InputError
-        If the file is missing, of another kind or damaged, or holds no float tensor.
+        If the file is missing, of another kind or damaged.
     """
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".safetensors": _read_safetensors}
+    readers = dict(zip(SUFFIXES, (_read_npy, _read_npz, _read_safetensors), strict=True))
     if path.suffix not in readers:
-        raise InputError(f"{path}: expected a file name that ends in {', '.join(readers)}")
+        raise InputError(f"{path}: expected a file name that ends in {', '.join(SUFFIXES)}")
     try:
-        sources = list(readers[path.suffix](path))
+        return list(readers[path.suffix](path))
     except _DAMAGE as error:
         raise InputError(f"{path}: not a readable {path.suffix} file ({error})") from error
-    usable = [s for s in sources if (s.bf16 or s.dtype.kind == "f") and s.shape and 0 not in s.shape]
-    if not usable:
-        contents = ", ".join(f"{s.name} {s.dtype} {s.shape}" for s in sources[:4]) or "nothing"
-        raise InputError(f"{path}: expected a float tensor with an axis and elements, got {contents}")
-    return usable
 
 
 def read_tensor(option: str, path: Path) -> np.ndarray:
@@ -126,13 +92,14 @@ def read_tensor(option: str, path: Path) -> np.ndarray:
     return values
 
 
-def _read_npy(path: Path) -> Iterator[Source]:
+def _read_npy(path: Path) -> Iterator[Stored]:
     with open(path, "rb") as file:
         np.lib.format.read_magic(file)  # np.load would open archives and pickles under this name too.
-    yield Source.of(path.stem, np.load(path, mmap_mode="r"))
+    array = np.load(path, mmap_mode="r")
+    yield Stored(path.stem, array.shape, kind_of(array.dtype), lambda: array)
 
 
-def _read_npz(path: Path) -> Iterator[Source]:
+def _read_npz(path: Path) -> Iterator[Stored]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             if not member.endswith(".npy"):
@@ -143,7 +110,7 @@ def _read_npz(path: Path) -> Iterator[Source]:
                     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-            yield Source(member.removesuffix(".npy"), shape, dtype, partial(_load_member, path, member))
+            yield Stored(member.removesuffix(".npy"), shape, kind_of(dtype), partial(_load_member, path, member))
 
 
 def _load_member(path: Path, member: str) -> np.ndarray:
@@ -154,7 +121,7 @@ def _load_member(path: Path, member: str) -> np.ndarray:
         raise InputError(f"{path}: {member} is not readable ({error})") from error
 
 
-def _read_safetensors(path: Path) -> Iterator[Source]:
+def _read_safetensors(path: Path) -> Iterator[Stored]:
     """Tensors of a file laid out as header length (8 bytes, little endian), JSON header, bytes of the tensors."""
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -168,11 +135,16 @@ def _read_safetensors(path: Path) -> Iterator[Source]:
         if name == "__metadata__":
             continue
         kind, shape, begin = _checked_entry(name, entry, size - 8 - length)
-        dtype = _SAFETENSORS.get(kind)
-        if dtype is None or not shape or 0 in shape:
-            continue
-        array: np.ndarray = np.memmap(path, dtype, mode="r", offset=8 + length + begin, shape=shape)
-        yield Source.of(name, array, kind == "BF16")
+        yield Stored(name, shape, kind, partial(_map, path, kind, 8 + length + begin, shape))
+
+
+def _map(path: Path, kind: str, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+    return np.memmap(path, _SAFETENSORS[kind], mode="r", offset=offset, shape=shape)
+
+
+def kind_of(dtype: np.dtype) -> str:
+    """The name that safetensors has for a float dtype of NumPy; of others, NumPy's own."""
+    return f"F{8 * dtype.itemsize}" if dtype.kind == "f" and dtype.itemsize in (2, 4, 8) else str(dtype)
 
 
 def _checked_entry(name: str, entry: Any, data: int) -> tuple[str, tuple[int, ...], int]:

@@ -16,18 +16,20 @@ from hwsim import golden
 from hwsim.base import text
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace
-from hwsim.tensors.files import Source
+from hwsim.tensors.sources import Source
 
 
 @dataclass(frozen=True)
 class Result:
-    """Storage and error of one tensor in one format; ``choices`` maps each choice of the format to its share."""
+    """Storage and error of one tensor in one format; ``choices`` maps each choice of the format to its share, and
+    ``stored_as`` names the layout that the tensor was decoded from, if it was not of floats."""
 
     tensor: str
     format: str
     bits_per_element: float
     error: golden.Error
     choices: dict[str, float]
+    stored_as: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -40,6 +42,7 @@ class Result:
             "max_error": _finite(self.error.max_error),
             "cosine": _finite(self.error.cosine),
             "choices": self.choices,
+            "stored_as": self.stored_as or None,
         }
 
 
@@ -64,14 +67,14 @@ def measure(source: Source, formats: Sequence[str], progress: bool = False) -> l
     InputError
         If the tensor holds NaN, infinity or a value beyond FP32, or cannot be read.
     """
-    array = source.load()
+    loaded = source.load()
     amax, done = 0.0, 0
     # By format, the K that calibration was for and the options that it gave.
     calibrated: dict[str, tuple[int, dict[str, Any]]] = {}
-    for piece in source.pieces(array):
+    for piece in source.split(loaded):
         largest = float(np.abs(piece).max())
         if not math.isfinite(largest):
-            raise InputError(_not_finite(source, array, piece, done))
+            raise InputError(_not_finite(source, loaded, piece, done))
         amax = max(amax, largest)
         done += piece.size
         for name in formats:
@@ -85,19 +88,19 @@ def measure(source: Source, formats: Sequence[str], progress: bool = False) -> l
     results = []
     for name in formats:
         options = {"amax": amax} if "amax" in golden.SYSTEMS[name].options else {}
-        results.append(_measure_format(source, array, name, options, calibrated.get(name), progress))
+        results.append(_measure_format(source, loaded, name, options, calibrated.get(name), progress))
     if progress:
         print(" " * 70, end="\r", file=sys.stderr)
     return results
 
 
-def _not_finite(source: Source, array: np.ndarray, piece: np.ndarray, done: int) -> str:
-    """Message on the first value of ``piece`` that is not finite; the piece begins ``done`` elements into ``array``."""
+def _not_finite(source: Source, loaded: Any, piece: np.ndarray, done: int) -> str:
+    """Message on the first value of ``piece`` that is not finite; ``done`` elements of the tensor are before it."""
     first = int(np.argmin(np.isfinite(piece)))
     where = tuple(int(i) for i in np.unravel_index(done + first, source.shape))
-    value = piece.flat[first] if source.bf16 else array[where]
-    if np.isfinite(value):
-        return f"{source.name}: {value} at index {where} overflows FP32"
+    value = piece.flat[first]
+    if isinstance(loaded, np.ndarray) and loaded.dtype.kind == "f" and np.isfinite(loaded[where]):
+        return f"{source.name}: {loaded[where]} at index {where} overflows FP32"
     return f"{source.name}: expected finite values, got {value} at index {where}"
 
 
@@ -114,18 +117,18 @@ def _padded(k: int, name: str) -> int:
 
 def _measure_format(
     source: Source,
-    array: np.ndarray,
+    loaded: Any,
     name: str,
     options: dict[str, Any],
     calibrated: tuple[int, dict[str, Any]] | None,
     progress: bool,
 ) -> Result:
-    """Quantise an array, piece by piece, to one format and measure the error.
+    """Quantise a tensor, piece by piece, to one format and measure the error.
 
     Parameters
     ----------
     source : Source
-    array : ndarray
+    loaded
         What ``source.load`` gave.
     name : str
         The format.
@@ -139,7 +142,7 @@ def _measure_format(
     total: golden.Error | None = None
     choices: dict[str, float] = {}
     bits = 0.0
-    for piece in source.pieces(array):
+    for piece in source.split(loaded):
         # The tail of a row longer than a piece has channels of its own: what was calibrated is not for it.
         own = calibrated[1] if calibrated and calibrated[0] == _padded(piece.shape[1], name) else {}
         t = golden.quantize(piece, name, pad=True, **options, **own)
@@ -153,7 +156,7 @@ def _measure_format(
             _show(source, name, total.count)
     assert total is not None
     count = total.count
-    return Result(source.name, name, bits / count, total, {c: s / count for c, s in choices.items()})
+    return Result(source.name, name, bits / count, total, {c: s / count for c, s in choices.items()}, source.stored_as)
 
 
 def overall(results: Sequence[Result]) -> list[Result]:

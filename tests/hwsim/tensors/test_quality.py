@@ -5,25 +5,17 @@ import json
 
 import numpy as np
 import pytest
+from safetensors_files import safetensors
 
 from hwsim import golden
 from hwsim import quality as door
 from hwsim.base.errors import InputError
-from hwsim.tensors import files, quality
+from hwsim.tensors import checkpoints, files, quality, sources
+from hwsim.tensors.sources import Source
 
 
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def safetensors(path, tensors):
-    header, data = {"__metadata__": {"format": "pt"}}, b""
-    for name, (dtype, array) in tensors.items():
-        offsets = [len(data), len(data) + array.nbytes]
-        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": offsets}
-        data += array.tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 def archive(**arrays):
@@ -36,14 +28,14 @@ def archive(**arrays):
 @pytest.mark.parametrize("name", golden.SYSTEMS)
 def test_pieces_give_the_figures_of_the_whole(name, monkeypatch):
     x = normal(64, 256)
-    source = files.Source.of("x", x)
+    source = Source.of("x", x)
     options = {}
     if name == "micromix":
         # Calibration is on the first piece: make every row alike.
         x[:] = x[:1]
     t = golden.quantize(x, name, **options)
     whole = golden.error(x, t)
-    monkeypatch.setattr(files, "PIECE", 16 * 256)
+    monkeypatch.setattr(sources, "PIECE", 16 * 256)
     (found,) = quality.measure(source, [name])
     assert found.bits_per_element == t.bits_per_element
     assert found.error.noise == pytest.approx(whole.noise, rel=1e-12)
@@ -65,36 +57,36 @@ def test_every_kind_of_file_is_read(tmp_path):
     }
     safetensors(tmp_path / "x.safetensors", tensors)
     for suffix in (".npy", ".npz"):
-        (source,) = files.read(tmp_path / f"x{suffix}")
-        np.testing.assert_array_equal(next(source.pieces(source.load())), x)
-    a, b, h = files.read(tmp_path / "x.safetensors")
-    np.testing.assert_array_equal(next(a.pieces(a.load())), x)
-    np.testing.assert_array_equal(next(b.pieces(b.load())), (bf16.astype(np.uint32) << 16).view(np.float32))
-    np.testing.assert_array_equal(next(h.pieces(h.load())), x.astype(np.float16).astype(np.float32))
+        (source,) = checkpoints.read([tmp_path / f"x{suffix}"]).sources
+        np.testing.assert_array_equal(next(source.split(source.load())), x)
+    a, b, h = checkpoints.read([tmp_path / "x.safetensors"]).sources
+    np.testing.assert_array_equal(next(a.split(a.load())), x)
+    np.testing.assert_array_equal(next(b.split(b.load())), (bf16.astype(np.uint32) << 16).view(np.float32))
+    np.testing.assert_array_equal(next(h.split(h.load())), x.astype(np.float16).astype(np.float32))
 
 
 def test_the_first_value_that_is_not_finite_is_named_by_its_index_in_the_tensor(monkeypatch):
-    monkeypatch.setattr(files, "PIECE", 64)
+    monkeypatch.setattr(sources, "PIECE", 64)
     for order, bad in (("C", np.nan), ("F", np.inf)):
         x = np.array(normal(5, 3, 32), order=order)
         x[3, 1, 9] = x[4, 2, 1] = bad
         with pytest.raises(InputError, match=rf"x: expected finite values, got {bad} at index \(3, 1, 9\)"):
-            quality.measure(files.Source.of("x", x), ["nvfp4"])
+            quality.measure(Source.of("x", x), ["nvfp4"])
 
 
 @pytest.mark.parametrize("piece", [16, 64, 200, 1 << 20])
 @pytest.mark.parametrize("shape", [(50,), (7, 50), (3, 4, 50), (2, 3, 4, 5)])
 def test_pieces_are_the_tensor_in_the_order_of_c(shape, piece, monkeypatch):
-    monkeypatch.setattr(files, "PIECE", piece)
+    monkeypatch.setattr(sources, "PIECE", piece)
     x = normal(*shape)
     for array in (x, np.asfortranarray(x), x[..., ::-1]):
-        pieces = list(files.Source.of("x", array).pieces(array))
+        pieces = list(Source.of("x", array).split(array))
         assert max(p.size for p in pieces) <= piece
         np.testing.assert_array_equal(np.concatenate([p.reshape(-1) for p in pieces]), array.reshape(-1))
 
 
 def test_bits_per_element_count_the_padding():
-    (found,) = quality.measure(files.Source.of("x", normal(4, 40)), ["nvfp4"])
+    (found,) = quality.measure(Source.of("x", normal(4, 40)), ["nvfp4"])
     assert found.bits_per_element == 4.5 * 48 / 40
 
 
@@ -110,7 +102,7 @@ def test_members_of_an_archive_are_loaded_one_at_a_time(tmp_path, monkeypatch):
     loaded = []
     read_array = np.lib.format.read_array
     monkeypatch.setattr(np.lib.format, "read_array", lambda *a, **k: loaded.append(a) or read_array(*a, **k))
-    a, c = files.read(tmp_path / "x.npz")
+    a, c = checkpoints.read([tmp_path / "x.npz"]).sources
     assert (loaded, a.shape, c.shape) == ([], (2, 32), (4, 32))
     quality.measure(c, ["nvfp4"])
     assert len(loaded) == 1
@@ -149,7 +141,7 @@ def test_the_command_prints_tables_and_writes_plot_and_json(tmp_path, capsys):
             ["--formats", "fp3"],
             "--formats: expected names among nvfp4, ",
         ),
-        (lambda p: np.save(p, normal(2, 32)), ["--tensors", "y"], "holds x, got 'y'"),
+        (lambda p: np.save(p, normal(2, 32)), ["--tensors", "y"], "expected names or patterns among x, got 'y'"),
         (
             lambda p: np.save(p, normal(2, 32)),
             ["--plot", "q.bmp"],
@@ -217,6 +209,6 @@ def test_a_damaged_archive_is_refused(tmp_path):
         with pytest.raises(InputError, match="not a readable .npz file"):
             files.read(path)
     path.write_bytes(whole[:3000] + b"!" + whole[3001:])
-    (source,) = files.read(path)
+    (source,) = checkpoints.read([path]).sources
     with pytest.raises(InputError, match=r"x.npy is not readable \(Bad CRC-32"):
         quality.measure(source, ["nvfp4"])
