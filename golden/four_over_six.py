@@ -11,6 +11,7 @@ import numpy as np
 
 from .formats import E2M1
 from .kernels import LANES, kernel, lane, nearest_magnitude, spread
+from .nvfp4_layout import FULL_SCALES
 from .tensor import BlockTensor, System, one_of
 from .ue4m3_blocks import (
     E2M1_CAST,
@@ -28,7 +29,7 @@ from .ue4m3_blocks import (
     tensor_amax,
 )
 
-FULL_SCALE = np.float32(E2M1.max_finite * 256)
+FULL_SCALE = FULL_SCALES["four_over_six"]
 _FOUR = np.float32(4)
 # Ratio of a block's scale with its maximum at 4 to its scale with the maximum at 6.
 _STRETCH = np.float32(1.5)

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from . import nvfp4_layout
 from .arrays import described
-from .formats import FORMATS
+from .formats import E2M1, FORMATS
 from .layouts import pack_bits, unpack_bits
 
 _METADATA_WIDTH = 2
@@ -265,10 +266,16 @@ class BlockTensor:
             If the tensor is of another format, has other blocks than 16 or padding, or a tensor scale whose
             reciprocal FP32 does not hold.
         """
-        # Imported here: that module knows formats, which know this one.
-        from .checkpoints import to_compressed_tensors
-
-        return to_compressed_tensors(self)
+        arrays = self._nvfp4_arrays("weight_packed")
+        scale, amax = self._nvfp4_tensor_scale, self.tensor_amax
+        factor = nvfp4_layout.global_scale(
+            nvfp4_layout.FULL_SCALES[self.format], scale, amax, self.options.get(nvfp4_layout.GLOBAL_SCALE)
+        )
+        if not np.isfinite(factor):
+            if self.scales.any():
+                raise ValueError(f"a tensor scale of {scale} has no reciprocal that FP32 holds")
+            factor = np.float32(1)  # A tensor of zeros; compressed-tensors writes 1 too.
+        return arrays | {nvfp4_layout.GLOBAL_SCALE: np.array([factor])}
 
     @classmethod
     def from_compressed_tensors(cls, arrays: Mapping[str, Any]) -> BlockTensor:
@@ -285,23 +292,47 @@ class BlockTensor:
         ValueError
             If one is missing or does not fit the others.
         """
-        from .checkpoints import from_compressed_tensors
-
-        return from_compressed_tensors(arrays)
+        factor = nvfp4_layout.factor(nvfp4_layout.GLOBAL_SCALE, arrays)
+        with np.errstate(over="ignore"):
+            scale = np.float32(1) / factor
+        if not np.isfinite(scale):
+            raise ValueError(f"{nvfp4_layout.GLOBAL_SCALE} must have a reciprocal that FP32 holds, got {factor}")
+        # The reciprocal does not always give the factor back: kept, so that writing gives the same bits.
+        return cls._of_nvfp4_arrays(arrays, "weight_packed", scale, {nvfp4_layout.GLOBAL_SCALE: float(factor)})
 
     def to_modelopt(self) -> dict[str, np.ndarray]:
         """The same tensor as ModelOpt stores it: ``weight``, ``weight_scale`` and ``weight_scale_2`` (float32 []: what
         the decoded values are multiplied by); raises as :meth:`to_compressed_tensors` does."""
-        from .checkpoints import to_modelopt
-
-        return to_modelopt(self)
+        return self._nvfp4_arrays("weight") | {nvfp4_layout.SCALE_2: np.array(self._nvfp4_tensor_scale)}
 
     @classmethod
     def from_modelopt(cls, arrays: Mapping[str, Any]) -> BlockTensor:
         """The tensor of a weight of ModelOpt, the counterpart of :meth:`from_compressed_tensors`."""
-        from .checkpoints import from_modelopt
+        return cls._of_nvfp4_arrays(arrays, "weight", nvfp4_layout.factor(nvfp4_layout.SCALE_2, arrays), {})
 
-        return from_modelopt(arrays)
+    @property
+    def _nvfp4_tensor_scale(self) -> np.float32:
+        return np.float32(1) if self.tensor_scale is None else self.tensor_scale
+
+    def _nvfp4_arrays(self, packed: str) -> dict[str, np.ndarray]:
+        """Codes, called ``packed``, and scales in NVFP4's layout; ValueError if that does not hold this tensor."""
+        formats, size = nvfp4_layout.FULL_SCALES, nvfp4_layout.BLOCK_SIZE
+        if self.format not in formats:
+            raise ValueError(f"the layout holds {' and '.join(formats)}, got {self.format}")
+        if self.block_size != size or self.shape != self.codes.shape:
+            raise ValueError(
+                f"the layout holds blocks of {size} without padding, got blocks of {self.block_size} "
+                f"and shape {self.shape} in codes of {self.codes.shape}"
+            )
+        return {packed: pack_bits(self.codes, E2M1.width), "weight_scale": self.scales}
+
+    @classmethod
+    def _of_nvfp4_arrays(
+        cls, arrays: Mapping[str, Any], packed: str, scale: np.float32, options: dict[str, Any]
+    ) -> BlockTensor:
+        codes, scales = nvfp4_layout.codes_and_scales(arrays, packed)
+        segments = ((E2M1.name, codes.shape[-1]),)
+        return cls("nvfp4", codes.shape, segments, codes, scales, options, tensor_scale=scale)
 
     def __eq__(self, other: object) -> bool:
         """Whether every field, and every bit of every array, is the same."""

@@ -11,9 +11,10 @@ import numpy as np
 
 from .formats import E2M1, UE4M3
 from .kernels import FLOAT32_MAX, LANES, cast_constants, is_negative, kernel, lane, nearest_code, spread
+from .nvfp4_layout import FULL_SCALES
 from .tensor import BlockTensor
 
-FULL_SCALE = np.float32(E2M1.max_finite * UE4M3.max_finite)
+FULL_SCALE = FULL_SCALES["nvfp4"]
 SCALE_MASK = (1 << UE4M3.width) - 1
 # Indexed by scale byte: the top bit is not part of the scale.
 SCALE_VALUES = np.tile(UE4M3.values, 2)

@@ -110,7 +110,7 @@ def test_a_tensor_of_zeros_has_a_global_scale_of_one():
         (lambda: golden.quantize(normal(2, 32), "mixfp4"), "the layout holds nvfp4 and four_over_six, got mixfp4"),
         (lambda: golden.quantize(normal(2, 32), "nvfp4", block_size=32), "blocks of 16 without padding"),
         (lambda: golden.quantize(normal(2, 20), "nvfp4", pad=True), "blocks of 16 without padding"),
-        (lambda: golden.quantize(normal(2, 16) * np.float32(1e-37), "nvfp4"), "beyond FP32"),
+        (lambda: golden.quantize(normal(2, 16) * np.float32(1e-37), "nvfp4"), "no reciprocal that FP32 holds"),
     ],
 )
 def test_what_the_layout_does_not_hold_is_refused(t, message):
