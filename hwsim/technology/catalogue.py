@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hwsim.base import files
 from hwsim.base.errors import InputError
-from hwsim.technology import liberty, merge, pack
+from hwsim.technology import liberty, pack, rendering
+from hwsim.technology.cell_reader import Units
 from hwsim.technology.library import Library
 
 DEFAULT = "asap7"
@@ -105,7 +106,10 @@ def _from_liberty(paths: Sequence[str | Path], build_dir: Path, dont_use: Sequen
         for cell in matching:
             cell.simple["dont_use"] = "true"
     library = Library.from_groups(groups, [str(path) for path in paths])
-    text = merge.merged(groups, paths, library)
+    limits = [
+        g.number("default_max_transition") * Units.of(g).time for g in groups if "default_max_transition" in g.simple
+    ]
+    text = rendering.render(library, rendering.thresholds(groups, paths), min(limits, default=None))
     return replace(library, liberty_path=_store(build_dir, library.name, text))
 
 
@@ -122,21 +126,5 @@ def _store(build_dir: Path, name: str, text: str) -> Path:
 
 def _from_pack(path: Path, build_dir: Path) -> Library:
     content = pack.load(path)
-    text = pack.render(content)
-    about, stated = content["about"], content["library"]
-    library = Library.from_groups([liberty.parse(text, str(path))], [str(path)])
-    # What the pack states replaces the defaults that Library derives by rule from the rendered cells.
-    return replace(
-        library,
-        corner=stated["corner"],
-        input_slew_ns=stated["input_slew_ns"],
-        clock_slew_ns=stated["clock_slew_ns"],
-        output_load_fF=stated["output_load_fF"],
-        clock_period_ns=about["clock_period_ns"],
-        nand2_area=stated["nand2_area"],
-        area_note=about["area_note"],
-        source=", ".join(content["sources"]),
-        licence=about["licence"],
-        attribution=about["attribution"],
-        liberty_path=_store(build_dir, about["name"], text),
-    )
+    library = pack.library(content, path)
+    return replace(library, liberty_path=_store(build_dir, library.name, pack.render(content, path)))

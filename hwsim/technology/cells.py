@@ -63,7 +63,7 @@ class Table:
 def _locate(axis: np.ndarray, x: Any) -> tuple[Any, Any, Any]:
     """Lower and upper index of the axis interval to use for ``x``, and the position in it (0 to 1 inside)."""
     if len(axis) == 1:
-        return 0, 0, 0.0
+        return 0, 0, np.zeros(np.shape(x))
     i = np.clip(np.searchsorted(axis, x) - 1, 0, len(axis) - 2)
     return i, i + 1, (x - axis[i]) / (axis[i + 1] - axis[i])
 

@@ -1,15 +1,20 @@
-"""Technology packs: compact linear models of standard cells as TOML, and their rendering as Liberty.
+"""Technology packs: compact linear models of standard cells as TOML, and the libraries that they stand for.
 
-A plane ``constant + per_slew * slew + per_load * load`` is rendered as a small table of points on it:
-bilinear interpolation and linear extrapolation, which every tool does, give back the plane exactly.
+A plane ``constant + per_slew * slew + per_load * load`` becomes a small table of points on it: bilinear interpolation
+and linear extrapolation, which every tool does, give back the plane exactly.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hwsim.base.errors import InputError
-from hwsim.technology.liberty import Group, write
+from hwsim.technology import rendering
+from hwsim.technology.cells import Cell, ConstraintArc, EnergyArc, FlipFlop, Pin, Table, TimingArc
+from hwsim.technology.expression import parse
+from hwsim.technology.library import Library, WireLoad
 
 FORMAT = 1
 _DIGITS = 4
@@ -79,178 +84,113 @@ def _value(value, digits: int = _DIGITS) -> str:
     return "[" + ", ".join(_value(item, digits) for item in value) + "]"
 
 
-class _Renderer:
-    """Builds the Liberty groups of one pack.
+class _Reader:
+    """Makes the cells of one pack.
 
     Delay tables have three loads because ABC takes delay per load from the first load and the last but one.
     They begin at a usual slew because ABC maps with the slew that lies a third into the table.
-
-    Figures are in the units of the files that the pack was fitted to (``time`` in ns, ``capacitance`` in fF), so that
-    constraints written for either are read right with both.
     """
 
-    def __init__(self, slew: float, load: float, time: float, capacitance: float):
-        slews, loads = [slew, 4 * slew], [0.0, load, 8 * load]
-        self.time, self.capacitance = time, capacitance
-        net, edge, total = "input_net_transition", "input_transition_time", "total_output_net_capacitance"
-        clock, data = "related_pin_transition", "constrained_pin_transition"
-        self.axes = {
-            "delay": ("lu_table_template", {net: slews, total: loads}),
-            "constraint": ("lu_table_template", {clock: slews, data: slews}),
-            "output_energy": ("power_lut_template", {edge: slews, total: loads}),
-            "input_energy": ("power_lut_template", {edge: slews}),
-        }
+    def __init__(self, slew: float, load: float):
+        self.slews, self.loads = np.array([slew, 4 * slew]), np.array([0.0, load, 8 * load])
 
-    def templates(self) -> list[Group]:
-        """Table templates, which carry the indices for all tables."""
-        return [
-            Group(
-                kind,
-                name,
-                {f"variable_{k}": variable for k, variable in enumerate(axes, 1)},
-                [
-                    (f"index_{k}", _row(axis, self.capacitance if "capacitance" in variable else self.time))
-                    for k, (variable, axis) in enumerate(axes.items(), 1)
-                ],
-            )
-            for name, (kind, axes) in self.axes.items()
-        ]
-
-    def table(self, kind: str, template: str, plane: Sequence[float]) -> Group:
-        """A table group with the points of a plane; one of two coefficients depends on the slew alone."""
-        constant, per_x, *per_y = plane
-        xs, *ys = self.axes[template][1].values()
-        column = [constant + per_x * x for x in xs]
-        rows = [[value + per_y[0] * y for y in ys[0]] for value in column] if per_y else [column]
-        # Liberty's unit of energy is that of capacitance times volts squared.
-        unit = self.capacitance if template.endswith("energy") else self.time
-        return Group(kind, template, complex=[("values", ", ".join(_row(row, unit) for row in rows))])
-
-    def cell(self, name: str, model: Mapping) -> Group:
-        """A ``cell`` group."""
+    def cell(self, name: str, model: Mapping) -> Cell:
+        """The cell that a model describes."""
         flip_flop = model.get("flip_flop")
-        groups = []
-        if flip_flop:
-            simple = {key: f'"{text}"' for key, text in flip_flop.items()}
-            groups.append(Group("ff", '"IQ", "IQN"', simple))
-        groups += [self._input(pin, capacitance, model) for pin, capacitance in model.get("inputs", {}).items()]
-        groups += [self._output(pin, function, model) for pin, function in model["outputs"].items()]
-        simple = {"area": _number(model["area"]), "cell_leakage_power": _number(model["leakage"])}
-        return Group("cell", f'"{name}"', simple, groups=groups)
-
-    def _input(self, name: str, capacitance: float, model: Mapping) -> Group:
-        pin = Group("pin", f'"{name}"', {"direction": "input", "capacitance": _number(capacitance / self.capacitance)})
-        if name in model.get("flip_flop", {}).get("clocked_on", "").replace("!", "").split():
-            pin.simple["clock"] = "true"
-        for related, to, kind, *planes in model.get("constraints", ()):
-            if to == name:
-                simple = {"related_pin": f'"{related}"', "timing_type": kind}
-                pin.groups.append(
-                    self._arc("timing", simple, ("rise_constraint", "fall_constraint"), "constraint", planes)
-                )
-        for first, when, *planes in model.get("energy", ()):
-            if first == name and len(planes) == 4:
-                simple = {"when": f'"{when}"'} if when else {}
-                pin.groups.append(
-                    self._arc("internal_power", simple, ("rise_power", "fall_power"), "input_energy", planes)
-                )
-        return pin
-
-    def _output(self, name: str, function: str, model: Mapping) -> Group:
-        pin = Group("pin", f'"{name}"', {"direction": "output", "function": f'"{function}"'})
-        limit = model.get("max_capacitance", {}).get(name)
-        if limit is not None:
-            pin.simple["max_capacitance"] = _number(limit / self.capacitance)
-        for related, to, kind, *planes in model.get("timing", ()):
-            if to == name:
-                edge = kind.endswith("_edge")
-                simple = {
-                    "related_pin": f'"{related}"',
-                    "timing_sense": "non_unate" if edge else kind,
-                    "timing_type": kind if edge else "combinational",
-                }
-                tables = ("cell_rise", "cell_fall", "rise_transition", "fall_transition")
-                pin.groups.append(self._arc("timing", simple, tables, "delay", planes))
-        for related, to, *planes in model.get("energy", ()):
-            if to == name and len(planes) == 6:
-                simple = {"related_pin": f'"{related}"'}
-                pin.groups.append(
-                    self._arc("internal_power", simple, ("rise_power", "fall_power"), "output_energy", planes)
-                )
-        return pin
-
-    def _arc(
-        self, kind: str, simple: dict[str, str], tables: Sequence[str], template: str, planes: Sequence[float]
-    ) -> Group:
-        size = len(planes) // len(tables)
-        parts = (planes[k * size : (k + 1) * size] for k in range(len(tables)))
-        groups = [self.table(table, template, plane) for table, plane in zip(tables, parts, strict=True)]
-        return Group(kind, "", simple, groups=groups)
-
-
-def _row(values: Iterable[float], unit: float) -> str:
-    """Values as Liberty writes them, in a unit."""
-    return '"' + ", ".join(_number(value / unit) for value in values) + '"'
-
-
-def _quantity(value: float, unit: str, thousandth: str, between: str = "") -> str:
-    """A quantity with its unit, or with the unit a thousandth as large if that makes it a whole number."""
-    if value < 1:
-        value, unit = 1000 * value, thousandth
-    return f"{_number(value)}{between}{unit}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.9g}"
-
-
-def render(pack: Mapping) -> str:
-    """Liberty text of a pack, for Yosys, ABC, OpenSTA and `hwsim.technology.library`; the same text every time."""
-    library = pack["library"]
-    time, capacitance = library.get("time_unit_ns", 1.0), library.get("capacitance_unit_fF", 1.0)
-    conditions = "typical"
-    simple = {
-        "delay_model": "table_lookup",
-        "time_unit": f'"{_quantity(time, "ns", "ps")}"',
-        "voltage_unit": '"1V"',
-        "current_unit": '"1mA"',
-        "pulling_resistance_unit": '"1kohm"',
-        "leakage_power_unit": '"1nW"',
-        "nom_process": _number(library["process"]),
-        "nom_voltage": _number(library["voltage"]),
-        "nom_temperature": _number(library["temperature"]),
-        "default_operating_conditions": conditions,
-        "default_cell_leakage_power": "0",
-        "default_input_pin_cap": "0",
-        "default_output_pin_cap": "0",
-        "default_inout_pin_cap": "0",
-        "default_fanout_load": "1",
-        **{key: _number(value) for key, value in library["thresholds"].items()},
-    }
-    if "max_transition_ns" in library:
-        simple["default_max_transition"] = _number(library["max_transition_ns"] / time)
-    groups = [
-        Group(
-            "operating_conditions",
-            conditions,
-            {
-                "process": _number(library["process"]),
-                "voltage": _number(library["voltage"]),
-                "temperature": _number(library["temperature"]),
-            },
+        limits = model.get("max_capacitance", {})
+        pins = {pin: Pin(pin, "input", fF, None, None) for pin, fF in model.get("inputs", {}).items()}
+        for pin, function in model["outputs"].items():
+            pins[pin] = Pin(pin, "output", 0.0, None if flip_flop else parse(function), limits.get(pin))
+        return Cell(
+            name=name,
+            area=model["area"],
+            leakage=model["leakage"],
+            leakage_states=(),
+            pins=pins,
+            timing=tuple(self._timing(*row) for row in model.get("timing", ())),
+            constraints=tuple(self._constraint(*row) for row in model.get("constraints", ())),
+            energy=tuple(self._energy(*row) for row in model.get("energy", ())),
+            flip_flop=_flip_flop(flip_flop, model["outputs"]) if flip_flop else None,
         )
-    ]
-    wire = library.get("wire_load")
-    if wire:
-        simple["default_wire_load"] = f'"{wire["name"]}"'
-        # With a unit of capacitance per unit of length, Liberty's lengths are capacitances.
-        lengths = [
-            ("fanout_length", f"{fanout:g}, {_number(load / capacitance)}") for fanout, load in wire["fanout_fF"]
-        ]
-        slope = {"capacitance": "1", "resistance": "0", "area": "0", "slope": _number(wire["slope_fF"] / capacitance)}
-        groups.append(Group("wire_load", f'"{wire["name"]}"', slope, lengths))
-    renderer = _Renderer(library["input_slew_ns"], library["output_load_fF"], time, capacitance)
-    groups += renderer.templates()
-    groups += [renderer.cell(name, model) for name, model in pack["cell"].items()]
-    units = [("capacitive_load_unit", ", ".join(_quantity(capacitance / 1000, "pf", "ff", " ").split()))]
-    return write(Group("library", f'"{pack["about"]["name"]}"', simple, units, groups))
+
+    def _timing(self, related: str, pin: str, kind: str, *planes: float) -> TimingArc:
+        edge = kind.endswith("_edge")
+        rise, fall, slew_rise, slew_fall = (self._plane(planes[k : k + 3], self.loads) for k in (0, 3, 6, 9))
+        delay, slew = {"rise": rise, "fall": fall}, {"rise": slew_rise, "fall": slew_fall}
+        return TimingArc(
+            related, pin, kind if edge else "combinational", "non_unate" if edge else kind, "", delay, slew
+        )
+
+    def _constraint(self, clock: str, pin: str, kind: str, *planes: float) -> ConstraintArc:
+        rise, fall = (self._plane(planes[k : k + 3], self.slews) for k in (0, 3))
+        return ConstraintArc(clock, pin, kind, "", {"rise": rise, "fall": fall})
+
+    def _energy(self, first: str, second: str, *planes: float) -> EnergyArc:
+        if len(planes) == 6:  # From an input to an output, which has a load.
+            rise, fall = (self._plane(planes[k : k + 3], self.loads) for k in (0, 3))
+            return EnergyArc(second, first, "", {"rise": rise, "fall": fall})
+        rise, fall = (self._plane((*planes[k : k + 2], 0.0), np.zeros(1)) for k in (0, 2))
+        return EnergyArc(first, None, second, {"rise": rise, "fall": fall})
+
+    def _plane(self, plane: Sequence[float], second: np.ndarray) -> Table:
+        """The points of a plane over the slews and a second axis."""
+        constant, per_slew, per_second = plane
+        return Table(self.slews, second, constant + per_slew * self.slews[:, None] + per_second * second)
+
+
+def _flip_flop(stated: Mapping[str, str], outputs: Mapping[str, str]) -> FlipFlop:
+    functions = {name: parse(text) for name, text in stated.items()}
+    return FlipFlop(outputs=dict(outputs), **functions)
+
+
+def library(pack: Mapping, path: str | Path) -> Library:
+    """The library that a pack read from ``path`` stands for.
+
+    Raises
+    ------
+    InputError
+        If the pack lacks an entry or has one of the wrong kind.
+    """
+    try:
+        return _library(pack, path)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"no entry {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not a whole technology pack: {what}") from error
+
+
+def _library(pack: Mapping, path: str | Path) -> Library:
+    about, stated, wire = pack["about"], pack["library"], pack["library"].get("wire_load")
+    reader = _Reader(stated["input_slew_ns"], stated["output_load_fF"])
+    # The pack states load against fanout: lengths are capacitances.
+    lengths = tuple((float(fanout), float(load)) for fanout, load in wire["fanout_fF"]) if wire else ()
+    return Library(
+        name=about["name"],
+        files=(str(path),),
+        cells={name: reader.cell(name, model) for name, model in pack["cell"].items()},
+        voltage=stated["voltage"],
+        temperature=stated["temperature"],
+        process=stated["process"],
+        corner=stated["corner"],
+        wire_load=WireLoad(wire["name"], 1.0, lengths, wire["slope_fF"]) if wire else WireLoad(),
+        input_slew_ns=stated["input_slew_ns"],
+        clock_slew_ns=stated["clock_slew_ns"],
+        output_load_fF=stated["output_load_fF"],
+        clock_period_ns=about["clock_period_ns"],
+        nand2_area=stated["nand2_area"],
+        time_unit_ns=stated.get("time_unit_ns", 1.0),
+        capacitance_unit_fF=stated.get("capacitance_unit_fF", 1.0),
+        area_note=about["area_note"],
+        source=", ".join(pack["sources"]),
+        licence=about["licence"],
+        attribution=about["attribution"],
+    )
+
+
+def render(pack: Mapping, path: str | Path = "<pack>") -> str:
+    """Liberty text of a pack, for Yosys, ABC and OpenSTA; the same text every time.
+
+    Figures are in the units of the files that the pack was fitted to, so that constraints written for either are read
+    right with both.
+    """
+    of_pack = library(pack, path)
+    return rendering.render(of_pack, pack["library"]["thresholds"], pack["library"].get("max_transition_ns"))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hwsim.base.errors import InputError
-from hwsim.technology import liberty, merge
+from hwsim.technology import liberty, rendering
 from hwsim.technology.cells import Table
 from hwsim.technology.library import Library, WireLoad
 
@@ -189,9 +189,12 @@ def test_two_corners_are_refused():
         Library.from_groups([liberty.parse(text) for text in texts], ["a", "b"])
 
 
-def merged_text(*paths):
+def rendered(*paths):
+    """The library that several files are, read again from the one file that other tools get."""
     groups = [liberty.read(path) for path in paths]
-    return merge.merged(groups, paths, Library.from_groups(groups, list(map(str, paths))))
+    library = Library.from_groups(groups, list(map(str, paths)))
+    text = rendering.render(library, rendering.thresholds(groups, paths), None)
+    return Library.from_groups([liberty.parse(text)], ["rendered"])
 
 
 def test_several_files_are_one_library(tmp_path):
@@ -203,20 +206,28 @@ def test_several_files_are_one_library(tmp_path):
     flops.write_text(changed.replace(explicit + "values", "values"))
     both = Library.load([gates, flops])
     assert both.files == (str(gates), str(flops))
-    merged = Library.from_groups([liberty.parse(merged_text(gates, flops))], ["merged"])
-    assert list(merged.cells) == ["INV", "NAND2", "DFF"]  # what synthesis may not use is left out
-    for name, cell in merged.cells.items():
+    one = rendered(gates, flops)
+    assert list(one.cells) == ["INV", "NAND2", "DFF"]  # what synthesis may not use is left out
+    for name, cell in one.cells.items():
         for arc, original in zip(cell.timing, both.cells[name].timing, strict=True):
-            assert arc.delay["rise"].index_2.tolist() == original.delay["rise"].index_2.tolist()
-            assert arc.delay["rise"].values.tolist() == original.delay["rise"].values.tolist()
-    assert merged.cells["DFF"].timing[0].delay["rise"].index_2 == pytest.approx([100, 300])
+            assert arc.delay["rise"].index_2 == pytest.approx(original.delay["rise"].index_2)
+            assert arc.delay["rise"].values == pytest.approx(original.delay["rise"].values)
+    assert one.cells["DFF"].timing[0].delay["rise"].index_2 == pytest.approx([100, 300])
 
 
-def test_files_with_other_units_load_but_do_not_merge(tmp_path):
+def test_files_with_other_units_become_one_in_the_units_of_the_first(tmp_path):
     gates, flops = tmp_path / "gates.lib", tmp_path / "flops.lib"
     gates.write_text(library(INVERTER + NAND))
     flops.write_text(library(FLOP).replace('"10ps"', '"1ns"'))
-    delay = Library.load([gates, flops]).cells["DFF"].timing[0].delay["rise"]
-    assert delay.values.max() == pytest.approx(6)
-    with pytest.raises(InputError, match=r"flops\.lib: units or thresholds differ"):
-        merged_text(gates, flops)
+    for read in (Library.load([gates, flops]), rendered(gates, flops)):
+        delay = read.cells["DFF"].timing[0].delay["rise"]
+        assert delay.values.max() == pytest.approx(6)
+        assert read.time_unit_ns == pytest.approx(0.01)
+
+
+def test_files_with_other_thresholds_are_refused(tmp_path):
+    gates, flops = tmp_path / "gates.lib", tmp_path / "flops.lib"
+    gates.write_text(library(INVERTER + NAND))
+    flops.write_text(library("slew_lower_threshold_pct_rise : 10;" + FLOP))
+    with pytest.raises(InputError, match=r"flops\.lib: slew_lower_threshold_pct_rise is 10, but 20 in .*gates\.lib"):
+        rendered(gates, flops)

@@ -7,6 +7,7 @@ from conftest import ROOT
 
 from hwsim.base.errors import InputError
 from hwsim.technology import catalogue, liberty, pack
+from hwsim.technology.library import Library
 
 ASAP7 = pack.render(pack.load(ROOT / "hwsim" / "technology" / "packs" / "asap7.toml"))
 NAND = re.search(r"  cell \(\"(NAND2xp5\w*)\"\) \{\n.*?\n  \}\n", ASAP7, re.S)
@@ -143,13 +144,37 @@ def test_fanout_lengths_in_quotes_and_names_with_blanks(tmp_path):
     assert library.name == "my_library" and " " not in library.liberty_path.name
 
 
+CELL_RISE = re.compile(r'cell_rise \((\w+)\) \{\n *values \("([^"]*)", "([^"]*)"\);\n')
+
+
+def with_cell_rise(text):
+    """The library with the first delay table of the NAND replaced."""
+    return nand(CELL_RISE.sub(text.replace("\\", ""), NAND[0], count=1))
+
+
 def test_a_table_with_its_own_shorter_index_gets_a_template_of_its_own(tmp_path):
     """ABC takes the length of a table's index from the template."""
-    table = re.search(r'cell_rise \(delay\) \{\n *values \("([^"]*)", "([^"]*)"\);\n', NAND[0])
-    rows = [", ".join(row.split(", ")[:2]) for row in table.groups()]
-    own = f'cell_rise (delay) {{\n index_2 ("0, 2.235"); values ("{rows[0]}", "{rows[1]}");\n'
-    library = load(nand(NAND[0].replace(table[0], own, 1)), tmp_path)
+    template, *rows = CELL_RISE.search(NAND[0]).groups()
+    shorter = [", ".join(row.split(", ")[:2]) for row in rows]
+    own = f'cell_rise ({template}) {{ index_2 ("0, 2.235"); values ("{shorter[0]}", "{shorter[1]}");\n'
+    library = load(with_cell_rise(own), tmp_path)
     group = liberty.read(library.liberty_path)
-    [made] = [t for t in group.all("lu_table_template") if "__own" in t.name]
-    assert len(liberty.numbers(made.raw("index_2"))) == 2
-    assert library.liberty_path.read_text().count(made.name) == 2
+    lengths = [len(liberty.numbers(t.raw("index_2"))) for t in group.all("lu_table_template") if "delay" in t.name]
+    assert sorted(lengths) == [2, 3]
+
+
+@pytest.mark.parametrize("form", ['cell_rise (scalar) { values ("7.5");', 'cell_rise (one) { values ("7.5");'])
+def test_a_constant_delay_is_a_table_for_other_tools(form, tmp_path, run_tool):
+    one = "lu_table_template (one) { variable_1 : input_net_transition; variable_2 : total_output_net_capacitance; "
+    text = with_cell_rise(form).replace("  cell (", one + 'index_1 ("5"); index_2 ("1"); }\n  cell (', 1)
+    (tmp_path / "user.lib").write_text(text)
+    library = load(text, tmp_path)
+    assert library.cells[NAND[1]].timing[0].delay["rise"].lookup(0.05, 3.0) == pytest.approx(0.0075)
+    again = Library.load(library.liberty_path).cells[NAND[1]].timing[0].delay["rise"]
+    assert again.values.shape == (2, 2) and again.lookup(0.05, 3.0) == pytest.approx(0.0075)
+    for command in (
+        ("synth", "--unit", "nvfp4_decode", "--set", "lanes=1", "--baseline", "none", "--liberty", "user.lib"),
+        ("tech", "fit", "user.lib", "-o", "user.toml"),
+    ):
+        result = run_tool(*command)
+        assert result.returncode == 0, result.stderr
