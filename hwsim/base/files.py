@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -47,6 +48,21 @@ def replace_all(contents: Mapping[Path, str | bytes]) -> list[Path]:
             if os.path.exists(name):
                 os.unlink(name)
     return [path for _, path in staged]
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file that no other process reads yet; an error, of a full disk for example, names it."""
+    try:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def refuse_full_disk(path: Path) -> None:
+    """OSError that names ``path`` if no space is left where it lies: a program that does not look whether its files
+    could be written has then left one of them incomplete."""
+    if shutil.disk_usage(path.parent).free == 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def is_plain(path: Path) -> bool:
@@ -137,7 +153,7 @@ def replace_folder(folder: Path, contents: Mapping[str, str], known_by: str) -> 
         new, old = staged / "new", staged / "old"
         for path, content in contents.items():
             (new / path).parent.mkdir(parents=True, exist_ok=True)
-            (new / path).write_text(content, newline="\n")
+            write(new / path, content)
         if folder.exists():
             os.rename(folder, old)
         try:

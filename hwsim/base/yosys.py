@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from hwsim.base import children
+from hwsim.base import children, files
 from hwsim.base.errors import ToolError
 
 #: Program of the child process: it runs the commands in the file named by its argument, one per line.
@@ -42,15 +44,36 @@ def run(script: list[str], directory: Path, name: str) -> str:
     """
     directory.mkdir(parents=True, exist_ok=True)
     script_file, log_file = directory / f"{name}.ys", directory / f"{name}.log"
-    script_file.write_text("\n".join(script) + "\n")
+    files.write(script_file, "\n".join(script) + "\n")
     with log_file.open("w") as log:
         command = [sys.executable, "-c", _CHILD, script_file.name]
         code = children.run(command, cwd=directory, stdout=log, stderr=subprocess.STDOUT)
     text = log_file.read_text(errors="replace")
     if code:
         errors = re.findall(r"^ERROR: .*", text, re.M) or text.strip().splitlines()[-3:]
+        files.refuse_full_disk(log_file)
         raise YosysError(f"Yosys failed on {script_file}: {' '.join(errors)} (log: {log_file})")
+    _refuse_incomplete(script, directory)
+    files.refuse_full_disk(log_file)
     return text
+
+
+#: How a whole file of each command that writes one ends.
+_ENDS = {"write_rtlil": b"end\n", "write_json": b"}\n", "write_verilog": b"endmodule\n"}
+
+
+def _refuse_incomplete(script: list[str], directory: Path) -> None:
+    """OSError that names a file which the script wrote and which is not whole: Yosys goes on where a disk is full."""
+    for line in script:
+        command, *words = line.split() or [""]
+        end = _ENDS.get(command)
+        if end is None:
+            continue
+        path = directory / words[-1]
+        with path.open("rb") as file:
+            file.seek(-min(len(end), path.stat().st_size), os.SEEK_END)
+            if file.read() != end:
+                raise OSError(errno.ENOSPC, "not whole, is the disk full?", str(path))
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from hwsim.analysis.netlist import Netlist
 from hwsim.base import simulators
 from hwsim.base.bits import to_integers
 from hwsim.base.errors import ToolError
+from hwsim.base.files import write
 from hwsim.synthesis.mapping import Mapped
 from hwsim.technology.cells import Cell
 from hwsim.technology.expression import Expression
@@ -84,11 +85,12 @@ def toggles(
         at += width
     if "clk" in netlist.inputs:
         pins += [".clk(clk)", ".rst(1'b0)"]
-    (folder / "vectors.hex").write_text("\n".join(f"{row:x}" for row in rows) + "\n")
-    (folder / "testbench.v").write_text(
+    write(folder / "vectors.hex", "\n".join(f"{row:x}" for row in rows) + "\n")
+    write(
+        folder / "testbench.v",
         _TESTBENCH.format(
             last=at - 1, vectors=cycles, vectors_last=cycles - 1, instance=f"{netlist.top} dut ({', '.join(pins)});"
-        )
+        ),
     )
     sources = ["testbench.v", str(mapped.netlist), "cells.v"]
     if simulator == "icarus":
@@ -191,7 +193,8 @@ def verilator_seconds(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.nda
     registered = "clk" in netlist.inputs
     first = next(iter(netlist.outputs))
     wide = len(netlist.outputs[first]) > 64
-    (folder / "harness.cpp").write_text(
+    write(
+        folder / "harness.cpp",
         _HARNESS.format(
             top=netlist.top, words=data.shape[1], vectors=len(data), drive=" ".join(drive),
             clock="dut.clk = 1; dut.eval(); dut.clk = 0; dut.eval();" if registered else "dut.eval();",
@@ -207,7 +210,7 @@ def verilator_seconds(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.nda
 
 
 def _write_models(netlist: Netlist, path: Path) -> None:
-    path.write_text(cell_models(group.cell for group in netlist.groups))
+    write(path, cell_models(group.cell for group in netlist.groups))
 
 
 def _run(command: list[str], folder: Path, runtime: Path | None = None) -> str:

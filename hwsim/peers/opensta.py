@@ -24,6 +24,7 @@ import numpy as np
 
 from hwsim.analysis import power
 from hwsim.base.errors import InputError, ToolError
+from hwsim.base.files import write
 from hwsim.costs.flow import Result
 from hwsim.technology.cells import EnergyArc
 from hwsim.technology.expression import Expression
@@ -123,12 +124,12 @@ def cross_check(result: Result) -> CrossCheck:
     if not installed():
         raise InputError("OpenSTA is not installed: no sta on PATH (Debian: apt install opensta)")
     folder = result.mapped.netlist.parent
-    (folder / "opensta.tcl").write_text(_script(result))
+    write(folder / "opensta.tcl", _script(result))
     run = subprocess.run(
         ["sta", "-no_init", "-no_splash", "-exit", "opensta.tcl"], cwd=folder, capture_output=True, text=True
     )
     log = run.stdout + run.stderr
-    (folder / "opensta.log").write_text(log)
+    write(folder / "opensta.log", log)
     if run.returncode or re.search(r"^Error", log, re.M):
         raise ToolError(f"OpenSTA failed; see {folder / 'opensta.log'}")
     arrivals = re.findall(rf"^ *({_FIGURE}) +data arrival time", log, re.M)

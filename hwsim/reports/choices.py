@@ -14,7 +14,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal, Value
 from amaranth.sim import Simulator
 
-from hwsim.base import yosys
+from hwsim.base import files, yosys
 from hwsim.base.errors import ToolError
 from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
@@ -154,9 +154,10 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     arithmetic = Arithmetic.STRUCTURED if product.columns else Arithmetic.OPERATORS
     block = BlockSum(LANES, product, LARGEST, arithmetic)
-    (folder / "block.il").write_text(rtlil.convert(block, name="block", emit_src=False))
-    (folder / "abc.constr").write_text(
-        f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
+    files.write(folder / "block.il", rtlil.convert(block, name="block", emit_src=False))
+    files.write(
+        folder / "abc.constr",
+        f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n",
     )
     script = ";".join(recipes.ABC_STRUCTURED[0][0]).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
     log = yosys.run(

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from hwsim.analysis import netlist_reader, timing
 from hwsim.base import yosys
-from hwsim.base.files import is_plain, made_once, plain_folder
+from hwsim.base.files import is_plain, made_once, plain_folder, write
 from hwsim.synthesis import emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
 from hwsim.synthesis.sizing import resize, strengthen
@@ -85,8 +85,8 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
             # ABC cannot quote a path.
             with plain_folder(staged) as working:
                 # For people and other tools; proven equal to what is mapped.
-                (working / source.name).write_text(emit.to_verilog(design.in_arithmetic("operators")))
-                (working / "rtl.il").write_text(rtlil)
+                write(working / source.name, emit.to_verilog(design.in_arithmetic("operators")))
+                write(working / "rtl.il", rtlil)
                 mapper = _Mapper(design, library, options, working)
                 read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
                 finish = [
@@ -145,9 +145,8 @@ class _Mapper:
         # and the result is as fast as ABC can make it.
         self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
         self.scripts = ABC_STRUCTURED if options.hierarchical else ((ABC_FLAT, 1.0),)
-        (folder / "abc.constr").write_text(
-            f"set_driving_cell {smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n"
-        )
+        load = f"set_load {library.output_load_fF:.6g}"
+        write(folder / "abc.constr", f"set_driving_cell {smallest_buffer(library).name}\n{load}\n")
         self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
         self._prepare()
         self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), range(1))
@@ -166,7 +165,7 @@ class _Mapper:
                 break
             chosen = chosen | faster
         assert best is not None
-        (self.folder / "modules.json").write_text(json.dumps(self._resized(*best)))
+        write(self.folder / "modules.json", json.dumps(self._resized(*best)))
         return ["read_json modules.json", f"hierarchy -check -top {self.design.name}"]
 
     def assembled(self, chosen: dict[str, int]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.base.errors import ToolError
+from hwsim.base.files import write
 
 FALSE, TRUE = 0, 1
 
@@ -198,7 +199,7 @@ class Aig:
         total = len(inputs) + len(nodes)
         head = [f"aig {total} {len(inputs)} 0 {len(outputs)} {len(nodes)}"]
         head += [str(literal(self.outputs[name])) for name in outputs]
-        path.write_bytes("\n".join([*head, ""]).encode() + body)
+        write(path, "\n".join([*head, ""]).encode() + body)
 
 
 def unrolled(aig: Aig) -> Aig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -14,7 +15,7 @@ from cocotb_tools.runner import get_runner
 
 from hwsim.base import simulators
 from hwsim.base.errors import ToolError
-from hwsim.base.files import is_plain, plain_folder
+from hwsim.base.files import is_plain, plain_folder, refuse_full_disk, write
 from hwsim.units.unit import Design
 from hwsim.verification import testbench
 
@@ -72,7 +73,7 @@ def simulate(
         # Makefiles know no way to quote a blank.
         with tempfile.TemporaryDirectory(prefix="hwsim-") as plain, plain_folder(build) as working:
             source = Path(plain) / "unit.v"
-            source.write_bytes(verilog.read_bytes())
+            write(source, verilog.read_bytes())
             return simulate(design, source, working, simulator, seed, mutants)
     result, log = build / "result.json", build / "cosim.log"
     result.unlink(missing_ok=True)
@@ -109,10 +110,22 @@ def simulate(
             )
     except (SystemExit, RuntimeError) as error:
         if not result.exists():
-            raise ToolError(f"{simulator} came to no result; see {log}") from error
+            raise _without_result(simulator, log) from error
     finally:
         os.environ.clear()
         os.environ.update(saved)
     if not result.exists():
-        raise ToolError(f"{simulator} came to no result; see {log}")
-    return Outcome(**json.loads(result.read_text()))
+        raise _without_result(simulator, log)
+    try:
+        return Outcome(**json.loads(result.read_text()))
+    except ValueError as error:
+        raise _without_result(simulator, log) from error
+
+
+def _without_result(simulator: str, log: Path) -> Exception:
+    """The error of a simulator that ended early: OSError if that is because the disk is full."""
+    refuse_full_disk(log)
+    no_space = os.strerror(errno.ENOSPC)
+    if log.exists() and no_space in log.read_text(errors="replace"):
+        return OSError(errno.ENOSPC, no_space, str(log.parent))
+    return ToolError(f"{simulator} came to no result; see {log}")

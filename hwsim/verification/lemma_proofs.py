@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.base.errors import ToolError
+from hwsim.base.files import write
 from hwsim.units.unit import Design
 from hwsim.verification import adders, equivalence
 from hwsim.verification.aig import TRUE, Aig, unrolled
@@ -41,7 +42,7 @@ def specification(lemma: Lemma, build: Path) -> Aig:
     """A lemma's specification as a graph."""
     settings = " ".join(f"-set {name} {value}" for name, value in lemma.parameters.items())
     build.mkdir(parents=True, exist_ok=True)
-    (build / "mma_codes.vh").write_text(lemma.codes)
+    write(build / "mma_codes.vh", lemma.codes)
     read = [f'read_verilog -sv -I"{SPECS}" -I"{build.resolve()}" "{SPECS / lemma.file}"']
     read += [f"chparam {settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
     return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hwsim.base import yosys
 from hwsim.base.errors import ToolError
+from hwsim.base.files import write
 from hwsim.units.unit import Design
 from hwsim.verification import cosimulation, equivalence, sources
 from hwsim.verification.aig import Aig
@@ -63,7 +64,7 @@ def score(
         int(match[1]): line for line in (build / "mutations.ys").read_text().splitlines()
         if (match := re.search(r"-ctrl \S+ \d+ (\d+)", line)) and "-mode none" not in line and "-port CLK " not in line
     }  # fmt: skip
-    (build / "mutations.ys").write_text("\n".join(commands.values()) + "\n")
+    write(build / "mutations.ys", "\n".join(commands.values()) + "\n")
     yosys.run(
         [
             "read_rtlil original.il",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsim.base.errors import InputError
+from hwsim.base.files import write
 from hwsim.synthesis.emit import module_names, ports, to_rtlil, to_verilog
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
@@ -21,14 +22,14 @@ def rtl(design: Design, build: Path) -> list[str]:
 def rtl_modules(design: Design, build: Path) -> list[str]:
     """Yosys commands that read the RTL of a design with its hierarchy."""
     build.mkdir(parents=True, exist_ok=True)
-    (build / "rtl.il").write_text(to_rtlil(design))
+    write(build / "rtl.il", to_rtlil(design))
     return [f'read_rtlil "{build / "rtl.il"}"', f"hierarchy -top {design.name}", "proc"]
 
 
 def verilog_modules(design: Design, build: Path) -> list[str]:
     """Yosys commands that read the Verilog of a design, as other tools get it, with its hierarchy."""
     build.mkdir(parents=True, exist_ok=True)
-    (build / "rtl.v").write_text(to_verilog(design))
+    write(build / "rtl.v", to_verilog(design))
     # Yosys makes the choice undefined that a multiplexer has for no case: after a full ``case`` none is left.
     return [
         f'read_verilog "{build / "rtl.v"}"',

@@ -28,6 +28,40 @@ def library(path, factor):
     return path
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a disk of a size as ``mount`` takes it, and returns its folder; skips where that is not allowed."""
+    made = []
+
+    def make(size):
+        folder = tmp_path / f"disk-{size}"
+        folder.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+        if mounted.returncode:
+            pytest.skip("cannot mount a small disk here")
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("size", ["300k", "500k", "600k"])
+def test_a_disk_that_is_full_before_the_end_is_one_line_and_no_figures(size, small_disk, run_tool):
+    """Yosys does not look whether its files could be written: a netlist cut off would give wrong figures."""
+    result = run_tool(
+        "synth", "--unit", "nvfp4_decode", "--baseline", "none", "--build", str(small_disk(size)), "--json", "-"
+    )
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert str(size) in result.stderr and ("disk full" in result.stderr or "No space left" in result.stderr)
+
+
+def test_a_simulation_on_a_full_disk_says_so(small_disk, run_tool):
+    result = run_tool("cosim", "--unit", "nvfp4_decode", "--build", str(small_disk("3000k")))
+    assert result.returncode == 2 and "No space left on device" in result.stderr and "disk-3000k" in result.stderr
+
+
 def test_four_processes_at_once_give_the_figures_of_each_alone(run_tool, tmp_path):
     """Two libraries of one name, two wire loads, equal commands: nothing is mixed up, and a second run is the same."""
     one, two = library(tmp_path / "one.lib", 1), library(tmp_path / "two.lib", 3)
