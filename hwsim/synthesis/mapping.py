@@ -8,6 +8,7 @@ ones.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -16,6 +17,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +85,7 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     with made_once(folder) as staged:
         if staged:
             # ABC cannot quote a path.
-            with plain_folder(staged) as working:
+            with _in_words_of(library), plain_folder(staged) as working:
                 # For people and other tools; proven equal to what is mapped.
                 write(working / source.name, emit.to_verilog(design.in_arithmetic("operators")))
                 write(working / "rtl.il", rtlil)
@@ -97,6 +99,18 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
                 ]
                 yosys.run([*read, *finish], working, "synth")
     return Mapped(design, library, options, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
+
+
+@contextlib.contextmanager
+def _in_words_of(library: Library) -> Iterator[None]:
+    """Let the message of a failure of Yosys or ABC name the library's files, and the cell if it is one of these."""
+    try:
+        yield
+    except yosys.YosysError as error:
+        words = set(re.findall(r"\w+", str(error)))
+        cells = ", ".join(sorted(words & library.cells.keys()))
+        where = ", ".join(library.files) + (f", cell {cells}" if cells else "")
+        raise yosys.YosysError(f"mapping to {where}: {error}") from error
 
 
 def _key(rtlil: str, library: Library, options: Options) -> str:

@@ -5,7 +5,10 @@ import re
 import pytest
 from conftest import ROOT
 
-from hwsim.base.errors import InputError
+from hwsim import units
+from hwsim.base import yosys
+from hwsim.base.errors import InputError, ToolError
+from hwsim.synthesis import mapping
 from hwsim.technology import catalogue, liberty, pack
 from hwsim.technology.library import Library
 
@@ -178,3 +181,16 @@ def test_a_constant_delay_is_a_table_for_other_tools(form, tmp_path, run_tool):
     ):
         result = run_tool(*command)
         assert result.returncode == 0, result.stderr
+
+
+def test_a_failure_of_a_tool_names_the_users_file_and_cell(tmp_path, monkeypatch):
+    """Whatever ABC stumbles over: the message is about the user's files, not about ours."""
+    library = load(ASAP7, tmp_path)
+
+    def fails(script, directory, name):
+        raise yosys.YosysError(f"Yosys failed: ERROR: cell {NAND[1]} is odd (log: x)")
+
+    monkeypatch.setattr(yosys, "run", fails)
+    design = units.design("nvfp4_decode", {"lanes": 1})
+    with pytest.raises(ToolError, match=rf"mapping to .*user\.lib, cell {NAND[1]}: Yosys failed"):
+        mapping.map_design(design, library, mapping.Options(1.0), tmp_path / "build")
