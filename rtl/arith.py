@@ -15,6 +15,8 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 
+from hwsim.rtl.hierarchy import COMMENT
+
 Columns = list[list[Value]]
 
 
@@ -303,8 +305,9 @@ def select(values: Sequence[Value], index: Value) -> Value:
     return Mux(index[-1], select(values[half:], index[:-1]), select(values[:half], index[:-1]))
 
 
-def sized(m: Module, value: ValueLike, width: int, name: str) -> Signal:
-    """A named signal of ``width`` bits that holds ``value``, truncated or extended."""
-    result = Signal(width, name=name)
+def sized(m: Module, value: ValueLike, width: int, name: str, note: str = "") -> Signal:
+    """A named signal of ``width`` bits that holds ``value``, truncated or extended; ``note`` says in the Verilog what
+    it is."""
+    result = Signal(width, name=name, attrs={COMMENT: note} if note else {})
     m.d.comb += result.eq(value)
     return result

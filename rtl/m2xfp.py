@@ -77,7 +77,13 @@ class M2XFPDecode(wiring.Component):
             for i, element in enumerate(elements):
                 value = Mux(places[i], fine, _eighths(Cat(0, 0, element[:-1])))
                 lane = group * ELEMENTS + i
-                magnitude = sized(m, value, FINE_WIDTH - 1, f"magnitude_{lane}")
+                magnitude = sized(
+                    m,
+                    value,
+                    FINE_WIDTH - 1,
+                    f"magnitude_{lane}",
+                    "In eighths; the largest of a subgroup has its metadata as further bits",
+                )
                 result += self.operands.word_select(lane, FINE_WIDTH).eq(Cat(magnitude, element[-1] & magnitude.any()))
         result += [self.scale.eq(scale), self.scale_nan.eq(scale == E8M0.nan_code)]
         return m

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 
 from hwsim.golden.formats import E2M2, UE4M3
 from hwsim.rtl.block_decoder import BlockDecoder, canonical_sign
+from hwsim.rtl.hierarchy import COMMENT
 from hwsim.rtl.tile.blocks import BlockMMA
 from hwsim.rtl.tile.operands import MIXFP4
 
@@ -38,7 +39,8 @@ class MixFP4Decode(BlockDecoder):
         integer = Cat(c2 & c0, c1 & (c2 | c0), c2 | (~c1 & c0), c2 | c1)
         # E2M1 has E2M2's bias: a code gains a zero below its fraction; 0.5 becomes the E2M2 subnormal 0b10.
         minifloat = Cat(0, c0, c1, c2)
-        magnitude = Signal(self.operand.magnitude_width, name=f"magnitude_{lane}")
+        attributes = {COMMENT: "E2M2 code without its sign"}
+        magnitude = Signal(self.operand.magnitude_width, name=f"magnitude_{lane}", attrs=attributes)
         with m.If(is_e1m2):
             m.d.comb += magnitude.eq(integer)
         with m.Else():

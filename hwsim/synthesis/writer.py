@@ -489,6 +489,7 @@ class ModuleWriter:
         """Declarations of what several statements drive, and all statements."""
         drivers = Counter(name for item in self.items for name in item.drives)
         declared: dict[str, bool] = {}
+        notes: dict[str, str] = {}
         nodes: list[loops.Node] = []
         chunks: list[list[loops.Node] | list[str]] = []
 
@@ -504,20 +505,21 @@ class ModuleWriter:
                 continue
             [item] = stage
             rendered = item.render()
-            if item.comment:
-                flush()
-                chunks.append(["", *(f"  // {line}" for line in textwrap.wrap(item.comment, _LINE - 5))])
             internal = {name: kind for name, kind in item.declared.items() if name not in self.ports}
             whole = internal.keys() - self.part_of.keys()
             if len(whole) == len(internal) == len(rendered) == 1 and drivers[next(iter(internal))] == 1:
                 [(name, kind)] = internal.items()
                 first, *rest = rendered[0].pieces
                 if first.startswith(f"assign {name} ="):
+                    if item.comment:
+                        flush()
+                        chunks.append([f"  // {line}" for line in textwrap.wrap(item.comment, _LINE - 5)])
                     # A wire that one statement drives is declared there.
                     first = first.replace("assign ", f"wire {kind}", 1)
                     rendered = [loops.Statement((first, *rest), rendered[0].selects, repeats=False)]
                     internal = {}
             declared.update({name: kind.startswith("reg") for name, kind in internal.items()})
+            notes.update(dict.fromkeys(internal, item.comment))
             nodes += rendered
         flush()
         body = self._printed(chunks)
@@ -526,7 +528,8 @@ class ModuleWriter:
         for name in sorted(declared, key=lambda name: self._order([name])):
             vector, _, width = self.part_of.get(name) or (name, 0, len(self._valued(name)))
             kind = "reg " if declared[name] or vector in self._variables else "wire"
-            declarations.setdefault(vector, f"  {kind} {_range(width)}{vector};")
+            note = f"  // {notes[name]}" if notes.get(name) else ""
+            declarations.setdefault(vector, f"  {kind} {_range(width)}{vector};{note}")
         head = [f"  genvar {', '.join(self._genvars)};"] if self._genvars else []
         return [*head, *declarations.values(), ""], body
 
@@ -583,8 +586,7 @@ class ModuleWriter:
             items = [item for item in stage if item.reset == reset]
             if not items:
                 continue
-            comments = [item.comment for item in items if item.comment]
-            result += ["", *(f"  // {line}" for c in comments for line in textwrap.wrap(c, _LINE - 5))]
+            result.append("")
             nodes = loops.rolled([node for item in items for node in item.render()])
             nodes = [whole for node in nodes for whole in loops.whole(node, self._widths)]
             lines = loops.lines(nodes, "      " if reset else "    ")

@@ -163,7 +163,14 @@ class ExponentMaximum(wiring.Component):
             present = [self.candidates.word_select(i, shape.exponent_width) for i in range(self.groups)]
         else:
             present = [
-                sized(m, present_exponent(e, self.nonzero[i]), len(e), f"present_{i}") for i, e in enumerate(own)
+                sized(
+                    m,
+                    present_exponent(e, self.nonzero[i]),
+                    len(e),
+                    f"present_{i}",
+                    "Exponents, 0 where the term is zero",
+                )
+                for i, e in enumerate(own)
             ]
         most = maximum(m, present, "most")
         any_term = sized(m, self.nonzero.any(), 1, "any_term")
@@ -173,30 +180,54 @@ class ExponentMaximum(wiring.Component):
             offset = sized(m, base, width, "offset")
         # Without an offset there is no adder, which in Verilog would have an operand of zero bits.
         shifted = bool(shape.base_width or shape.term_offset)
-        terms = sized(m, Mux(any_term, most + offset if shifted else most, 0), width, "terms_largest")
+        terms = sized(
+            m,
+            Mux(any_term, most + offset if shifted else most, 0),
+            width,
+            "terms_largest",
+            "Largest exponent of the terms, with the bias that they have in common with C; 0 without terms",
+        )
         field = self.c[FP32_FRACTION:]
         subnormal = sized(m, ~field.any(), 1, "c_subnormal")
         if not shape.may_underflow(self.fraction_bits):
             m.d.comb += self.floats.eq(any_term | ~subnormal)
         # A subnormal has the exponent field of the smallest normal number, 1.
-        stored: Value = sized(m, Cat(field[0] | subnormal, field[1:]), len(field), "c_field")
+        stored: Value = sized(
+            m,
+            Cat(field[0] | subnormal, field[1:]),
+            len(field),
+            "c_field",
+            "Exponent field of C; a subnormal has that of the smallest normal number, 1",
+        )
         stored = sized(m, stored + shape.c_offset, width, "c_stored") if shape.c_offset else stored
         c_zero = subnormal & ~self.c[:FP32_FRACTION].any()
-        c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present")
+        c_exponent = sized(m, Mux(c_zero, 0, stored), width, "c_present", "0 where C is zero")
         c_leads = sized(m, c_exponent > terms, 1, "c_leads")
         m.d.comb += self.largest.eq(Mux(c_leads, c_exponent, terms))
         # Both possible distances are computed in parallel with the comparison of C, which arrives last and only
         # selects.
-        c_own = sized(m, c_exponent - offset if shifted else c_exponent, width, "c_own")
+        c_own = sized(
+            m,
+            c_exponent - offset if shifted else c_exponent,
+            width,
+            "c_own",
+            "C's exponent with the bias of the terms' own: distances from C need no further adder",
+        )
         count = shape.distance_width(self.fraction_bits)
         for i, exponent in enumerate(own):
-            from_terms = sized(m, most - exponent + self._raised(i), shape.exponent_width + 1, f"from_terms_{i}")
-            from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}")
+            from_terms = sized(
+                m,
+                most - exponent + self._raised(i),
+                shape.exponent_width + 1,
+                f"from_terms_{i}",
+                "Distance if a term leads",
+            )
+            from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}", "Distance if C leads")
             near = saturated(m, from_terms, count, f"from_terms_{i}")
             distance = Mux(c_leads, saturated(m, from_c, count, f"from_c_{i}"), near)
             m.d.comb += self.distances.word_select(i, count).eq(distance)
         # C's distance is computed in parallel too. Where C has the largest exponent, the mask makes it 0.
-        c_distance = sized(m, terms - stored, width, "c_distance_full")
+        c_distance = sized(m, terms - stored, width, "c_distance_full", "Distance of C if a term leads; none if C does")
         stays = c_leads.replicate(len(self.c_distance))
         m.d.comb += self.c_distance.eq(saturated(m, c_distance, len(self.c_distance), "c_distance") & ~stays)
         return m
@@ -295,5 +326,11 @@ class AlignedSum(wiring.Component):
             # Copies of the sign.
             m.d.comb += Signal(above, name=f"unused_above_{name}").eq(shifted[width:-1])
             if self.arithmetic is Arithmetic.OPERATORS:
-                shifted = sized(m, Cat(shifted[:width], shifted[-1]), width + 1, f"{name}_cut")
+                shifted = sized(
+                    m,
+                    Cat(shifted[:width], shifted[-1]),
+                    width + 1,
+                    f"{name}_cut",
+                    "Without the bit that only a shift by nothing would need",
+                )
         return shifted[:-1][:width], shifted[-1]

@@ -70,9 +70,17 @@ def add_products(m: Module, to: Sum, a: Value, b: Value, lanes: int, product: Pr
     if product.columns is None:
         for lane in range(lanes):
             left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
-            magnitude = sized(m, left[:-1] * right[:-1], PRODUCT_WIDTH, f"magnitude_{lane}")
+            magnitude = sized(
+                m, left[:-1] * right[:-1], PRODUCT_WIDTH, f"magnitude_{lane}", "Products of the magnitudes"
+            )
             negative = left[-1] ^ right[-1]
-            signed = sized(m, Mux(negative, -magnitude, magnitude), PRODUCT_WIDTH + 1, f"product_{lane}")
+            signed = sized(
+                m,
+                Mux(negative, -magnitude, magnitude),
+                PRODUCT_WIDTH + 1,
+                f"product_{lane}",
+                "The same with signs, two's complement",
+            )
             to.add_signed(Cat(Const(0, shift), signed) if shift else signed)
         return
     signs = columns(lanes.bit_length())
@@ -154,10 +162,16 @@ class SubgroupSum(wiring.Component):
             code = self.b.word_select(i, self.product.width("b"))
             magnitude = e2m1_magnitude(code[:-1]) if self.product.columns else code[:-1]
             chosen = Cat(magnitude, code[-1]) & self.refinement[i].replicate(width)
-            weight = sized(m, weight | chosen, width, f"weight_{i}")
+            weight = sized(m, weight | chosen, width, f"weight_{i}", "The other operand at the refined lane")
         distance, smaller = self.refinement[ELEMENTS : ELEMENTS + 2], self.refinement[-1]
         negative = sized(m, weight[-1] ^ smaller, 1, "refinement_negative")
-        added = sized(m, weight[:-1] << distance, MAGNITUDE_WIDTH + 3, "refinement_magnitude")
+        added = sized(
+            m,
+            weight[:-1] << distance,
+            MAGNITUDE_WIDTH + 3,
+            "refinement_magnitude",
+            "What the refined element adds to the sum",
+        )
         total.add_ones_complement(added ^ negative.replicate(len(added)), negative)
         m.d.comb += self.total.eq(total.total(m, "sum"))
         return m
@@ -201,7 +215,15 @@ class MultipliedSum(wiring.Component):
             k = self.multipliers.word_select(group, METADATA_WIDTH)
             if self.arithmetic is Arithmetic.OPERATORS:
                 product = total.as_signed() * Cat(k, 1)
-                result.add_signed(sized(m, product, SUBGROUP_WIDTH + METADATA_WIDTH + 1, f"product_{group}"))
+                result.add_signed(
+                    sized(
+                        m,
+                        product,
+                        SUBGROUP_WIDTH + METADATA_WIDTH + 1,
+                        f"product_{group}",
+                        "Sums of the subgroups times their factors 4 to 7, in quarters",
+                    )
+                )
                 continue
             for shift, factor in ((2, Const(1, 1)), (1, k[1]), (0, k[0])):
                 add_bits(bits, total[:-1] & factor.replicate(SUBGROUP_WIDTH - 1), shift)

@@ -83,11 +83,14 @@ class BlockDot(DotUnit):
             instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
             a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
             exponent = self.pipe.delay(
-                m, sized(m, a + b, self.shape.exponent_width, f"exponent_{i}"), f"exponent_{i}", *self.FRONT
+                m,
+                sized(m, a + b, self.shape.exponent_width, f"exponent_{i}", "Sum of both scales' exponent fields"),
+                f"exponent_{i}",
+                *self.FRONT,
             )
             q.append(number)
             exponents.append(exponent)
-            nonzero.append(sized(m, present, 1, f"nonzero_{i}"))
+            nonzero.append(sized(m, present, 1, f"nonzero_{i}", "Whether neither the sum nor a scale is zero"))
             if self.scheme.typed:
                 raises.append(Cat(ports["a_types"][i], ports["b_types"][i]))
         outputs = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}

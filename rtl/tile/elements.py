@@ -184,12 +184,15 @@ class ElementDot(DotUnit):
             instantiate(m, self, "mma_product", f"product_{i}", a=a, b=b, q=product)
             q.append(product)
             a, b = (ports[f"{side}_exponents"].word_select(i, width) for side in "ab")
-            exponents.append(sized(m, a + b, width + 1, f"exponent_{i}"))
+            exponents.append(sized(m, a + b, width + 1, f"exponent_{i}", "Sum of both elements' exponent fields"))
         nonzero = ports["a_nonzero"] & ports["b_nonzero"]
         outputs: dict[str, Value] = {"exponents": Cat(*exponents), "nonzero": nonzero}
         if self.exponents.groups:
             present = [
-                sized(m, present_exponent(e, nonzero[i]), len(e), f"present_{i}") for i, e in enumerate(exponents)
+                sized(
+                    m, present_exponent(e, nonzero[i]), len(e), f"present_{i}", "Exponents, 0 where the product is zero"
+                )
+                for i, e in enumerate(exponents)
             ]
             outputs["candidates"] = Cat(
                 *(maximum(m, present[i : i + GROUP], f"most_{i}") for i in range(0, self.k, GROUP))

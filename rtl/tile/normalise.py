@@ -101,10 +101,16 @@ class Normalise(wiring.Component):
         exponent = sized(m, largest + constant, width, "exponent_at_top")
         if not self.may_underflow:
             return {"exponent": exponent}
-        limit = sized(m, exponent - 1, width, "limit_full")
+        limit = sized(m, exponent - 1, width, "limit_full", "Left shifts that end at the smallest normal exponent")
         negative = limit[-1]
         left = saturated(m, limit[:-1], self.shift_width, "limit") & ~negative.replicate(self.shift_width)
-        right = sized(m, 1 - exponent, width - 1, "lower_full")
+        right = sized(
+            m,
+            1 - exponent,
+            width - 1,
+            "lower_full",
+            "Right shifts that bring the top bit to the smallest normal exponent",
+        )
         lower = saturated(m, right, LOWER_WIDTH, "lower") & negative.replicate(LOWER_WIDTH)
         return {
             "exponent": exponent,
@@ -120,9 +126,15 @@ class Normalise(wiring.Component):
         # A negative sum enters as its one's complement, which is abs(sum) - 1; `_rounded` adds the missing 1. ``below``
         # is every bit below its last place: 1 for a one's complement, else 0.
         below: Value = sign
-        inverted = sized(m, self.total[:-1] ^ sign.replicate(len(self.total) - 1), len(self.total) - 1, "inverted")
+        inverted = sized(
+            m,
+            self.total[:-1] ^ sign.replicate(len(self.total) - 1),
+            len(self.total) - 1,
+            "inverted",
+            "Magnitude of the sum, less 1 where it is negative: no carry yet",
+        )
         if self.masked:
-            inverted = self._masked(m, sized(m, inverted + sign, len(inverted), "magnitude"))
+            inverted = self._masked(m, sized(m, inverted + sign, len(inverted), "magnitude", "Magnitude of the sum"))
             below = Const(0, 1)
         if self.may_underflow:
             # At least as wide as a significand and a guard bit, which a right shift may fill.
@@ -171,15 +183,21 @@ class Normalise(wiring.Component):
             above.insert(0, any_above)
         distance = self.result_bits + 1
         mask = [~above[i + distance] if i + distance < width else Const(1, 1) for i in range(width)]
-        return sized(m, magnitude & Cat(*mask), width, "masked")
+        return sized(
+            m, magnitude & Cat(*mask), width, "masked", "Without the bits below the places that the result may keep"
+        )
 
     def _shift(self, m: Module, zeros: Value, floats: Value, limit: Value) -> Value:
         """Left shift of the sum."""
         if not self.may_underflow:
             # A subnormal C alone keeps the exponent -126 of its hidden bit: a constant shift.
             alone = len(self.total) - 2 - self.fraction_bits
-            return sized(m, Mux(floats, zeros, alone), self.shift_width, "shift")
-        return sized(m, Mux(limit < zeros, limit, zeros), self.shift_width, "shift")
+            return sized(
+                m, Mux(floats, zeros, alone), self.shift_width, "shift", "A subnormal C alone is not normalised"
+            )
+        return sized(
+            m, Mux(limit < zeros, limit, zeros), self.shift_width, "shift", "Not beyond the smallest normal exponent"
+        )
 
     def _lowered(self, m: Module, inverted: Value) -> Value:
         """The sum shifted right by ``lower``, which is 0 unless even its top bit is below the normal numbers."""
@@ -223,5 +241,11 @@ class Normalise(wiring.Component):
             up = Mux(below, guard | (rest.all() & kept[0]), guard & (any_bit(rest) | kept[0]))
         place = FP32_FRACTION - bits
         # A carry out of the fraction adds one to the exponent field; from the largest number it leads to infinity.
-        number = sized(m, Cat(fraction, field) + (up << place), FP32_WIDTH - 1, "number")
+        number = sized(
+            m,
+            Cat(fraction, field) + (up << place),
+            FP32_WIDTH - 1,
+            "number",
+            "Exponent field and fraction; a carry out of the fraction raises the field",
+        )
         return number, sized(m, hidden | number.any(), 1, "is_nonzero")

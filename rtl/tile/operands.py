@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.golden.formats import E8M0, UE4M3, MiniFloat
 from hwsim.golden.terms import BLOCK_TERMS, BlockTerm
 from hwsim.rtl.arith import Arithmetic, select
-from hwsim.rtl.hierarchy import Pipeline, clocked, registered
+from hwsim.rtl.hierarchy import COMMENT, Pipeline, clocked, registered
 from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, Code, Product
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
 from hwsim.rtl.tile.scale import exponent_field, significand
@@ -199,7 +199,7 @@ class OperandDecoder(wiring.Component):
 
 def decoded(m: Module, code: Value, is_integer: Value | None, name: str) -> Signal:
     """Magnitude, in half units, of three bits of E2M1 or, where ``is_integer``, the E1M2 integer that they are."""
-    magnitude = Signal(MAGNITUDE_WIDTH, name=name)
+    magnitude = Signal(MAGNITUDE_WIDTH, name=name, attrs={COMMENT: "In half units of E2M1, in units of E1M2"})
     with m.If(Const(0, 1) if is_integer is None else is_integer):
         m.d.comb += magnitude.eq(code)
     with m.Else(), m.Switch(code):

@@ -52,9 +52,17 @@ class ScaledTerm(wiring.Component):
         if not self.scale.fraction_width:
             m.d.comb += self.q.eq(self.total.as_signed() - sign)
             return m
-        factor = sized(m, self.a_significand * self.b_significand, 2 * self.scale.significand_width, "factor")
+        factor = sized(
+            m,
+            self.a_significand * self.b_significand,
+            2 * self.scale.significand_width,
+            "factor",
+            "Product of the scales' significands",
+        )
         if self.arithmetic is Arithmetic.OPERATORS:
-            product = sized(m, self.total.as_signed() * factor, len(self.q), "product")
+            product = sized(
+                m, self.total.as_signed() * factor, len(self.q), "product", "The block's term, two's complement"
+            )
             m.d.comb += self.q.eq(product - sign)
             return m
         product_sum = Sum(len(self.q), self.arithmetic)

@@ -83,9 +83,9 @@ class DotUnit(wiring.Component):
         c = pipe.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
         # Registered in every dot unit: driven across the tile from its edge, it would arrive late.
         accumulate = registered(m, self.accumulate, "accumulate_q")
-        c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used")
+        c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used", "The addend: C, or the result before in a chain")
         alignment = self._exponents(m, terms, c)
-        special = sized(m, c[FP32_FRACTION:-1].all(), 1, "c_special")
+        special = sized(m, c[FP32_FRACTION:-1].all(), 1, "c_special", "Whether C is infinite or NaN")
         c_nan = special & c[:FP32_FRACTION].any()
         terms_infinite, terms_sign = terms.get("infinite"), terms.get("infinity_sign")
         infinite: Value = special
