@@ -15,12 +15,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from amaranth.hdl import Const, Fragment, Instance, Signal, Value
-from amaranth.hdl._ast import Assign, ClockSignal, Concat, Operator, Slice, Statement, Switch, SwitchValue
+from amaranth.hdl import Fragment, Instance, Signal, Value
+from amaranth.hdl._ast import Assign, ClockSignal, Concat, Operator, Statement, Switch, SwitchValue
 from amaranth.lib import wiring
 
 from hwsim.rtl.hierarchy import COMMENT
-from hwsim.synthesis import loops
+from hwsim.synthesis import loops, statements
 from hwsim.synthesis.expressions import Printer, constant
 
 #: Columns of a line.
@@ -97,7 +97,7 @@ class ModuleWriter:
         self.ports, self.documented, self.summary = ports, documented, summary
         self.fragment = Fragment.get(component, None)
         self.of_signal = {id(getattr(component, port)): port for port in ports if hasattr(component, port)}
-        self.combinational, self.clocked = _live(self.fragment, self.of_signal)
+        self.combinational, self.clocked = statements.live(self.fragment, self.of_signal)
         labels = {loops.without_numbers(label) for _, label, _ in self.fragment.subfragments if label}
         self.taken: set[str] = {*ports, "clk", "rst", *labels, *loops.NAMES, *_KEYWORDS.split()}
         if clash := ports.keys() & {*loops.NAMES, *_KEYWORDS.split()}:
@@ -169,7 +169,8 @@ class ModuleWriter:
         # What drives a signal decides whether it is a wire: the parts of a vector must have the same kind of driver.
         kinds = {id(s): "register" for statement in self.clocked for s in statement._lhs_signals()}
         kinds |= {id(s): type(t).__name__ for t in self.combinational for s in t._lhs_signals()}
-        kinds |= {id(s): "instance" for v, kind in _connections(self.fragment) if kind == "o" for s in v._lhs_signals()}
+        outputs = (v for v, kind in statements.connections(self.fragment) if kind == "o")
+        kinds |= {id(s): "instance" for v in outputs for s in v._lhs_signals()}
         for signal in self._signals():
             numbers = tuple(int(n) for n in _NUMBER.findall(signal.name))
             if numbers and id(signal) not in self.of_signal:
@@ -191,7 +192,7 @@ class ModuleWriter:
         signals: dict[int, Signal] = {}
         for statement in [*self.combinational, *self.clocked]:
             signals |= {id(s): s for s in [*statement._lhs_signals(), *statement._rhs_signals()]}
-        for value, kind in _connections(self.fragment):
+        for value, kind in statements.connections(self.fragment):
             signals |= {id(s): s for s in (value._lhs_signals() if kind == "o" else value._rhs_signals())}
         return sorted(signals.values(), key=lambda s: s.duid)
 
@@ -222,9 +223,9 @@ class ModuleWriter:
             assert isinstance(fragment, Instance), f"{self.module}: submodule {name} must be a part"
             self._instance(fragment, name)
         self._shared([*self.combinational, *self.clocked])
-        for group in _groups(self.combinational):
+        for group in statements.groups(self.combinational):
             self._combinational(group)
-        for group in _groups(self.clocked):
+        for group in statements.groups(self.clocked):
             self._register(group)
         # Printing finds values that need wires, whose printing may find more.
         rendered: dict[int, list[loops.Statement]] = {}
@@ -244,21 +245,21 @@ class ModuleWriter:
             item.reads |= words & self.temporaries.keys()
             item.reads -= set(item.drives)
 
-    def _shared(self, statements: Iterable[Statement]) -> None:
+    def _shared(self, assigned: Iterable[Statement]) -> None:
         """Give a wire to every value that occurs more than once and is more than a name."""
         seen: Counter[int] = Counter()
         values: dict[int, Value] = {}
 
         def visit(value: Value) -> None:
-            if isinstance(value, Operator | SwitchValue) and not _is_plain(value):
+            if isinstance(value, Operator | SwitchValue) and not statements.is_plain(value):
                 seen[id(value)] += 1
                 values[id(value)] = value
                 if seen[id(value)] > 1:
                     return
-            for inner in _inner(value):
+            for inner in statements.inner(value):
                 visit(inner)
 
-        for value in itertools.chain.from_iterable(map(_values, statements)):
+        for value in itertools.chain.from_iterable(map(statements.values, assigned)):
             visit(value)
         for item in self.fragment.subfragments:
             for value, kind in item[0].ports.values():  # type: ignore[attr-defined]
@@ -272,7 +273,7 @@ class ModuleWriter:
     def _wire(self, name: str, value: Value, user: _Item) -> None:
         def render() -> list[loops.Statement]:
             shared = self.printer.shared.pop(id(value))
-            parts, width = _alike(value), len(value)
+            parts, width = statements.alike(value), len(value)
             if parts:
                 width = len(parts[0])
             texts = [self.printer.text(part) for part in parts or [value]]
@@ -301,8 +302,8 @@ class ModuleWriter:
         return next((c for n in names if (c := self.signals[n].attrs.get(COMMENT, ""))), "")
 
     def _combinational(self, group: list[Statement]) -> None:
-        drives = [self._name(s) for s in _driven(group)]
-        values = list(itertools.chain.from_iterable(map(_values, group)))
+        drives = [self._name(s) for s in statements.driven(group)]
+        values = list(itertools.chain.from_iterable(map(statements.values, group)))
 
         summed = self._summed(group)
 
@@ -319,7 +320,7 @@ class ModuleWriter:
         procedural = bool(summed) or not all(isinstance(s, Assign) for s in group)
         if procedural and self._read(values) & set(drives):
             raise NotImplementedError(f"{self.module}: {drives[0]} is read by the statements that assign it")
-        if not procedural and not _is_partition(group):
+        if not procedural and not statements.is_partition(group):
             raise NotImplementedError(f"{self.module}: bits of {drives[0]} are assigned twice")
         item = _Item(self._order(drives), drives, self._read(values), render, comment=self._comment(drives))
         item.declared = {n: ("reg " if procedural else "") + _range(len(self.signals[n])) for n in drives}
@@ -348,8 +349,8 @@ class ModuleWriter:
         return "\n".join(lines)
 
     def _register(self, group: list[Statement]) -> None:
-        drives = [self._name(s) for s in _driven(group)]
-        values = list(itertools.chain.from_iterable(map(_values, group)))
+        drives = [self._name(s) for s in statements.driven(group)]
+        values = list(itertools.chain.from_iterable(map(statements.values, group)))
         reset = not self.signals[drives[0]].reset_less and "rst" in self.ports
 
         def render() -> list[loops.Statement]:
@@ -365,10 +366,10 @@ class ModuleWriter:
             self._order(drives), drives, self._read(values), render, True, reset, self._comment(drives)
         ))  # fmt: skip
 
-    def _procedural(self, statements: Iterable[Statement], indent: str, assign: str) -> list[str]:
+    def _procedural(self, inside: Iterable[Statement], indent: str, assign: str) -> list[str]:
         """Statements inside an ``always`` block."""
         lines = []
-        for s in statements:
+        for s in inside:
             if isinstance(s, Assign):
                 lines += [indent + line for line in self._assignments(s, assign)]
                 continue
@@ -419,7 +420,7 @@ class ModuleWriter:
         lhs, rhs = statement.lhs, statement.rhs
         target = self._target(lhs)
         line = f"{target} {operator} {self.printer.text(rhs, len(lhs))};"
-        parts = _alike(rhs) if len(line) >= _SHORT and len(rhs) == len(lhs) else []
+        parts = statements.alike(rhs) if len(line) >= _SHORT and len(rhs) == len(lhs) else []
         if not parts:
             return [line]
         if operator == "<=":
@@ -602,118 +603,6 @@ class ModuleWriter:
                 opening = f"{opening} : {self._unique('registers')}\n    integer {', '.join(variables)};"
             result += [*opening.split("\n"), *lines, "  end"]
         return [*result, ""]
-
-
-def _connections(fragment: Fragment) -> Iterator[tuple[Value, str]]:
-    """What the ports of instances are connected to, but for clocks, and the kind of the port: ``i`` or ``o``."""
-    for part, _, _ in fragment.subfragments:
-        for value, kind in part.ports.values():  # type: ignore[attr-defined]
-            if not isinstance(value, ClockSignal):
-                yield value, kind
-
-
-def _live(fragment: Fragment, ports: Iterable[int]) -> tuple[list[Statement], list[Statement]]:
-    """Statements, combinational and clocked, that drive what is read: by ports, instances or each other.
-
-    Signals called ``unused*`` take bits that a component ignores, so that linters find these read.
-    """
-    statements = dict(fragment.statements)
-    sides = [s for s in statements.pop("comb", []) if not _drives_clock(s)], [*itertools.chain(*statements.values())]
-    waiting = list(itertools.chain(*sides))
-    read = {*ports} | {id(s) for value, kind in _connections(fragment) if kind == "i" for s in value._rhs_signals()}
-    live: set[int] = set()
-    while found := [s for s in waiting if any(id(d) in read or d.name.startswith("unused") for d in s._lhs_signals())]:
-        live |= {id(s) for s in found}
-        read |= {id(r) for s in found for r in s._rhs_signals()}
-        waiting = [s for s in waiting if id(s) not in live]
-    combinational, clocked = ([s for s in side if id(s) in live] for side in sides)
-    return combinational, clocked
-
-
-def _drives_clock(statement: Statement) -> bool:
-    return isinstance(statement, Assign) and isinstance(statement.lhs, ClockSignal)
-
-
-def _driven(statements: Iterable[Statement]) -> list[Signal]:
-    """Signals that statements assign, in the order in which the component made them."""
-    signals = {id(s): s for statement in statements for s in statement._lhs_signals()}
-    return sorted(signals.values(), key=lambda s: s.duid)
-
-
-def _groups(statements: Iterable[Statement]) -> list[list[Statement]]:
-    """Statements that assign the same signals, or signals that one ``If`` or ``Switch`` assigns together."""
-    groups: list[tuple[set[int], list[Statement]]] = []
-    of: dict[int, int] = {}
-    for statement in statements:
-        driven = {id(s) for s in statement._lhs_signals()}
-        places = sorted({of[d] for d in driven if d in of})
-        if not places:
-            places = [len(groups)]
-            groups.append((set(), []))
-        first = groups[places[0]]
-        for other in places[1:]:
-            first[0].update(groups[other][0])
-            first[1].extend(groups[other][1])
-            groups[other] = (set(), [])
-        first[0].update(driven)
-        first[1].append(statement)
-        of |= dict.fromkeys(first[0], places[0])
-    return [group for _, group in groups if group]
-
-
-def _is_partition(statements: Iterable[Statement]) -> bool:
-    """Whether assignments drive every bit of their signals at most once."""
-    bits = [(id(s), bit) for t in statements if isinstance(t, Assign) for s, bit in _bits_of(t.lhs)]
-    return len(bits) == len(set(bits))
-
-
-def _bits_of(value: Value) -> list[tuple[Signal, int]]:
-    """Bits that a target consists of, the lowest first."""
-    match value:
-        case Operator():
-            return _bits_of(value.operands[0])
-        case Concat():
-            return [bit for part in value.parts for bit in _bits_of(part)]
-        case Slice():
-            return _bits_of(value.value)[value.start : value.stop]
-        case Signal():
-            return [(value, i) for i in range(len(value))]
-    raise NotImplementedError(f"an assignment to {type(value).__name__}")
-
-
-def _alike(value: Value) -> list[Value]:
-    """The parts of a concatenation of at least three parts of equal width; empty for everything else."""
-    parts = [part for part in value.parts if len(part)] if isinstance(value, Concat) else []
-    return parts if len(parts) >= 3 and len({len(part) for part in parts}) == 1 else []
-
-
-def _values(statement: Statement) -> list[Value]:
-    """Values that a statement reads."""
-    if isinstance(statement, Assign):
-        return [statement.rhs]
-    assert isinstance(statement, Switch)
-    return [statement.test, *(v for _, body, _ in statement.cases for s in body for v in _values(s))]
-
-
-def _inner(value: Value) -> tuple[Value, ...]:
-    """Values that a value is made of."""
-    match value:
-        case Operator():
-            return tuple(value.operands)
-        case Concat():
-            return tuple(value.parts)
-        case Slice():
-            return (value.value,)
-        case SwitchValue():
-            return (value.test, *(v for _, v in value.cases))
-    return ()
-
-
-def _is_plain(value: Value) -> bool:
-    """Whether a value is no more than bits of a signal, or their inversion."""
-    if isinstance(value, Operator):
-        return value.operator in ("u", "s", "~") and _is_plain(value.operands[0])
-    return isinstance(value, Signal | Const) or (isinstance(value, Slice) and _is_plain(value.value))
 
 
 def _range(width: int) -> str:
