@@ -126,7 +126,7 @@ class Result:
             "liberty": ", ".join(Path(f).name for f in self.library.files),
             "area": self.library.area_note,
             "tools": emit.generator(),
-            "licence": f"{self.library.licence}; {self.library.attribution or self.library.source}",
+            "licence": "; ".join(filter(None, (self.library.licence, self.library.attribution or self.library.source))),
             "clock": f"{clock}, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
             "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
             "wire_load": wires,

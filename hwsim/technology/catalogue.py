@@ -11,7 +11,6 @@ from pathlib import Path
 from hwsim.base import files
 from hwsim.base.errors import InputError
 from hwsim.technology import liberty, pack, rendering
-from hwsim.technology.cell_reader import Units
 from hwsim.technology.library import Library
 
 DEFAULT = "asap7"
@@ -106,11 +105,7 @@ def _from_liberty(paths: Sequence[str | Path], build_dir: Path, dont_use: Sequen
         for cell in matching:
             cell.simple["dont_use"] = "true"
     library = Library.from_groups(groups, [str(path) for path in paths])
-    limits = [
-        g.number("default_max_transition") * Units.of(g).time for g in groups if "default_max_transition" in g.simple
-    ]
-    text = rendering.render(library, rendering.thresholds(groups, paths), min(limits, default=None))
-    return replace(library, liberty_path=_store(build_dir, library.name, text))
+    return replace(library, liberty_path=_store(build_dir, library.name, rendering.render(library)))
 
 
 def _store(build_dir: Path, name: str, text: str) -> Path:
@@ -127,4 +122,4 @@ def _store(build_dir: Path, name: str, text: str) -> Path:
 def _from_pack(path: Path, build_dir: Path) -> Library:
     content = pack.load(path)
     library = pack.library(content, path)
-    return replace(library, liberty_path=_store(build_dir, library.name, pack.render(content, path)))
+    return replace(library, liberty_path=_store(build_dir, library.name, rendering.render(library)))

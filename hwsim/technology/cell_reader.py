@@ -165,8 +165,10 @@ class CellReader:
         for name, pin_group in pin_groups:
             pins[name] = self._pin(name, pin_group, states)
         flip_flop = _flip_flop(flip_flop_group, pin_groups) if flip_flop_group else None
+        has_buses = any(child.kind in ("bus", "bundle") for child in group.groups)
         for name, pin_group in pin_groups:
-            for arc in pin_group.all("timing"):
+            # Arcs may start at buses, whose pins are not read: such a cell is not for synthesis.
+            for arc in pin_group.all("timing") if not has_buses else ():
                 self._timing(name, pins, arc, timing, constraints)
             energy += self._energy(name, pin_group, grounds)
         leakage, leakage_states = self._leakage(group, grounds)
@@ -379,6 +381,9 @@ def _flip_flop(group: Group, pins: Iterable[tuple[str, Group]]) -> FlipFlop | No
             return None
         state = state_of(inner.operands[0])
         outputs[name] = complement[state] if inverted else state
+    for needed in ("clocked_on", "next_state"):
+        if not group.get(needed):
+            raise UnsupportedError(f"ff has no {needed}")
     optional = {key: parse(group.get(key)) if group.get(key) else None for key in ("clear", "preset")}
     return FlipFlop(parse(group.get("clocked_on")), parse(group.get("next_state")), outputs, **optional)
 
@@ -387,6 +392,8 @@ def _unusable(group: Group, pins: Mapping[str, Pin], flip_flop: FlipFlop | None)
     """Why logic synthesis must not choose a cell, or an empty string."""
     if group.is_true("dont_use"):
         return "marked dont_use"
+    if group.number("area") <= 0:
+        return f"area {group.number('area'):g}"
     for name, what in _SPECIAL_CELLS.items():
         if group.get(name, "false") != "false":
             return what

@@ -247,9 +247,12 @@ def smallest(cells: Iterable[Cell], table: int, inputs: int, what: str) -> Cell:
     InputError
         If there is none; ``what`` is the message's description of the gate and of the library.
     """
+    cells = list(cells)
     gates = [cell for cell in cells if cell.computes(table, inputs)]
     if not gates:
-        raise InputError(f"no {what}; synthesis needs one")
+        same = [cell for cell in cells if len(cell.inputs) == inputs and cell.tables() == (table,)]
+        why = ", ".join(f"{cell.name}: {cell.unusable}" for cell in same[:4])
+        raise InputError(f"no {what}; synthesis needs one" + (f" that it may use ({why})" if why else ""))
     return min(gates, key=lambda cell: (cell.area, cell.name))
 
 

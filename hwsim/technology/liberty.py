@@ -41,6 +41,8 @@ _BETWEEN = re.compile(r'"(?:[^"\\]|\\.)*+"|/\*.*?\*/|//[^\n]*+|\\(?=[ \t]*\r?\n)
 _ARGUMENT = re.compile(r'"([^"]*)"|([^\s,"\\]+)')
 #: A string that goes on in the next line.
 _CONTINUED = re.compile(r"\\?\s*\n\s*")
+#: First bytes of other kinds of compressed files.
+_COMPRESSED = {b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd"}
 _NUMBER_SEPARATORS = str.maketrans(dict.fromkeys('",\\', " "))
 
 
@@ -239,6 +241,9 @@ def read(path: str | Path) -> Group:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error) as error:
             raise InputError(f"{path}: truncated or corrupt gzip file: {error}") from None
+    for magic, kind in _COMPRESSED.items():
+        if data.startswith(magic):
+            raise InputError(f"{path}: compressed with {kind}: expected plain text or gzip")
     # Liberty is ASCII but for comments, where real files carry Latin-1 and UTF-8 alike.
     return parse(data.decode("utf-8", errors="replace"), str(path))
 

@@ -80,6 +80,10 @@ class Library:
         um2 of the smallest two-input NAND: one gate equivalent.
     time_unit_ns, capacitance_unit_fF : float
         Units of the (first) Liberty file, for other files that must use the same.
+    thresholds : mapping of str to float
+        Where delays and slews are measured, in percent of the supply, and the derating of slews, by Liberty's names.
+    max_transition_ns : float or None
+        The longest slew that a net may have, where the library states one.
     area_note, source, licence, attribution : str
     left_out : mapping of str to str
         Cells that could not be read, and why.
@@ -102,6 +106,8 @@ class Library:
     nand2_area: float
     time_unit_ns: float
     capacitance_unit_fF: float
+    thresholds: Mapping[str, float]
+    max_transition_ns: float | None = None
     area_note: str = "as the file states it"
     source: str = ""
     licence: str = "see the Liberty files"
@@ -126,7 +132,7 @@ class Library:
         Raises
         ------
         InputError
-            If a file is missing or broken, two files hold the same cell, voltages differ, or there is no
+            If a file is missing or broken, two files hold the same cell, voltages or thresholds differ, or there is no
             flip-flop, inverter or two-input NAND that synthesis may use.
         """
         paths = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
@@ -138,11 +144,16 @@ class Library:
         if not groups:
             raise InputError("no Liberty file given, expected at least one")
         cells: dict[str, Cell] = {}
+        used: list[tuple[liberty.Group, str]] = []
         origin: dict[str, str] = {}
         left_out: dict[str, str] = {}
         for group, file in zip(groups, files, strict=True):
             reader = CellReader(group)
-            for cell in reader.cells():
+            read = reader.cells()
+            # A file of macros, say, beside that of the gates may be measured in its own way.
+            if any(cell.is_usable for cell in read):
+                used.append((group, file))
+            for cell in read:
                 if cell.name in cells:
                     raise InputError(f"cell {cell.name} is in {origin[cell.name]} and again in {file}")
                 cells[cell.name], origin[cell.name] = cell, file
@@ -156,8 +167,6 @@ class Library:
         slew, _, delay = fanout_of_4(inverter)
         corner = _corner(groups, files)
         nand2 = smallest(cells.values(), NAND2, 2, f"two-input NAND in {where}")
-        if nand2.area <= 0:
-            raise InputError(f"cell {nand2.name} in {where} has area {nand2.area:g}, expected more than 0")
         return cls(
             name=re.sub(r"\W+", "_", groups[0].name),
             left_out=left_out,
@@ -171,6 +180,8 @@ class Library:
             nand2_area=nand2.area,
             time_unit_ns=Units.of(groups[0]).time,
             capacitance_unit_fF=Units.of(groups[0]).capacitance,
+            thresholds=_thresholds(*zip(*used, strict=True)),
+            max_transition_ns=min((limit for group in groups if (limit := _max_transition(group))), default=None),
             **corner,
         )
 
@@ -178,6 +189,35 @@ class Library:
 def _data_pin(flop: Cell) -> str:
     assert flop.flip_flop is not None
     return flop.flip_flop.next_state.pins[0]
+
+
+# Liberty's defaults.
+_THRESHOLDS = {
+    f"{kind}_{edge}": default
+    for kind, default in (
+        ("input_threshold_pct", 50.0),
+        ("output_threshold_pct", 50.0),
+        ("slew_lower_threshold_pct", 20.0),
+        ("slew_upper_threshold_pct", 80.0),
+    )
+    for edge in ("rise", "fall")
+} | {"slew_derate_from_library": 1.0}
+
+
+def _thresholds(groups: Sequence[liberty.Group], files: Sequence[str]) -> dict[str, float]:
+    """Where files measure delays and slews, which must be the same in all."""
+    stated = [{key: group.number(key, default) for key, default in _THRESHOLDS.items()} for group in groups]
+    for file, mine in zip(files, stated, strict=True):
+        if mine != stated[0]:
+            key = next(key for key in mine if mine[key] != stated[0][key])
+            raise InputError(
+                f"{file}: {key} is {mine[key]:g}, but {stated[0][key]:g} in {files[0]}: not files of one library"
+            )
+    return stated[0]
+
+
+def _max_transition(group: liberty.Group) -> float:
+    return group.number("default_max_transition") * Units.of(group).time
 
 
 def _corner(groups: Sequence[liberty.Group], files: Sequence[str]) -> dict:

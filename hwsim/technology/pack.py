@@ -179,6 +179,8 @@ def _library(pack: Mapping, path: str | Path) -> Library:
         nand2_area=stated["nand2_area"],
         time_unit_ns=stated.get("time_unit_ns", 1.0),
         capacitance_unit_fF=stated.get("capacitance_unit_fF", 1.0),
+        thresholds=stated["thresholds"],
+        max_transition_ns=stated.get("max_transition_ns"),
         area_note=about["area_note"],
         source=", ".join(pack["sources"]),
         licence=about["licence"],
@@ -192,5 +194,4 @@ def render(pack: Mapping, path: str | Path = "<pack>") -> str:
     Figures are in the units of the files that the pack was fitted to, so that constraints written for either are read
     right with both.
     """
-    of_pack = library(pack, path)
-    return rendering.render(of_pack, pack["library"]["thresholds"], pack["library"].get("max_transition_ns"))
+    return rendering.render(library(pack, path))

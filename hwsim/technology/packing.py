@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hwsim.technology import fit, liberty, pack, selection
-from hwsim.technology.cell_reader import Units
 from hwsim.technology.library import CLOCK_PERIOD_IN_FO4, Library
 
 # Estimated wire length per sink in gate pitches; a pitch is the square root of the area that a NAND2 takes at 70 %
@@ -60,7 +59,7 @@ def fit_pack(paths: Sequence[str | Path], about: dict, patterns: Sequence[str] =
         "format": pack.FORMAT,
         "about": about,
         "sources": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources},
-        "library": _library_table(library, groups[0], about),
+        "library": _library_table(library, about),
         "fit": {
             "cells": len(cells),
             "region": fit.REGION_TEXT,
@@ -71,30 +70,17 @@ def fit_pack(paths: Sequence[str | Path], about: dict, patterns: Sequence[str] =
     return content, fitted, dict(left_out)
 
 
-def _library_table(library: Library, first: liberty.Group, about: dict) -> dict:
+def _library_table(library: Library, about: dict) -> dict:
     """The ``[library]`` table of a pack: corner, thresholds and defaults with their sources."""
-    thresholds = {
-        key: first.number(key, default)
-        for kind, default in (
-            ("input_threshold_pct", 50.0),
-            ("output_threshold_pct", 50.0),
-            ("slew_lower_threshold_pct", 20.0),
-            ("slew_upper_threshold_pct", 80.0),
-        )
-        for key in (f"{kind}_rise", f"{kind}_fall")
-    }
     table: dict = {
         "corner": library.corner,
         "process": library.process,
         "voltage": library.voltage,
         "temperature": library.temperature,
-        "thresholds": {
-            **thresholds,
-            "slew_derate_from_library": first.number("slew_derate_from_library", 1.0),
-        },
+        "thresholds": dict(library.thresholds),
     }
-    if "default_max_transition" in first.simple:
-        table["max_transition_ns"] = first.number("default_max_transition") * Units.of(first).time
+    if library.max_transition_ns is not None:
+        table["max_transition_ns"] = library.max_transition_ns
     table |= {
         "input_slew_ns": library.input_slew_ns,
         "clock_slew_ns": library.clock_slew_ns,

@@ -7,29 +7,15 @@ synthesis may use, in the units of the first file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from hwsim.base.errors import InputError
 from hwsim.technology.cells import Cell, Pin, Table, TimingArc
 from hwsim.technology.expression import parse
 from hwsim.technology.liberty import Group, write
 from hwsim.technology.library import Library
 
-# Points at which delays and slews are measured, in percent, with Liberty's defaults. They must be equal in all files,
-# because one file has one of each.
-_THRESHOLDS = {
-    f"{kind}_{edge}": default
-    for kind, default in (
-        ("input_threshold_pct", 50.0),
-        ("output_threshold_pct", 50.0),
-        ("slew_lower_threshold_pct", 20.0),
-        ("slew_upper_threshold_pct", 80.0),
-    )
-    for edge in ("rise", "fall")
-} | {"slew_derate_from_library": 1.0}
 _SLEW, _EDGE, _LOAD = "input_net_transition", "input_transition_time", "total_output_net_capacitance"
 _CLOCK, _DATA = "related_pin_transition", "constrained_pin_transition"
 # What tables over some axes hold: a word for their names.
@@ -41,29 +27,8 @@ _TABLES = {
 }
 
 
-def thresholds(groups: Sequence[Group], paths: Sequence[str | Path]) -> dict[str, float]:
-    """The measuring points that files state, or Liberty's defaults; InputError if the files differ."""
-    stated = [{key: group.number(key, default) for key, default in _THRESHOLDS.items()} for group in groups]
-    for path, mine in zip(paths, stated, strict=True):
-        if mine != stated[0]:
-            key = next(key for key in mine if mine[key] != stated[0][key])
-            raise InputError(
-                f"{path}: {key} is {mine[key]:g}, but {stated[0][key]:g} in {paths[0]}: not files of one library"
-            )
-    return stated[0]
-
-
-def render(library: Library, measured_at: Mapping[str, float], max_transition_ns: float | None) -> str:
-    """Liberty text of a library; the same text for the same library.
-
-    Parameters
-    ----------
-    library : Library
-    measured_at : mapping
-        Of :func:`thresholds`.
-    max_transition_ns : float, optional
-        The longest slew that a net may have, where the library states one.
-    """
+def render(library: Library) -> str:
+    """Liberty text of a library; the same text for the same library."""
     renderer = _Renderer(library)
     cells = [renderer.cell(cell) for cell in library.usable_cells]
     conditions = {"process": library.process, "voltage": library.voltage, "temperature": library.temperature}
@@ -81,10 +46,10 @@ def render(library: Library, measured_at: Mapping[str, float], max_transition_ns
         "default_output_pin_cap": "0",
         "default_inout_pin_cap": "0",
         "default_fanout_load": "1",
-        **{key: _number(value) for key, value in measured_at.items()},
+        **{key: _number(value) for key, value in library.thresholds.items()},
     }
-    if max_transition_ns is not None:
-        simple["default_max_transition"] = _number(max_transition_ns / library.time_unit_ns)
+    if library.max_transition_ns is not None:
+        simple["default_max_transition"] = _number(library.max_transition_ns / library.time_unit_ns)
     groups = [Group("operating_conditions", '"corner"', {name: _number(v) for name, v in conditions.items()})]
     wire = library.wire_load
     if wire.lengths:

@@ -128,7 +128,7 @@ def _fastest_by_area(library: Library, cells: list[Cell], left_out: dict[str, st
         delays: list[float] = []
         for _, delay, _, cell in sorted(group, key=lambda entry: entry[:3]):
             if delays and delay > FASTER * delays[-1]:
-                left_out[cell.name] = "hardly faster than a smaller cell of the same function"
+                left_out[cell.name] = "hardly faster than a cell of the same function that is not larger"
             elif len(delays) == _drives(cell):
                 left_out[cell.name] = "stronger drive than needed"
             else:

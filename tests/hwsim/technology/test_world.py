@@ -1,5 +1,7 @@
 """Liberty as the world writes it: legal forms are read alike, everything else is one clear line."""
 
+import bz2
+import lzma
 import re
 
 import pytest
@@ -122,9 +124,49 @@ def test_a_gate_without_delays_is_not_used(tmp_path):
     assert load(nand(unrelated), tmp_path).cells[NAND[1]].unusable == "no delay from A to Y"
 
 
+BUS = """
+  type (two) { base_type : array; bit_width : 2; bit_from : 1; bit_to : 0; }
+  cell (MUX) { area : 1;
+    bus (in) { bus_type : two; direction : input; }
+    pin (out) { direction : output; function : "in[0]"; timing () { related_pin : "in"; } } }
+"""
+FREE = """
+  cell (FREE) { ff (IQ, IQN) { next_state : "D"; clocked_on : "C"; }
+    pin (C) { direction : input; clock : true; } pin (D) { direction : input; }
+    pin (Q) { direction : output; function : "IQ"; timing () { related_pin : "C"; timing_type : rising_edge;
+      cell_rise (scalar) { values ("0"); } rise_transition (scalar) { values ("0"); } } } }
+"""
+STATELESS = FREE.replace('next_state : "D"; ', "").replace("(FREE) {", "(FREE) { area : 1;")
+
+
+def test_cells_of_macros_and_models_beside_the_gates_change_nothing(tmp_path):
+    """A bus as the start of an arc, a flip-flop that costs nothing, one without a function: legal, and not for us."""
+    plain = load(ASAP7, tmp_path)
+    library = load(ASAP7.rstrip()[:-1] + BUS + FREE + "}", tmp_path)
+    assert (library.cells["MUX"].unusable, library.cells["FREE"].unusable) == ("bus pins", "area 0")
+    assert figures(library) == figures(plain) and library.output_load_fF == plain.output_load_fF
+    without = load(ASAP7.rstrip()[:-1] + STATELESS + "}", tmp_path)
+    assert without.left_out == {"FREE": f"ff has no next_state ({tmp_path / 'user.lib'})"}
+
+
+def test_a_gate_that_is_there_and_cannot_be_used_is_named_with_the_reason(tmp_path):
+    """Not "no inverter" where the file has one."""
+    silent = re.sub(r"      timing \(\) \{.*?\n      \}\n", "", ASAP7, flags=re.S)
+    with pytest.raises(InputError, match=r"no inverter .* that it may use \(INV\w+: no delay from A to Y"):
+        load(silent, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "compress"), [("xz", lzma.compress), ("bzip2", bz2.compress)])
+def test_another_compression_than_gzip_is_named(kind, compress, tmp_path):
+    path = tmp_path / "user.lib.x"
+    path.write_bytes(compress(ASAP7.encode()))
+    with pytest.raises(InputError, match=f"compressed with {kind}: expected plain text or gzip"):
+        catalogue.load(None, [path], tmp_path)
+
+
 FIRST = re.compile(r'values \("[-\d.e]+')
 ERRORS = {
-    "no area": (re.sub(r"area : [\d.]+;", "area : 0;", ASAP7), r"has area 0, expected more than 0"),
+    "no area": (re.sub(r"area : [\d.]+;", "area : 0;", ASAP7), r"no inverter in .* that it may use \(INV\w+: area 0"),
     "nan in a table": (nand(FIRST.sub('values ("nan', NAND[0], count=1)), r"got 'nan'"),
     "a word in a table": (nand(FIRST.sub('values ("x', NAND[0], count=1)), r"got 'x'"),
     "a word in a wire load": (ASAP7.replace("fanout_length (1,", "fanout_length (one,"), r"got 'one'"),
