@@ -66,7 +66,10 @@ def followed(section, tmp_path):
     return folder, *follow(section, folder)
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+LONG = ("engine", "report")
+
+
+@pytest.mark.parametrize("section", [pytest.param(s, marks=pytest.mark.slow) if s in LONG else s for s in SECTIONS])
 def test_following_an_example_gives_what_it_says(followed):
     folder, commands, _ = followed
     assert commands

@@ -57,6 +57,7 @@ def test_a_disk_that_is_full_before_the_end_is_one_line_and_no_figures(size, sma
     assert str(size) in result.stderr and ("disk full" in result.stderr or "No space left" in result.stderr)
 
 
+@pytest.mark.slow
 def test_a_simulation_on_a_full_disk_says_so(small_disk, run_tool):
     result = run_tool("cosim", "--unit", "nvfp4_decode", "--build", str(small_disk("3000k")))
     assert result.returncode == 2 and "No space left on device" in result.stderr and "disk-3000k" in result.stderr
@@ -169,7 +170,9 @@ def test_an_interrupt_ends_everything_at_once_without_a_traceback(delay, tmp_pat
 @pytest.mark.parametrize(
     "command",
     [
-        ("synth", "--baseline", "none"), pytest.param(("prove",), marks=pytest.mark.slow), ("cosim",),
+        ("synth", "--baseline", "none"),
+        pytest.param(("prove",), marks=pytest.mark.slow),
+        pytest.param(("cosim",), marks=pytest.mark.slow),
         pytest.param(("mutants", "--mutants", "10"), marks=pytest.mark.slow),
     ],
     ids=lambda command: command[0],

@@ -11,7 +11,7 @@ def test_the_report_holds_costs_proofs_and_mutants(build, tmp_path, monkeypatch)
     monkeypatch.setattr(decode, "UNITS", ("nvfp4_decode", "mxfp4_decode"))
     monkeypatch.setattr(decode, "FULL_LIBRARY", "none.toml")
     monkeypatch.setattr(decode, "LANES", 2)
-    monkeypatch.setattr(decode, "MUTANTS", 20)
+    monkeypatch.setattr(decode, "MUTANTS", 6)
     speed = {
         "unit": "u", "technology": "asap7", "cells": 1, "engine_vector_cycles_per_s": 2e6,
         "verilator_vector_cycles_per_s": 1e6, "ratio": 2.0, "verilator": "verilator 5",

@@ -37,6 +37,7 @@ def test_default_tiles_are_proven_and_their_twins_refuted(unit, tmp_path):
     assert [outcomes(design, tmp_path, inject) for inject in (None, 1)] == [{PROVEN}, {REFUTED}]
 
 
+@pytest.mark.slow
 def test_where_operands_come_from_is_compared(tmp_path, monkeypatch):
     written = BLOCKS.in_arithmetic("operators")
     gold = sources.graphs(BLOCKS, sources.rtl_modules(BLOCKS, tmp_path), tmp_path, "rtl")["mma_dot"]

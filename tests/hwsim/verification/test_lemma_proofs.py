@@ -169,6 +169,7 @@ NARROW = [
 ]
 
 
+@pytest.mark.slow
 def test_normalisation_to_few_bits_is_what_the_contract_says(tmp_path):
     unit, settings = NARROW[0]
     assert normalised(units.design(unit, {"m": 1, "n": 1} | settings), tmp_path) == PROVEN
