@@ -6,7 +6,8 @@ come in from outside (ports, the clock) are charged by what drives them and not 
 is reported apart, because a clock tree is not part of the netlist.
 
 An output toggle does not say which input caused it. Each input gets the share of ``its toggle rate x probability that
-the output depends on it``, pins taken as independent.
+the output depends on it``, pins taken as independent. A flip-flop's output depends on its clock and its asynchronous
+pins alike: their toggle rates alone decide, so that a reset that stays inactive takes no share.
 """
 
 from __future__ import annotations
@@ -157,9 +158,10 @@ class CellGroup:
 
     def share(self, arc: EnergyArc, among: Sequence[EnergyArc]) -> np.ndarray:
         """Share of an output's toggles that an arc's input causes, up to a factor common to all its arcs."""
+        assert arc.related_pin is not None
         function = self.cell.pins[arc.pin].function
         if self.cell.flip_flop or function is None or arc.related_pin not in function.pins:
-            return self.applies(arc, among)
+            return self.rate[arc.related_pin] * self.applies(arc, among)
         pins = tuple(dict.fromkeys((*function.pins, *(expression.parse(arc.when).pins if arc.when else ()))))
         one, zero = expression.cofactors(function.table(pins), len(pins), pins.index(arc.related_pin))
         sensitive = one ^ zero

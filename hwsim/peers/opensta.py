@@ -14,11 +14,13 @@ cause half of the output's toggles, so that the causes of an AOI's toggles add u
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from hwsim.base.files import write
 from hwsim.costs.flow import Result
 from hwsim.technology.cells import EnergyArc
 from hwsim.technology.expression import Expression
+from hwsim.technology.library import Library
 
 #: Internal power that OpenSTA 2.0 reports, divided by the power that the Liberty tables mean.
 INTERNAL_POWER_FACTOR = 2.0
@@ -124,7 +127,7 @@ def cross_check(result: Result) -> CrossCheck:
     if not installed():
         raise InputError("OpenSTA is not installed: no sta on PATH (Debian: apt install opensta)")
     folder = result.mapped.netlist.parent
-    write(folder / "opensta.tcl", _script(result))
+    write(folder / "opensta.tcl", _script(result, folder))
     run = subprocess.run(
         ["sta", "-no_init", "-no_splash", "-exit", "opensta.tcl"], cwd=folder, capture_output=True, text=True
     )
@@ -159,7 +162,22 @@ def _activity(result: Result, log: str) -> tuple[np.ndarray, np.ndarray]:
     return rate, high
 
 
-def _script(result: Result) -> str:
+def _liberty(library: Library, folder: Path) -> list[Path]:
+    """The files that the library was read from, so that our reader is checked too; of a pack, its rendering."""
+    assert library.liberty_path is not None
+    if library.files[0].endswith(".toml"):
+        return [library.liberty_path.resolve()]
+    unpacked = []
+    for number, path in enumerate(map(Path, library.files)):
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            path = folder / f"library_{number}.lib"
+            write(path, gzip.decompress(data))
+        unpacked.append(path.resolve())
+    return unpacked
+
+
+def _script(result: Result, folder: Path) -> str:
     library, options, netlist = result.library, result.options, result.netlist
     registered = bool(netlist.flip_flops)
     clock = f"create_clock -name clk -period {options.clock_period_ns:.9g}" + (
@@ -168,7 +186,7 @@ def _script(result: Result) -> str:
     ports = [f"[get_ports {n}{'*' if len(bits) > 1 else ''}]" for n, bits in netlist.inputs.items() if n != "clk"]
     lines = [
         "puts \"VERSION [sta::version]\"",
-        f"read_liberty {{{library.liberty_path}}}",
+        *(f"read_liberty {{{path}}}" for path in _liberty(library, folder)),
         "read_verilog netlist.v",
         f"link_design {netlist.top}",
         "set_cmd_units -time ns -capacitance fF -power W",
@@ -176,6 +194,8 @@ def _script(result: Result) -> str:
         # Without input delays OpenSTA takes inputs as unconstrained and reports almost no power.
         *(f"set_input_delay 0 -clock clk {port}" for port in ports),
         *(f"set_input_transition {library.input_slew_ns:.9g} {port}" for port in ports),
+        # OpenSTA 2.0 takes the energy of clock pins at the slew of the port, not at that of the clock.
+        *([f"set_input_transition {library.clock_slew_ns:.9g} [get_ports clk]"] if registered else []),
         "set_output_delay 0 -clock clk [all_outputs]",
         f"set_load {library.output_load_fF:.9g} [all_outputs]",
     ]  # fmt: skip

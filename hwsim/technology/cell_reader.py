@@ -205,9 +205,8 @@ class CellReader:
             capacitance=capacitance * self.units.capacitance,
             function=function,
             max_capacitance=None if limit is None else limit * self.units.capacitance,
-            edge_capacitance=(
-                group.number("rise_capacitance", capacitance) * self.units.capacitance,
-                group.number("fall_capacitance", capacitance) * self.units.capacitance,
+            edge_capacitance=tuple(  # type: ignore[arg-type]
+                _edge_capacitance(group, edge, capacitance) * self.units.capacitance for edge in ("rise", "fall")
             ),
         )
 
@@ -341,6 +340,12 @@ class CellReader:
         else:
             total = self.library.number("default_cell_leakage_power") * self.units.leakage
         return total, tuple(states.items())
+
+
+def _edge_capacitance(pin: Group, edge: str, otherwise: float) -> float:
+    """Capacitance that an edge sees: of a range, the upper end, with which late arrivals are calculated."""
+    ends = pin.raw(f"{edge}_capacitance_range")
+    return max(numbers(ends)) if ends else pin.number(f"{edge}_capacitance", otherwise)
 
 
 def _untimed(pins: Mapping[str, Pin], flip_flop: FlipFlop | None, timing: Iterable[TimingArc]) -> str:

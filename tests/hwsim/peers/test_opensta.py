@@ -40,16 +40,24 @@ def test_opensta_agrees_on_a_full_library(unit, mapped):
 
 
 @needs_opensta
+@pytest.mark.parametrize(
+    ("file", "period"), [("sky130_fd_sc_hd__tt_025C_1v80.lib.gz", 5.0), ("sg13g2_stdcell_typ_1p20V_25C.lib.gz", 6.0)]
+)
 @pytest.mark.parametrize("unit", DECODERS)
-def test_opensta_agrees_on_all_of_sky130(unit, build):
-    source = ROOT.parent / "shared" / "liberty" / "sky130_fd_sc_hd__tt_025C_1v80.lib.gz"
+def test_opensta_agrees_on_a_foundrys_own_file(unit, file, period, build):
+    """OpenSTA reads the foundry's file, we what we read of it; wire resistance, which we leave out, is most of the
+    difference in time."""
+    source = ROOT.parent / "shared" / "liberty" / file
     if not source.exists():
-        pytest.skip("the SkyWater Liberty is not at hand")
+        pytest.skip("the foundry's Liberty is not at hand")
     lib = catalogue.load(None, [source], build)
-    m = map_design(units.design(unit), lib, Options(5.0), build)
+    m = map_design(units.design(unit), lib, Options(period), build)
     found = opensta.cross_check(flow.measure(m, Workload(8192)))
-    assert abs(found.arrival_percent) < 5.0
-    assert abs(found.power_percent) < 5.0
+    assert -3.0 < found.arrival_percent < 0.5
+    if file.startswith("sky130"):
+        # On flip-flops with a reset, as those of SG13G2 are, OpenSTA 2.0 counts data pins and the reset by rules that
+        # its successors do not have.
+        assert abs(found.same_rule_percent) < 5.0
 
 
 @needs_opensta

@@ -234,3 +234,11 @@ def test_files_with_other_thresholds_are_refused(tmp_path):
     flops.write_text(library("slew_lower_threshold_pct_rise : 10;" + LATCH))
     gates.write_text(library(INVERTER + NAND + FLOP))
     assert list(rendered(gates, flops).cells) == ["INV", "NAND2", "DFF"]
+
+
+def test_the_edges_of_a_pin_see_the_upper_ends_of_its_ranges():
+    """Late arrivals are calculated with them; energy with the plain capacitance."""
+    text = library().replace("rise_capacitance :", "rise_capacitance_range (0.05, 0.7); rise_capacitance :", 1)
+    assert text != library()
+    pin = next(p for c in loaded(text).cells.values() for p in c.pins.values() if p.load(0) == pytest.approx(70))
+    assert pin.load(1) != pin.load(0) and pin.capacitance < pin.load(0)
