@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
 
 from hwsim import units
 from hwsim.analysis.saif import to_saif
+from hwsim.analysis.sdf import to_sdf
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace_all
 from hwsim.cli.options import (
@@ -49,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     add_stimulus(parser)
     parser.add_argument("--hierarchical", action="store_true", help="map module by module (units made of parts always)")
     parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
+    parser.add_argument("--sdf", metavar="FILE", type=Path, help="write the delays of the netlist as SDF")
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
     if args.list:
@@ -70,18 +73,22 @@ def execute(args: argparse.Namespace) -> int:
     hierarchical = args.hierarchical or design.unit.is_tile
     options = Options(clock_period_from(args, library), args.wire_load == "fanout", hierarchical)
     workload = Workload(args.vectors, args.seed, tensor_from(args), str(args.tensor or ""))
-    if args.json and args.saif and Path(args.json).resolve() == args.saif.resolve():
-        raise InputError(f"--json and --saif name the same file, {args.saif}")
-    for option, target in (("--saif", args.saif), ("--json", args.json)):
-        if target and target != "-":
-            refuse_unwritable(option, Path(target), [args.tensor, *(args.liberty or [])])
+    outputs = {"--json": args.json if args.json != "-" else None, "--saif": args.saif, "--sdf": args.sdf}
+    targets = {option: Path(target) for option, target in outputs.items() if target}
+    for (one, first), (other, second) in itertools.combinations(targets.items(), 2):
+        if first.resolve() == second.resolve():
+            raise InputError(f"{one} and {other} name the same file, {first}")
+    for option, target in targets.items():
+        refuse_unwritable(option, target, [args.tensor, *(args.liberty or [])])
     cost = compare(design, baseline, library, options, workload, build_from(args))
     files: dict[Path, str | bytes] = {}
     if args.saif:
         files[args.saif] = to_saif(cost.result.netlist, cost.result.activity, options.clock_period_ns)
-    document = json.dumps(cost.to_dict(args.saif), indent=2, allow_nan=False) + "\n"
-    if args.json and args.json != "-":
-        files[Path(args.json)] = document
+    if args.sdf:
+        files[args.sdf] = to_sdf(cost.result.netlist, cost.result.timing, cost.result.loads)
+    document = json.dumps(cost.to_dict(args.saif, args.sdf), indent=2, allow_nan=False) + "\n"
+    if "--json" in targets:
+        files[targets["--json"]] = document
     replace_all(files)
     if args.json == "-":
         sys.stdout.write(document)

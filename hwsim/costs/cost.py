@@ -41,16 +41,16 @@ class Cost:
         """Costs over the baseline in percent, and the published figure if there is one; None without a baseline."""
         return summary.overhead(self.result, self.baseline) if self.baseline else None
 
-    def to_dict(self, saif: Path | None = None) -> dict[str, Any]:
+    def to_dict(self, saif: Path | None = None, sdf: Path | None = None) -> dict[str, Any]:
         """All figures, ready for ``json.dumps``; :mod:`hwsim.costs.summary` lists the keys.
 
         Parameters
         ----------
-        saif : Path, optional
-            Where the switching activity was written, for ``artifacts``.
+        saif, sdf : Path, optional
+            Where the switching activity and the delays were written, for ``artifacts``.
         """
         baseline = summary.to_json(self.baseline) if self.baseline else None
-        return summary.to_json(self.result, self.overhead, saif) | {"baseline": baseline}
+        return summary.to_json(self.result, self.overhead, saif, sdf) | {"baseline": baseline}
 
     def __str__(self) -> str:
         """The table that ``hwsim.synth`` prints."""

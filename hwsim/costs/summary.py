@@ -5,7 +5,7 @@ JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``
 ``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
 ``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
 energy_per_operand_percent,published}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``, ``nets``,
-``warnings``, ``artifacts.{verilog,netlist,liberty,saif,log}`` and ``baseline``, which holds the same keys of the
+``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys of the
 baseline or null. A percentage over a baseline of zero is null.
 """
 
@@ -32,7 +32,9 @@ def overhead(result: Result, baseline: Result) -> dict[str, Any]:
     }
 
 
-def to_json(result: Result, extra: dict[str, Any] | None = None, saif: Path | None = None) -> dict[str, Any]:
+def to_json(
+    result: Result, extra: dict[str, Any] | None = None, saif: Path | None = None, sdf: Path | None = None
+) -> dict[str, Any]:
     """All figures of a result, ready for ``json.dumps``; keys as this module's docstring lists them."""
     timing, power, mapped = result.timing, result.power, result.mapped
     return {
@@ -72,6 +74,7 @@ def to_json(result: Result, extra: dict[str, Any] | None = None, saif: Path | No
             "netlist": str(mapped.netlist),
             "liberty": str(mapped.library.liberty_path),
             "saif": str(saif) if saif else None,
+            "sdf": str(sdf) if sdf else None,
             "log": str(mapped.log),
         },
     }

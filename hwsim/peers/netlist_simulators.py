@@ -22,7 +22,7 @@ from hwsim.technology.expression import Expression
 # Inputs change together with the registers, at the rising edge, as in the engine: a net settles once a cycle. They come
 # from a clocked statement, because simulators differ in whether a clock's own process writes before registers sample.
 _TESTBENCH = """
-`timescale 1ns/1ps
+`timescale 1ps/1ps
 module testbench;
   reg clk = 0;
   reg [{last}:0] vectors [0:{vectors_last}];
@@ -34,14 +34,15 @@ module testbench;
     next <= next + 1;
   end
   initial begin
+    {annotate}
     $readmemh("vectors.hex", vectors);
     $dumpfile("netlist.vcd");
     $dumpvars(1, dut);
     repeat ({vectors}) begin
-      #1 clk = 1;
-      #1 clk = 0;
+      #{half} clk = 1;
+      #{half} clk = 0;
     end
-    #1 $finish;
+    #{half} $finish;
   end
 endmodule
 """
@@ -54,8 +55,10 @@ def toggles(
     warm_up: int,
     simulator: str,
     runtime: Path | None = None,
+    sdf: str = "",
+    period_ps: int = 2000,
 ) -> np.ndarray:
-    """Toggles of every net of a mapped netlist over one stream, as a simulator's VCD has them.
+    """Toggles of every net of a flat mapped netlist over one stream, as a simulator's VCD has them.
 
     Parameters
     ----------
@@ -67,14 +70,19 @@ def toggles(
         ``icarus`` or ``verilator``.
     runtime : Path, optional
         As in :func:`hwsim.base.simulators.environment`.
+    sdf : str
+        Delays of the netlist; empty for none. Icarus alone takes them.
+    period_ps : int
+        Clock period, even.
 
     Returns
     -------
     int64 [nets]
     """
-    folder = mapped.netlist.parent / f"toggles-{simulator}"
+    folder = mapped.netlist.parent / f"toggles-{simulator}{'-timed' if sdf else ''}"
     folder.mkdir(exist_ok=True)
-    _write_models(netlist, folder / "cells.v")
+    _write_models(netlist, folder / "cells.v", timed=bool(sdf))
+    write(folder / "netlist.sdf", sdf)
     widths = {name: len(netlist.inputs[name]) for name in inputs}
     values = {name: to_integers(v, widths[name]) for name, v in inputs.items()}
     cycles = len(next(iter(values.values())))
@@ -89,20 +97,27 @@ def toggles(
     write(
         folder / "testbench.v",
         _TESTBENCH.format(
-            last=at - 1, vectors=cycles, vectors_last=cycles - 1, instance=f"{netlist.top} dut ({', '.join(pins)});"
+            last=at - 1,
+            vectors=cycles,
+            vectors_last=cycles - 1,
+            instance=f"{netlist.top} dut ({', '.join(pins)});",
+            half=period_ps // 2,
+            annotate='$sdf_annotate("netlist.sdf", dut);' if sdf else "",
         ),
     )
     sources = ["testbench.v", str(mapped.netlist), "cells.v"]
     if simulator == "icarus":
-        _run(["iverilog", "-o", "simulation", *sources], folder)
-        _run(["vvp", "simulation"], folder)
+        _run(["iverilog", "-gspecify", "-o", "simulation", *sources], folder)
+        said = _run(["vvp", "simulation"], folder)
+        if "SDF" in said.upper().replace("NETLIST.SDF", "") or "warning" in said.lower():
+            raise ToolError(f"vvp does not take all of {folder / 'netlist.sdf'}: {said[:2000]}")
     else:
         # Verilator turns the testbench's delays into coroutines, which older compilers accept only as C++20.
         flags = ["-CFLAGS", "-std=gnu++20 -O0", "-Wno-fatal", "--top-module", "testbench"]
         _run(["verilator", "--binary", "--trace", *flags, *sources], folder, runtime)
         _run([str(folder / "obj_dir" / "Vtestbench")], folder)
-    # Cycle i settles in the time step of its rising edge, 2 i + 1 ns.
-    return _count(folder / "netlist.vcd", netlist, first_ps=1000 * (2 * warm_up + 1))
+    # The rising edge of cycle i is at i and a half periods.
+    return _count(folder / "netlist.vcd", netlist, first_ps=period_ps * warm_up + period_ps // 2)
 
 
 def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
@@ -209,8 +224,8 @@ def verilator_seconds(mapped: Mapped, netlist: Netlist, inputs: dict[str, np.nda
     return float(_run([str(folder / "obj_dir" / f"V{netlist.top}")], folder).split()[0])
 
 
-def _write_models(netlist: Netlist, path: Path) -> None:
-    write(path, cell_models(group.cell for group in netlist.groups))
+def _write_models(netlist: Netlist, path: Path, timed: bool = False) -> None:
+    write(path, cell_models((group.cell for group in netlist.groups), timed))
 
 
 def _run(command: list[str], folder: Path, runtime: Path | None = None) -> str:
@@ -221,18 +236,31 @@ def _run(command: list[str], folder: Path, runtime: Path | None = None) -> str:
     return result.stdout
 
 
-def cell_models(cells: Iterable[Cell]) -> str:
-    """Verilog of zero-delay models of library cells, one module each, in order of name.
+def cell_models(cells: Iterable[Cell], timed: bool = False) -> str:
+    """Verilog of models of library cells, one module each, in order of name: without delays, or with a path from every
+    input to every output, whose delay SDF gives.
 
     Raises
     ------
     ValueError
         If an output has no function.
     """
-    return "\n".join(_module(cell) for cell in sorted(cells, key=lambda cell: cell.name))
+    head = "`timescale 1ps/1ps\n" if timed else ""
+    return head + "\n".join(_module(cell, timed) for cell in sorted(cells, key=lambda cell: cell.name))
 
 
-def _module(cell: Cell) -> str:
+def _paths(cell: Cell) -> list[str]:
+    """The paths through a cell, as a specify block."""
+    paths = {}
+    for arc in cell.timing:
+        edge = {"rising_edge": "posedge ", "falling_edge": "negedge "}.get(arc.kind, "")
+        # The data of an edge-sensitive path matter to no delay; Verilog wants some.
+        target = f"({arc.pin} : 1'b1)" if edge else arc.pin
+        paths[arc.related_pin, arc.pin] = f"    ({edge}{arc.related_pin} => {target}) = 0;"
+    return ["  specify", *paths.values(), "  endspecify"] if paths else []
+
+
+def _module(cell: Cell, timed: bool) -> str:
     ports = [f"input {pin}" for pin in cell.inputs] + [f"output {pin}" for pin in cell.outputs]
     lines = [f"module {cell.name} ({', '.join(ports)});"]
     flop = cell.flip_flop
@@ -253,7 +281,7 @@ def _module(cell: Cell) -> str:
             if function is None:
                 raise ValueError(f"{cell.name}/{pin} has no function")
             lines.append(f"  assign {pin} = {_text(function)};")
-    return "\n".join([*lines, "endmodule", ""])
+    return "\n".join([*lines, *(_paths(cell) if timed else []), "endmodule", ""])
 
 
 def _text(e: Expression) -> str:
