@@ -22,7 +22,7 @@ from hwsim.technology.expression import Expression
 # Inputs change together with the registers, at the rising edge, as in the engine: a net settles once a cycle. They come
 # from a clocked statement, because simulators differ in whether a clock's own process writes before registers sample.
 _TESTBENCH = """
-`timescale 1ps/1ps
+`timescale 1ps/1fs
 module testbench;
   reg clk = 0;
   reg [{last}:0] vectors [0:{vectors_last}];
@@ -117,11 +117,11 @@ def toggles(
         _run(["verilator", "--binary", "--trace", *flags, *sources], folder, runtime)
         _run([str(folder / "obj_dir" / "Vtestbench")], folder)
     # The rising edge of cycle i is at i and a half periods.
-    return _count(folder / "netlist.vcd", netlist, first_ps=period_ps * warm_up + period_ps // 2)
+    return _count(folder / "netlist.vcd", netlist, first_fs=1000 * (period_ps * warm_up + period_ps // 2))
 
 
-def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
-    """Toggles of every net in a VCD file from ``first_ps`` on, int64 [nets]."""
+def _count(vcd: Path, netlist: Netlist, first_fs: int) -> np.ndarray:
+    """Toggles of every net in a VCD file from ``first_fs`` on, int64 [nets]."""
     # Nets that are always equal share an identifier.
     names: dict[str, set[str]] = defaultdict(set)
     last: dict[str, list[str]] = {}
@@ -131,7 +131,9 @@ def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
     with vcd.open("rb") as file:
         for token in tokenize(file):
             if token.kind is TokenKind.TIMESCALE:
-                scale = {"ps": 1, "ns": 1000}[token.timescale.unit.value] * token.timescale.magnitude.value
+                scale = {"fs": 1, "ps": 1000, "ns": 1_000_000}[
+                    token.timescale.unit.value
+                ] * token.timescale.magnitude.value
             elif token.kind is TokenKind.VAR:
                 width = token.var.size
                 names[token.var.id_code].add(token.var.reference)
@@ -144,7 +146,7 @@ def _count(vcd: Path, netlist: Netlist, first_ps: int) -> np.ndarray:
                 text = f"{value:0{width}b}" if isinstance(value, int) else str(value).rjust(width, "x")
                 new = list(reversed(text))
                 for bit, (a, b) in enumerate(zip(last[change.id_code], new, strict=True)):
-                    if a != b and now >= first_ps:
+                    if a != b and now >= first_fs:
                         for name in names[change.id_code]:
                             counted[name, bit if width > 1 else -1] += 1
                 last[change.id_code] = new
@@ -245,7 +247,7 @@ def cell_models(cells: Iterable[Cell], timed: bool = False) -> str:
     ValueError
         If an output has no function.
     """
-    head = "`timescale 1ps/1ps\n" if timed else ""
+    head = "`timescale 1ps/1fs\n" if timed else ""
     return head + "\n".join(_module(cell, timed) for cell in sorted(cells, key=lambda cell: cell.name))
 
 
@@ -280,8 +282,20 @@ def _module(cell: Cell, timed: bool) -> str:
             function = cell.pins[pin].function
             if function is None:
                 raise ValueError(f"{cell.name}/{pin} has no function")
-            lines.append(f"  assign {pin} = {_text(function)};")
+            lines += _as_table(pin, function) if timed and function.pins else [f"  assign {pin} = {_text(function)};"]
     return "\n".join([*lines, *(_paths(cell) if timed else []), "endmodule", ""])
+
+
+def _as_table(pin: str, function: Expression) -> list[str]:
+    """A function as a table: operators would be evaluated one after the other when an input changes, and for no time at
+    all show values that a cell never has, which paths with delays take for changes."""
+    pins = function.pins
+    size = 1 << len(pins)
+    index = ", ".join(reversed(pins))
+    return [
+        f"  wire [{size - 1}:0] {pin}_of = {size}'h{function.table(pins):x};",
+        f"  assign {pin} = {pin}_of[{{{index}}}];",
+    ]
 
 
 def _text(e: Expression) -> str:

@@ -1,0 +1,334 @@
+"""Switching activity with delays: every glitch that a simulator with pin-to-pin delays would show.
+
+A cell's output follows its function after the delay of the path from the input that changed, as the specify paths of
+Verilog do (IEEE 1364-2005, 14.6): when the function changes, a look at it is scheduled one delay later, and the output
+takes the value that the function has then. A pulse shorter than the delay is thus not passed on, which is inertial
+delay. Where several inputs change at once the shortest of their delays counts.
+
+Within a cycle the netlist is levelised: cells are visited once, drivers first, and each visit turns the events of the
+inputs into those of the output. Registers take their next state from settled values, so that the clock must not be
+faster than timing allows. Times are integers of fs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from hwsim.analysis.netlist import Netlist, NetlistError
+from hwsim.analysis.sdf import path_delays
+from hwsim.base.bits import to_bits
+from hwsim.technology.cells import Cell
+
+_FS_PER_NS = 1_000_000
+#: Events of a cycle that a stream has room for, per net; a simulation that needs more starts again with twice the room.
+_EVENTS_PER_NET = 4
+#: Looks at one output that may be scheduled at a time.
+_PENDING = 64
+_NEVER = np.int64(2**62)
+# What a stream returns instead of its latest event if it could not go on.
+_NO_ROOM, _TOO_MANY_LOOKS = -1, -2
+
+
+@dataclass(frozen=True)
+class TimedActivity:
+    """Toggles of every net in one timed simulation.
+
+    Attributes
+    ----------
+    toggles : int64 [streams, nets]
+        Changes of value, glitches included.
+    cycles : int
+        Counted cycles of every stream.
+    settled : float64 ns
+        The latest time in a cycle at which any net changed.
+    outputs : dict of str to uint8 [vectors, width]
+        Settled outputs in every cycle of every stream, streams one after the other.
+    """
+
+    toggles: np.ndarray
+    cycles: int
+    settled: float
+    outputs: dict[str, np.ndarray]
+
+
+def simulate(
+    netlist: Netlist,
+    slew: np.ndarray,
+    loads: np.ndarray,
+    inputs: dict[str, np.ndarray],
+    streams: int,
+    warm_up: int,
+) -> TimedActivity:
+    """Simulate a netlist with the delays of static timing.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    slew, loads : float64 [nets, 2 or more]
+        Slew (ns) and load (fF) of every net at a rising and a falling edge.
+    inputs : dict of str to unsigned array [vectors, fields]
+        As :func:`hwsim.analysis.activity.simulate` takes them: every input port but clock and reset, which stays low.
+        They change with the clock's edge.
+    streams : int
+        Independent sequences, each an equal share of the vectors.
+    warm_up : int
+        Cycles of each stream that are simulated but not counted.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than ``warm_up + 1`` vectors a stream.
+    """
+    cycles = len(next(iter(inputs.values()))) // streams
+    if cycles <= warm_up:
+        raise ValueError(f"{cycles} vectors a stream are too few with a warm-up of {warm_up} cycles")
+    gates, flops = _Gates(netlist, slew, loads), _Flops(netlist, slew, loads)
+    nets = np.array([net for name in inputs for net in netlist.inputs[name]], np.int64)
+    stimulus = np.concatenate(
+        [
+            to_bits(values[: cycles * streams], len(netlist.inputs[name])).reshape(streams, cycles, -1)
+            for name, values in inputs.items()
+        ],
+        axis=2,
+    )
+    out_nets = np.array([net for bits in netlist.outputs.values() for net in bits], np.int64)
+    constants = np.zeros(netlist.count, np.uint8)
+    for net, value in netlist.constants.items():
+        constants[net] = value
+    room = _EVENTS_PER_NET
+    while True:
+        toggles = np.zeros((streams, netlist.count), np.int64)
+        outputs = np.zeros((streams, cycles, len(out_nets)), np.uint8)
+        latest = np.zeros(streams, np.int64)
+        _run(
+            *gates.arrays, *flops.arrays, nets, stimulus, out_nets, constants, warm_up, room * netlist.count,
+            toggles, outputs, latest,
+        )  # fmt: skip
+        if (latest == _TOO_MANY_LOOKS).any():
+            raise NetlistError(f"{netlist.top}: more than {_PENDING} changes of one cell wait for its delay at a time")
+        if (latest >= 0).all():
+            break
+        room *= 2
+    by_port, at = {}, 0
+    for name, bits in netlist.outputs.items():
+        by_port[name] = outputs[:, :, at : at + len(bits)].reshape(streams * cycles, len(bits))
+        at += len(bits)
+    return TimedActivity(toggles, cycles - warm_up, float(latest.max()) / _FS_PER_NS, by_port)
+
+
+def _fs(delays: np.ndarray) -> np.ndarray:
+    """Delays, ns, as the SDF file states them: in ps with three decimals. An edge that cannot be caused has none."""
+    return np.where(np.isfinite(delays), np.round(delays * _FS_PER_NS), 0).astype(np.int64)
+
+
+class _Gates:
+    """Outputs of combinational cells, drivers first.
+
+    ``arrays`` are: the net of every output; where its pins begin in the next three, with one more at the end; their
+    nets; their delays to a rising and a falling edge; where the truth table begins; all truth tables.
+    """
+
+    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray):
+        tables: list[np.ndarray] = []
+        table_at: dict[tuple[str, str], int] = {}
+        size = 0
+        rows = []
+        for group, rank in zip(netlist.groups, netlist.order, strict=True):
+            if group.cell.flip_flop:
+                continue
+            delays = path_delays(group, slew, loads)
+            for pin in group.cell.outputs:
+                where = np.flatnonzero(group.pins[pin] >= 0)
+                function = group.cell.pins[pin].function
+                assert function is not None
+                pins = function.pins
+                key = (group.cell.name, pin)
+                if key not in table_at:
+                    table_at[key] = size
+                    tables.append(_bits_of_table(function.table(pins), len(pins)))
+                    size += len(tables[-1])
+                sources = (
+                    np.stack([group.pins[p][where] for p in pins], axis=1) if pins else np.zeros((len(where), 0), int)
+                )
+                to_fs = [_fs(delays[p, pin][where]) for p in pins]
+                times = np.stack(to_fs, axis=1) if pins else np.zeros((len(where), 0, 2), np.int64)
+                rows.append((rank[where], group.pins[pin][where], sources, times, table_at[key]))
+        order = np.argsort(np.concatenate([rank for rank, *_ in rows]), kind="stable") if rows else np.zeros(0, int)
+        counts = np.concatenate([np.full(len(rank), sources.shape[1]) for rank, _, sources, _, _ in rows])
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        flat_sources = np.concatenate([sources.reshape(-1) for _, _, sources, _, _ in rows])
+        flat_times = np.concatenate([times.reshape(-1, 2) for _, _, _, times, _ in rows])
+        pick = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in order])
+        table = np.concatenate([np.full(len(rank), at) for rank, *_, at in rows])
+        self.arrays = (
+            np.concatenate([nets for _, nets, *_ in rows])[order].astype(np.int64),
+            np.concatenate([[0], np.cumsum(counts[order])]).astype(np.int64),
+            flat_sources[pick].astype(np.int64),
+            flat_times[pick],
+            table[order].astype(np.int64),
+            np.concatenate(tables),
+        )
+
+
+def _bits_of_table(table: int, pins: int) -> np.ndarray:
+    return np.array([table >> row & 1 for row in range(1 << pins)], np.uint8)
+
+
+class _Flops:
+    """Flip-flops: the nets of their data, whether the next state is the complement, and their outputs.
+
+    ``arrays`` are: data nets and inversions of the states; for every output its net, its state, whether it is the
+    complement, and the delays from the clock to a rising and a falling edge.
+    """
+
+    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray):
+        data, inverted, states = [np.zeros(0, int)], [np.zeros(0, bool)], 0
+        outputs: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        for group in netlist.flip_flops:
+            flop = group.cell.flip_flop
+            assert flop is not None
+            pin, is_complement = _data(group.cell)
+            data.append(group.pins[pin])
+            inverted.append(np.full(len(group), is_complement))
+            delays = path_delays(group, slew, loads)
+            (clock,) = flop.clocked_on.pins
+            for name, which in flop.outputs.items():
+                where = np.flatnonzero(group.pins[name] >= 0)
+                complement = np.full(len(where), which == "IQN")
+                outputs.append((group.pins[name][where], states + where, complement, _fs(delays[clock, name][where])))
+            states += len(group)
+        empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), np.zeros((0, 2), np.int64))
+        nets, of, complements, times = (np.concatenate(column) for column in zip(empty, *outputs, strict=True))
+        self.arrays = (
+            np.concatenate(data).astype(np.int64), np.concatenate(inverted), nets.astype(np.int64),
+            of.astype(np.int64), complements, times,
+        )  # fmt: skip
+
+
+def _data(cell: Cell) -> tuple[str, bool]:
+    """The data pin of a flip-flop, and whether the state is its complement."""
+    assert cell.flip_flop is not None
+    state = cell.flip_flop.next_state
+    inner = state.operands[0] if state.op == "not" else state
+    if inner.op != "pin":
+        raise NetlistError(f"{cell.name}: its next state, {state}, is not simulated with delays")
+    return inner.operands[0], state.op == "not"
+
+
+@njit(cache=True, parallel=True)
+def _run(
+    nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
+    stimulus, out_nets, constants, warm_up, room, toggles, outputs, latest,
+):  # fmt: skip
+    for stream in prange(len(stimulus)):
+        latest[stream] = _run_stream(
+            nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays,
+            in_nets, stimulus[stream], out_nets, constants, warm_up, room, toggles[stream], outputs[stream],
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _run_stream(
+    nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
+    stimulus, out_nets, constants, warm_up, room, toggles, outputs,
+):  # fmt: skip
+    """Simulate one stream; the latest event in fs, or why it ended early."""
+    values = constants.copy()
+    state = np.zeros(len(data), np.uint8)
+    first, count = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    times = np.empty(room, np.int64)
+    pending = np.empty(_PENDING, np.int64)
+    at = np.zeros(16, np.int64)
+    latest = 0
+    # The netlist with all registers and inputs at 0, settled.
+    for k in range(len(q_nets)):
+        values[q_nets[k]] = np.uint8(q_inverted[k])
+    for k in range(len(nets)):
+        row = 0
+        for p in range(starts[k], starts[k + 1]):
+            row |= np.int64(values[sources[p]]) << (p - starts[k])
+        values[nets[k]] = tables[table_at[k] + row]
+    for cycle in range(len(stimulus)):
+        for f in range(len(state) if cycle else 0):
+            state[f] = values[data[f]] ^ np.uint8(inverted[f])
+        count[:] = 0
+        used = 0
+        for k in range(len(q_nets)):
+            new = state[q_of[k]] ^ np.uint8(q_inverted[k])
+            if values[q_nets[k]] != new:
+                values[q_nets[k]] = new
+                first[q_nets[k]], count[q_nets[k]] = used, 1
+                times[used] = q_delays[k, 1 - new]
+                used += 1
+        for k in range(len(in_nets)):
+            if values[in_nets[k]] != stimulus[cycle, k]:
+                values[in_nets[k]] = stimulus[cycle, k]
+                first[in_nets[k]], count[in_nets[k]] = used, 1
+                times[used] = 0
+                used += 1
+        for k in range(len(nets)):
+            begin, end = starts[k], starts[k + 1]
+            row, events = 0, 0
+            for p in range(begin, end):
+                events += count[sources[p]]
+                # What the input was before the cycle's events.
+                row |= (np.int64(values[sources[p]]) ^ (count[sources[p]] & 1)) << (p - begin)
+                at[p - begin] = 0
+            if events == 0:
+                continue
+            table = table_at[k]
+            function = tables[table + row]
+            output = function
+            waiting = 0
+            start = used
+            while True:
+                now = _NEVER
+                for p in range(begin, end):
+                    net = sources[p]
+                    if at[p - begin] < count[net]:
+                        now = min(now, times[first[net] + at[p - begin]])
+                if waiting and pending[0] <= now:
+                    # A look that is due comes before changes of inputs at the same time.
+                    if output != function:
+                        if used == room:
+                            return _NO_ROOM
+                        times[used] = pending[0]
+                        used += 1
+                        output = function
+                    waiting -= 1
+                    for i in range(waiting):
+                        pending[i] = pending[i + 1]
+                    continue
+                if now == _NEVER:
+                    break
+                rising, falling = _NEVER, _NEVER
+                for p in range(begin, end):
+                    net = sources[p]
+                    while at[p - begin] < count[net] and times[first[net] + at[p - begin]] == now:
+                        at[p - begin] += 1
+                        row ^= 1 << (p - begin)
+                        rising, falling = min(rising, delays[p, 0]), min(falling, delays[p, 1])
+                if tables[table + row] != function:
+                    function = tables[table + row]
+                    due = now + (rising if function else falling)
+                    if waiting == _PENDING:
+                        return _TOO_MANY_LOOKS
+                    i = waiting
+                    while i > 0 and pending[i - 1] > due:
+                        pending[i] = pending[i - 1]
+                        i -= 1
+                    pending[i] = due
+                    waiting += 1
+            values[nets[k]] = output
+            first[nets[k]], count[nets[k]] = start, used - start
+            if used > start:
+                latest = max(latest, times[used - 1])
+        if cycle >= warm_up:
+            for net in range(len(count)):
+                toggles[net] += count[net]
+        for k in range(len(out_nets)):
+            outputs[cycle, k] = values[out_nets[k]]
+    return latest

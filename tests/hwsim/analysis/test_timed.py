@@ -1,0 +1,72 @@
+"""Timed activity beside Icarus with the same delays as SDF."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from hwsim.analysis import activity, timed
+from hwsim.analysis.sdf import to_sdf
+from hwsim.costs import flow
+from hwsim.costs.flow import Workload
+from hwsim.peers import netlist_simulators
+
+WARM_UP = 3
+
+
+def measured(mapped, unit, technology):
+    result = flow.measure(mapped(unit, technology), Workload(8192))
+    inputs = result.design.unit.stimulus(result.design.parameters, 256, 3, None)
+    return result, inputs, [net for net in range(result.netlist.count) if net not in result.netlist.clocks]
+
+
+@pytest.mark.skipif(not shutil.which("iverilog"), reason="Icarus is not installed")
+@pytest.mark.parametrize(
+    ("unit", "technology"), [("mixfp4_decode", "asap7"), ("m2xfp_decode", "sky130hd"), ("nvfp4_decode", "sg13g2")]
+)
+def test_every_net_toggles_as_often_as_in_icarus_with_sdf(unit, technology, mapped):
+    result, inputs, data = measured(mapped, unit, technology)
+    netlist, slew = result.netlist, result.timing.slew_ns
+    period = 2 * round(500 * result.options.clock_period_ns)
+    sdf = to_sdf(netlist, result.timing, result.loads)
+    expected = netlist_simulators.toggles(result.mapped, netlist, inputs, WARM_UP, "icarus", sdf=sdf, period_ps=period)
+    found = timed.simulate(netlist, slew, result.loads, inputs, streams=1, warm_up=WARM_UP)
+    np.testing.assert_array_equal(found.toggles[0][data], expected[data])
+    assert 0 < found.settled <= result.timing.arrival_ns + 1e-6
+
+
+def test_other_delays_give_other_glitches(mapped):
+    """The agreement with Icarus is not that of two simulations without delays."""
+    result, inputs, _ = measured(mapped, "mixfp4_decode", "asap7")
+    found, heavier = (
+        timed.simulate(result.netlist, result.timing.slew_ns, loads, inputs, 1, WARM_UP)
+        for loads in (result.loads, result.loads * 1.5)
+    )
+    assert (heavier.toggles != found.toggles).any()
+
+
+def test_streams_are_independent_and_settle_as_without_delays(mapped):
+    result, inputs, data = measured(mapped, "mixfp4_decode", "asap7")
+    netlist, slew, streams = result.netlist, result.timing.slew_ns, 64
+    settled = activity.simulate(netlist, inputs, streams, 1)
+    found = timed.simulate(netlist, slew, result.loads, inputs, streams, 1)
+    for name, bits in settled.outputs.items():
+        np.testing.assert_array_equal(found.outputs[name], bits)
+    more = found.toggles.sum(axis=0) - settled.toggles
+    assert (more[data] >= 0).all() and more[data].sum() > 0
+    alone = timed.simulate(netlist, slew, result.loads, {n: v[4:8] for n, v in inputs.items()}, 1, 1)
+    np.testing.assert_array_equal(alone.toggles[0], found.toggles[1])
+
+
+def test_a_simulation_that_needs_more_room_begins_again(mapped, monkeypatch):
+    result, inputs, _ = measured(mapped, "mixfp4_decode", "asap7")
+    wide = timed.simulate(result.netlist, result.timing.slew_ns, result.loads, inputs, 4, 1)
+    monkeypatch.setattr(timed, "_EVENTS_PER_NET", 1)
+    narrow = timed.simulate(result.netlist, result.timing.slew_ns, result.loads, inputs, 4, 1)
+    np.testing.assert_array_equal(narrow.toggles, wide.toggles)
+
+
+def test_too_few_vectors_are_refused(mapped):
+    result, inputs, _ = measured(mapped, "mixfp4_decode", "asap7")
+    with pytest.raises(ValueError, match="1 vectors a stream are too few with a warm-up of 1 cycles"):
+        timed.simulate(result.netlist, result.timing.slew_ns, result.loads, inputs, 256, 1)
