@@ -21,23 +21,28 @@ def floats(name: str, x: Any) -> np.ndarray:
     """
     if np.ma.isMaskedArray(x):
         raise ValueError(f"{name} must not be a masked array: its mask would be lost")
+    if _is_torch(x) and "float8" in str(x.dtype):
+        raise ValueError(f"{name} must be float32, float16 or bfloat16, got {x.dtype}")
     x = _from_torch(name, x) if _is_torch(x) else np.asarray(x)
     if not (x.dtype.kind == "f" and x.dtype.itemsize in (2, 4)) and x.dtype.name != "bfloat16":
         raise ValueError(f"{name} must be float32, float16 or bfloat16, got {x.dtype}")
     return x
 
 
-def raw_bytes(name: str, x: Any) -> np.ndarray:
-    """``x``, an array or torch tensor of uint8 or of 8-bit floats, as its bytes, uint8.
+def raw_bytes(name: str, x: Any, also: str = "") -> np.ndarray:
+    """``x``, an array or torch tensor of uint8 or of the dtype called ``also``, as its bytes, uint8.
 
     Raises
     ------
     ValueError
-        If ``x`` is of another dtype.
+        If ``x`` is masked, or of another dtype: bytes of another format would stand for other numbers.
     """
+    if np.ma.isMaskedArray(x):
+        raise ValueError(f"{name} must not be a masked array: its mask would be lost")
+    dtype = str(x.dtype).removeprefix("torch.") if _is_torch(x) else np.asarray(x).dtype.name
+    if dtype not in ("uint8", also):
+        raise ValueError(f"{name} must be uint8{' or ' + also if also else ''}, got {dtype}")
     x = _from_torch(name, x) if _is_torch(x) else np.asarray(x)
-    if x.dtype != np.uint8 and not (x.dtype.itemsize == 1 and x.dtype.name.startswith("float8")):
-        raise ValueError(f"{name} must be uint8 or an 8-bit float, got {x.dtype}")
     return np.ascontiguousarray(x).view(np.uint8)
 
 
@@ -56,7 +61,7 @@ def _from_torch(name: str, x: Any) -> np.ndarray:
         dtype = str(x.dtype)
         if dtype == "torch.bfloat16":
             x = x.float()
-        elif dtype.startswith("torch.float8"):
+        elif dtype.startswith(("torch.float8", "torch.float4")):
             x = x.view(sys.modules["torch"].uint8)
         return x.numpy()
     except (RuntimeError, TypeError, NotImplementedError) as error:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from .arrays import described
+
 # A tile of scales is this many rows by this many blocks of K, 512 bytes; 32 rows apart share 16 bytes.
 _TILE_ROWS, _TILE_COLUMNS, _INTERLEAVED = 128, 4, 32
 
@@ -35,9 +37,12 @@ def pack_bits(codes: np.ndarray, width: int) -> np.ndarray:
         raise ValueError(f"{codes.shape[-1]} codes of {width} bits are not whole groups of {group} bits")
     if width == 8:
         return codes
-    word = sum(codes[..., i :: group // width].astype(np.uint64) << np.uint64(width * i) for i in range(group // width))
-    packed = np.stack([(word >> np.uint64(8 * i)) & np.uint64(0xFF) for i in range(group // 8)], axis=-1)
-    return packed.astype(np.uint8).reshape(*codes.shape[:-1], -1)
+    kind = _word(group)
+    word = np.zeros((*codes.shape[:-1], codes.shape[-1] * width // group), kind)
+    for i in range(group // width):
+        word |= codes[..., i :: group // width].astype(kind) << kind(width * i)
+    packed = np.stack([(word >> kind(8 * i)).astype(np.uint8) for i in range(group // 8)], axis=-1)
+    return packed.reshape(*codes.shape[:-1], -1)
 
 
 def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
@@ -45,10 +50,18 @@ def unpack_bits(packed: np.ndarray, width: int) -> np.ndarray:
     if width == 8:
         return packed
     group = math.lcm(width, 8)
-    word = sum(packed[..., i :: group // 8].astype(np.uint64) << np.uint64(8 * i) for i in range(group // 8))
-    mask = np.uint64((1 << width) - 1)
-    codes = np.stack([(word >> np.uint64(width * i)) & mask for i in range(group // width)], axis=-1)
-    return codes.astype(np.uint8).reshape(*packed.shape[:-1], -1)
+    kind = _word(group)
+    word = np.zeros((*packed.shape[:-1], packed.shape[-1] * 8 // group), kind)
+    for i in range(group // 8):
+        word |= packed[..., i :: group // 8].astype(kind) << kind(8 * i)
+    mask = np.uint8((1 << width) - 1)
+    codes = np.stack([(word >> kind(width * i)).astype(np.uint8) & mask for i in range(group // width)], axis=-1)
+    return codes.reshape(*packed.shape[:-1], -1)
+
+
+def _word(bits: int) -> type[np.unsignedinteger]:
+    """The smallest unsigned integer that holds a group of codes: large tensors are packed and unpacked whole."""
+    return next(kind for kind in (np.uint8, np.uint32, np.uint64) if np.dtype(kind).itemsize * 8 >= bits)
 
 
 def swizzle_scales(scales: np.ndarray) -> np.ndarray:
@@ -73,9 +86,9 @@ def swizzle_scales(scales: np.ndarray) -> np.ndarray:
     ValueError
         If ``scales`` is not uint8 with at least two axes.
     """
-    if not isinstance(scales, np.ndarray) or scales.dtype != np.uint8 or scales.ndim < 2:
-        what = f"{scales.dtype} of shape {scales.shape}" if isinstance(scales, np.ndarray) else repr(scales)
-        raise ValueError(f"scales must be uint8 [..., rows, blocks], got {what}")
+    scales = np.asarray(scales)
+    if scales.dtype != np.uint8 or scales.ndim < 2:
+        raise ValueError(f"scales must be uint8 [..., rows, blocks], got {described(scales)}")
     *lead, rows, columns = scales.shape
     short = [(0, 0)] * len(lead) + [(0, -rows % _TILE_ROWS), (0, -columns % _TILE_COLUMNS)]
     whole = np.pad(scales, short)
@@ -96,8 +109,9 @@ def unswizzle_scales(swizzled: np.ndarray, rows: int, blocks: int) -> np.ndarray
     """
     padded_rows, padded_blocks = rows + -rows % _TILE_ROWS, blocks + -blocks % _TILE_COLUMNS
     size = padded_rows * padded_blocks
-    if not isinstance(swizzled, np.ndarray) or swizzled.dtype != np.uint8 or swizzled.shape[-1:] != (size,):
-        what = f"{swizzled.dtype} of shape {swizzled.shape}" if isinstance(swizzled, np.ndarray) else repr(swizzled)
+    swizzled = np.asarray(swizzled)
+    if swizzled.dtype != np.uint8 or swizzled.shape[-1:] != (size,):
+        what = described(swizzled)
         raise ValueError(f"scales of {rows} rows and {blocks} blocks are uint8 [..., {size}] swizzled, got {what}")
     lead = swizzled.shape[:-1]
     down, across = padded_rows // _TILE_ROWS, padded_blocks // _TILE_COLUMNS

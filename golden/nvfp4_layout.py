@@ -27,6 +27,7 @@ FULL_SCALES = {
     "nvfp4": np.float32(E2M1.max_finite * UE4M3.max_finite),
     "four_over_six": np.float32(E2M1.max_finite * 256),
 }
+_SIGN = 1 << UE4M3.width
 GLOBAL_SCALE = "weight_global_scale"
 SCALE_2 = "weight_scale_2"
 
@@ -60,9 +61,10 @@ def codes_and_scales(arrays: Mapping[str, Any], packed: str) -> tuple[np.ndarray
     Raises
     ------
     ValueError
-        If an entry is missing, or its dtype or shape does not fit.
+        If an entry is missing, its dtype or shape does not fit, or a scale is negative.
     """
-    of_codes, scales = (raw_bytes(name, _entry(name, arrays)) for name in (packed, "weight_scale"))
+    of_codes = raw_bytes(packed, _entry(packed, arrays), "float4_e2m1fn_x2")
+    scales = raw_bytes("weight_scale", _entry("weight_scale", arrays), "float8_e4m3fn").copy()
     row, bytes_of_a_block = of_codes.shape[-1:], BLOCK_SIZE // 2
     fits = row and row[0] % bytes_of_a_block == 0 and scales.shape == (*of_codes.shape[:-1], row[0] // bytes_of_a_block)
     if not fits or of_codes.size == 0:
@@ -70,15 +72,22 @@ def codes_and_scales(arrays: Mapping[str, Any], packed: str) -> tuple[np.ndarray
             f"weight_scale must hold a byte for every {bytes_of_a_block} bytes of a row of {packed}, "
             f"got shapes {scales.shape} and {of_codes.shape}"
         )
+    negative = np.count_nonzero((scales >= _SIGN) & (scales != _SIGN | UE4M3.nan_code))
+    if negative:
+        raise ValueError(
+            f"weight_scale has the sign bit set in {negative} of {scales.size} bytes: NVFP4 has no negative scales, "
+            "and MixFP4 keeps its choice there"
+        )
     return unpack_bits(of_codes, E2M1.width), scales
 
 
-def factor(name: str, arrays: Mapping[str, Any]) -> np.float32:
-    """The entry ``name``, a float32 of one element; ValueError if it is missing, of another kind or not positive."""
+def factor(name: str, arrays: Mapping[str, Any], zero: bool = False) -> np.float32:
+    """The entry ``name``, a float32 of one element; ValueError if it is missing, of another kind, not positive (zero is
+    allowed with ``zero``) or not finite."""
     array = floats(name, _entry(name, arrays))
-    if array.size != 1 or array.dtype != np.float32 or not 0 < array.item() < np.inf:
+    if array.size != 1 or array.dtype != np.float32 or not (zero or array.item()) or not 0 <= array.item() < np.inf:
         value = array.item() if array.size == 1 and array.dtype == np.float32 else described(array)
-        raise ValueError(f"{name} must be one positive finite float32, got {value}")
+        raise ValueError(f"{name} must be one {'' if zero else 'positive '}finite float32, got {value}")
     return np.float32(array.item())
 
 

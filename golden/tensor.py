@@ -308,7 +308,7 @@ class BlockTensor:
     @classmethod
     def from_modelopt(cls, arrays: Mapping[str, Any]) -> BlockTensor:
         """The tensor of a weight of ModelOpt, the counterpart of :meth:`from_compressed_tensors`."""
-        return cls._of_nvfp4_arrays(arrays, "weight", nvfp4_layout.factor(nvfp4_layout.SCALE_2, arrays), {})
+        return cls._of_nvfp4_arrays(arrays, "weight", nvfp4_layout.factor(nvfp4_layout.SCALE_2, arrays, zero=True), {})
 
     @property
     def _nvfp4_tensor_scale(self) -> np.float32:
@@ -324,7 +324,7 @@ class BlockTensor:
                 f"the layout holds blocks of {size} without padding, got blocks of {self.block_size} "
                 f"and shape {self.shape} in codes of {self.codes.shape}"
             )
-        return {packed: pack_bits(self.codes, E2M1.width), "weight_scale": self.scales}
+        return {packed: pack_bits(self.codes, E2M1.width), "weight_scale": self.scales.copy()}
 
     @classmethod
     def _of_nvfp4_arrays(

@@ -12,6 +12,7 @@ from pathlib import Path
 from hwsim import golden
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace
+from hwsim.base.text import printable
 from hwsim.cli.run import make_parser, refuse_unwritable, run
 from hwsim.tensors import checkpoints, quality
 from hwsim.tensors.sources import Source
@@ -56,31 +57,35 @@ def execute(args: argparse.Namespace) -> int:
     # Measuring may take long: outputs that cannot be written are refused before it.
     to_stdout = args.json == "-"
     target = None if args.json is None or to_stdout else Path(args.json)
+    contents = checkpoints.read(args.files)
     for option, path in (("--plot", args.plot), ("--json", target)):
         if path is not None:
-            refuse_unwritable(option, path, args.files)
+            refuse_unwritable(option, path, list(contents.files))
     if target is not None and target.resolve() == args.plot.resolve():
         raise InputError(f"--plot and --json name the same file, {args.plot}")
-    contents = checkpoints.read(args.files)
-    _name_left_out(contents.left_out)
     chosen = _chosen(contents, args.tensors)
     results: list[quality.Result] = []
-    skipped: dict[str, str] = {}
+    # Weights that are not decoded are missing from the figures, as tensors are that are not finite.
+    skipped = {name: why for name, why in contents.undecoded.items() if _wanted(name, args.tensors)}
+    for name, why in skipped.items():
+        print(f"skipped: {printable(name)}: {printable(why)}", file=sys.stderr)
+    if args.tensors is None:
+        _name_left_out(contents.left_out)
     for source in chosen:
         try:
             measured = quality.measure(source, formats, progress=sys.stderr.isatty())
         except InputError as error:
-            if len(chosen) == 1:
+            if len(chosen) + len(skipped) == 1:
                 raise
             skipped[source.name] = str(error)
-            print(f"skipped: {error}", file=sys.stderr)
+            print(f"skipped: {printable(str(error))}", file=sys.stderr)
             continue
         results += measured
         if not to_stdout:
             origin = f"  stored as {source.stored_as}" if source.stored_as else ""
-            print(f"{source.name}  {'x'.join(map(str, source.shape))}{origin}\n{quality.table(measured)}\n")
+            print(f"{printable(source.name)}  {'x'.join(map(str, source.shape))}{origin}\n{quality.table(measured)}\n")
     if not results:
-        raise InputError(f"none of {len(chosen)} tensors could be measured")
+        raise InputError(f"none of {len(skipped)} tensors could be measured")
     summary = quality.overall(results)
     if len(results) > len(summary) and not to_stdout:
         print(f"all tensors\n{quality.table(summary)}\n")
@@ -97,7 +102,8 @@ def execute(args: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"cannot write the results: {error}") from error
     if skipped:
-        print(f"skipped {len(skipped)} of {len(chosen)} tensors", file=sys.stderr)
+        measured_tensors = len({r.tensor for r in results})
+        print(f"skipped {len(skipped)} of {len(skipped) + measured_tensors} tensors", file=sys.stderr)
     return 1 if skipped else 0
 
 
@@ -107,24 +113,25 @@ def _name_left_out(left_out: dict[str, str]) -> None:
     for name, why in left_out.items():
         alike.setdefault(why, []).append(name)
     for why, names in alike.items():
-        print(
-            f"left out: {', '.join(names[:3])}{f' and {len(names) - 3} more' if names[3:] else ''}: {why}",
-            file=sys.stderr,
-        )
+        more = f" and {len(names) - 3} more" if names[3:] else ""
+        print(f"left out: {', '.join(map(printable, names[:3]))}{more}: {why}", file=sys.stderr)
 
 
 def _chosen(contents: checkpoints.Contents, wanted: Sequence[str] | None) -> list[Source]:
     """The sources with the wanted names, or that match one of them as a shell pattern; by default all."""
     if wanted is None:
         return contents.sources
-    chosen = set()
+    known = [*(s.name for s in contents.sources), *contents.undecoded]
     for name in wanted:
-        matching = [s.name for s in contents.sources if s.name == name or fnmatchcase(s.name, name)]
-        if not matching:
-            held = ", ".join(s.name for s in contents.sources[:8])
+        if not any(_wanted(other, [name]) for other in known):
+            why = contents.left_out.get(name)
+            held = f"{name} {why}" if why else ", ".join(known[:8])
             raise InputError(f"--tensors: expected names or patterns among {held}, got {name!r}")
-        chosen |= set(matching)
-    return [s for s in contents.sources if s.name in chosen]
+    return [s for s in contents.sources if _wanted(s.name, wanted)]
+
+
+def _wanted(name: str, wanted: Sequence[str] | None) -> bool:
+    return wanted is None or any(name == pattern or fnmatchcase(name, pattern) for pattern in wanted)
 
 
 if __name__ == "__main__":

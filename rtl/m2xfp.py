@@ -82,7 +82,7 @@ class M2XFPDecode(wiring.Component):
                     value,
                     FINE_WIDTH - 1,
                     f"magnitude_{lane}",
-                    "In eighths; the largest of a subgroup has its metadata as further bits",
+                    "In eighths; the largest of a subgroup as its metadata refine it",
                 )
                 result += self.operands.word_select(lane, FINE_WIDTH).eq(Cat(magnitude, element[-1] & magnitude.any()))
         result += [self.scale.eq(scale), self.scale_nan.eq(scale == E8M0.nan_code)]

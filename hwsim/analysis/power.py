@@ -142,7 +142,7 @@ class CellGroup:
             "positive_unate",
         )
         source = arc.related_pin or arc.pin
-        load = self.load[arc.pin] if arc.related_pin else np.zeros(self.count)
+        load = self.load[arc.pin] if self.cell.pins[arc.pin].direction == "output" else np.zeros(self.count)
         energies = []
         for edge, name in ((RISE, "rise"), (FALL, "fall")):
             table = arc.energy.get(name)

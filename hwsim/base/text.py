@@ -35,3 +35,8 @@ def markdown(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A Markdown table; the first row is the header, columns in ``right`` are aligned to the right."""
     rule = ["---:" if i in right else "---" for i in range(len(rows[0]))]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+def printable(text: str) -> str:
+    """Text of a file for a terminal or a plot: what cannot be printed is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -22,7 +22,10 @@ design = ys.Design()
 for line in open(sys.argv[1]):
     if line.strip():
         ys.run_pass(line.strip(), design)
+print("the script has ended")
 """
+#: What the child prints last: a log without it is not whole.
+_LAST_WORDS = "the script has ended\n"
 
 
 class YosysError(ToolError):
@@ -54,12 +57,13 @@ def run(script: list[str], directory: Path, name: str) -> str:
         files.refuse_full_disk(log_file)
         raise YosysError(f"Yosys failed on {script_file}: {' '.join(errors)} (log: {log_file})")
     _refuse_incomplete(script, directory)
-    files.refuse_full_disk(log_file)
-    return text
+    if not text.endswith(_LAST_WORDS):
+        raise OSError(errno.ENOSPC, "not whole, is the disk full?", str(log_file))
+    return text.removesuffix(_LAST_WORDS)
 
 
 #: How a whole file of each command that writes one ends.
-_ENDS = {"write_rtlil": b"end\n", "write_json": b"}\n", "write_verilog": b"endmodule\n"}
+_ENDS = {"write_rtlil": b"\nend\n", "write_json": b"\n}\n", "write_verilog": b"\nendmodule\n"}
 
 
 def _refuse_incomplete(script: list[str], directory: Path) -> None:

@@ -162,6 +162,7 @@ class CellReader:
         constraints: list[ConstraintArc] = []
         energy: list[EnergyArc] = []
         pin_groups = [(name, pin) for pin in group.all("pin") for name in pin.args]
+        _name_states(group, pin_groups, states)
         for name, pin_group in pin_groups:
             pins[name] = self._pin(name, pin_group, states)
         flip_flop = _flip_flop(flip_flop_group, pin_groups) if flip_flop_group else None
@@ -350,13 +351,13 @@ def _edge_capacitance(pin: Group, edge: str, otherwise: float) -> float:
 
 def _untimed(pins: Mapping[str, Pin], flip_flop: FlipFlop | None, timing: Iterable[TimingArc]) -> str:
     """Which delay a cell does not state that logic synthesis needs, or an empty string."""
-    stated = {(arc.related_pin, arc.pin) for arc in timing}
+    stated = {(arc.related_pin, arc.pin, edge) for arc in timing for edge in arc.delay}
     for name, pin in pins.items():
         if pin.direction != "output":
             continue
         needed = flip_flop.clocked_on.pins if flip_flop else pin.function.pins if pin.function else ()
         for related in needed:
-            if (related, name) not in stated:
+            if any((related, name, edge) not in stated for edge in ("rise", "fall")):
                 return f"no delay from {related} to {name}"
     return ""
 
@@ -367,6 +368,32 @@ def _sense(function: Expression | None, related: str) -> str:
         return "non_unate"
     pins = function.pins
     return unateness(function.table(), len(pins), pins.index(related))
+
+
+def _name_states(cell: Group, pins: Iterable[tuple[str, Group]], states: tuple[str, ...]) -> None:
+    """Let conditions on the state of a flip-flop name the outputs that show it: others know nothing of the state."""
+    shown: dict[str, str] = {}
+    for name, pin in pins:
+        text = pin.get("function")
+        function = parse(text) if text and pin.get("direction") == "output" else None
+        if function is not None and function.pins and function.pins[0] in states:
+            shown.setdefault(function.pins[0], f"!{name}" if function.op == "not" else name)
+    if len(states) == 2:
+        for state, complement in (states, states[::-1]):
+            if complement in shown:
+                shown.setdefault(state, f"!({shown[complement]})")
+    groups = [*cell.all("leakage_power")]
+    groups += [g for _, pin in pins for g in pin.groups if g.kind in ("timing", "internal_power")]
+    for group in groups:
+        text = group.get("when")
+        if not text:
+            continue
+        condition = parse(text)
+        for state in set(condition.pins) & set(states):
+            if state not in shown:
+                raise UnsupportedError(f"{group.kind}: a condition on {state}, which no output shows")
+            text = re.sub(rf"\b{re.escape(state)}\b", f"({shown[state]})", text)
+            group.simple["when"] = f'"{text}"'
 
 
 def _flip_flop(group: Group, pins: Iterable[tuple[str, Group]]) -> FlipFlop | None:

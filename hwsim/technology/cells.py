@@ -55,9 +55,13 @@ class Table:
         return near * (1 - u) + far * u
 
     def plus(self, other: "Table") -> "Table":
-        """Sum of two tables, at the points of this one."""
-        x, y = np.meshgrid(self.index_1, self.index_2, indexing="ij")
-        return Table(self.index_1, self.index_2, self.values + other.lookup(x, y))
+        """Sum of two tables, at the points of both."""
+        index_1, index_2 = (
+            mine if len(theirs) == 1 else theirs if len(mine) == 1 else np.union1d(mine, theirs)
+            for mine, theirs in ((self.index_1, other.index_1), (self.index_2, other.index_2))
+        )
+        x, y = np.meshgrid(index_1, index_2, indexing="ij")
+        return Table(index_1, index_2, self.lookup(x, y) + other.lookup(x, y))
 
 
 def _locate(axis: np.ndarray, x: Any) -> tuple[Any, Any, Any]:
@@ -114,8 +118,8 @@ class ConstraintArc:
 class EnergyArc:
     """Energy from the supply per edge of ``pin``, in fJ, as Liberty's ``internal_power`` counts it.
 
-    If ``related_pin`` is a pin, the edge is one of an output, caused by that input, and axis 2 of the tables is
-    the load. If it is None, the edge is one of an input, whether or not an output follows. ``when`` is the
+    If ``related_pin`` is a pin, the edge is one of an output, caused by that input; if it is None, an edge of ``pin``
+    itself, of an input whether or not an output follows. Axis 2 of an output's tables is the load. ``when`` is the
     condition under which the figures hold. The energy of charging the load is not included: add ``C * V**2 / 2``
     per edge.
     """
@@ -263,9 +267,11 @@ def fanout_of_4(inverter: Cell) -> tuple[float, float, float]:
     """
     (name,) = inverter.inputs
     load = 4 * inverter.pins[name].capacitance
-    arc = inverter.timing[0]
-    slew = float(arc.slew["rise"].index_1[0])
+    # A library may state the two edges in arcs of their own.
+    slews = {edge: table for arc in reversed(inverter.timing) for edge, table in arc.slew.items()}
+    delays = {edge: table for arc in reversed(inverter.timing) for edge, table in arc.delay.items()}
+    slew = float(slews["rise"].index_1[0])
     for _ in range(50):
-        slew = sum(float(table.lookup(slew, load)) for table in arc.slew.values()) / len(arc.slew)
-    delay = sum(float(table.lookup(slew, load)) for table in arc.delay.values()) / len(arc.delay)
+        slew = sum(float(table.lookup(slew, load)) for table in slews.values()) / len(slews)
+    delay = sum(float(table.lookup(slew, load)) for table in delays.values()) / len(delays)
     return slew, load, delay

@@ -113,7 +113,7 @@ class _Renderer:
                 groups.append(Group("timing", "", stated, groups=tables))
         for energy in cell.energy:
             if energy.pin == pin.name:
-                axes = (_EDGE,) if energy.related_pin is None else (_EDGE, _LOAD)
+                axes = (_EDGE,) if pin.direction == "input" else (_EDGE, _LOAD)
                 tables = self._tables("{}_power", energy.energy, axes)
                 groups.append(Group("internal_power", "", _stated(energy.related_pin, energy.when), groups=tables))
         return Group("pin", f'"{pin.name}"', simple, groups=groups)

@@ -36,12 +36,13 @@ _DAMAGE = OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeE
 @dataclass(frozen=True)
 class Stored:
     """One tensor of a file. ``kind`` is its dtype as safetensors names it, or as NumPy does where that has no name for
-    it; ``load`` maps or reads its array: of BF16 and of 8-bit floats, the bits."""
+    it; ``load`` maps or reads its array: of BF16 and of 8-bit floats, the bits. ``path`` is the file."""
 
     name: str
     shape: tuple[int, ...]
     kind: str
     load: Callable[[], np.ndarray]
+    path: Path
 
 
 def read(path: Path) -> list[Stored]:
@@ -96,7 +97,7 @@ def _read_npy(path: Path) -> Iterator[Stored]:
     with open(path, "rb") as file:
         np.lib.format.read_magic(file)  # np.load would open archives and pickles under this name too.
     array = np.load(path, mmap_mode="r")
-    yield Stored(path.stem, array.shape, kind_of(array.dtype), lambda: array)
+    yield Stored(path.stem, array.shape, kind_of(array.dtype), lambda: array, path)
 
 
 def _read_npz(path: Path) -> Iterator[Stored]:
@@ -110,7 +111,7 @@ def _read_npz(path: Path) -> Iterator[Stored]:
                     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-            yield Stored(member.removesuffix(".npy"), shape, kind_of(dtype), partial(_load_member, path, member))
+            yield Stored(member.removesuffix(".npy"), shape, kind_of(dtype), partial(_load_member, path, member), path)
 
 
 def _load_member(path: Path, member: str) -> np.ndarray:
@@ -135,15 +136,20 @@ def _read_safetensors(path: Path) -> Iterator[Stored]:
         if name == "__metadata__":
             continue
         kind, shape, begin = _checked_entry(name, entry, size - 8 - length)
-        yield Stored(name, shape, kind, partial(_map, path, kind, 8 + length + begin, shape))
+        yield Stored(name, shape, kind, partial(_map, path, name, kind, 8 + length + begin, shape), path)
 
 
-def _map(path: Path, kind: str, offset: int, shape: tuple[int, ...]) -> np.ndarray:
-    return np.memmap(path, _SAFETENSORS[kind], mode="r", offset=offset, shape=shape)
+def _map(path: Path, name: str, kind: str, offset: int, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        return np.memmap(path, _SAFETENSORS[kind], mode="r", offset=offset, shape=shape)
+    except _DAMAGE as error:
+        raise InputError(f"{path}: {name} is not readable ({error})") from error
 
 
 def kind_of(dtype: np.dtype) -> str:
-    """The name that safetensors has for a float dtype of NumPy; of others, NumPy's own."""
+    """The name that safetensors has for a dtype of NumPy that is read; of others, NumPy's own."""
+    if dtype == np.uint8:
+        return "U8"
     return f"F{8 * dtype.itemsize}" if dtype.kind == "f" and dtype.itemsize in (2, 4, 8) else str(dtype)
 
 

@@ -219,7 +219,8 @@ def plot(results: Sequence[Result], path: Path) -> None:
             arrowprops={"arrowstyle": "-", "color": "0.7", "linewidth": 0.6},
         )
     axes.margins(x=0.25)
-    axes.set(xlabel="bits per element", ylabel="SQNR [dB]", title=finite[0].tensor if finite else "")
+    axes.set(xlabel="bits per element", ylabel="SQNR [dB]")
+    axes.set_title(text.printable(finite[0].tensor) if finite else "").set_parse_math(False)
     axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format=path.suffix[1:] or "png", metadata={"Date": None} if path.suffix == ".svg" else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Source:
     @classmethod
     def of(cls, name: str, array: np.ndarray) -> Source:
         """The source of a float array that exists already, perhaps memory-mapped."""
-        return dense(Stored(name, array.shape, kind_of(array.dtype), lambda: array))
+        return dense(Stored(name, array.shape, kind_of(array.dtype), lambda: array, Path(name)))
 
 
 def _from_floats(piece: np.ndarray) -> np.ndarray:
@@ -65,7 +66,7 @@ DECODERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def dense(stored: Stored) -> Source:
+def dense(stored: Stored, stored_as: str = "") -> Source:
     """The source of a tensor of floats: one element, one value. Long rows are divided, so that files of any shape are
     read in pieces."""
 
@@ -77,7 +78,7 @@ def dense(stored: Stored) -> Source:
                 for column in range(0, k, columns):
                     yield decode(rows[row : row + rows_at_once, column : column + columns])
 
-    return Source(stored.name, stored.shape, stored.load, split)
+    return Source(stored.name, stored.shape, stored.load, split, stored_as)
 
 
 def _matrices(array: np.ndarray) -> Iterator[np.ndarray]:

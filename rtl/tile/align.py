@@ -168,7 +168,7 @@ class ExponentMaximum(wiring.Component):
                     present_exponent(e, self.nonzero[i]),
                     len(e),
                     f"present_{i}",
-                    "Exponents, 0 where the term is zero",
+                    "Exponent, 0 where the term is zero",
                 )
                 for i, e in enumerate(own)
             ]
@@ -227,7 +227,7 @@ class ExponentMaximum(wiring.Component):
             distance = Mux(c_leads, saturated(m, from_c, count, f"from_c_{i}"), near)
             m.d.comb += self.distances.word_select(i, count).eq(distance)
         # C's distance is computed in parallel too. Where C has the largest exponent, the mask makes it 0.
-        c_distance = sized(m, terms - stored, width, "c_distance_full", "Distance of C if a term leads; none if C does")
+        c_distance = sized(m, terms - stored, width, "c_distance_full", "Distance of C if a term leads")
         stays = c_leads.replicate(len(self.c_distance))
         m.d.comb += self.c_distance.eq(saturated(m, c_distance, len(self.c_distance), "c_distance") & ~stays)
         return m
@@ -331,6 +331,6 @@ class AlignedSum(wiring.Component):
                     Cat(shifted[:width], shifted[-1]),
                     width + 1,
                     f"{name}_cut",
-                    "Without the bit that only a shift by nothing would need",
+                    "Without the copies of the sign above",
                 )
         return shifted[:-1][:width], shifted[-1]

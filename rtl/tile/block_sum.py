@@ -71,7 +71,7 @@ def add_products(m: Module, to: Sum, a: Value, b: Value, lanes: int, product: Pr
         for lane in range(lanes):
             left, right = a.word_select(lane, product.width("a")), b.word_select(lane, product.width("b"))
             magnitude = sized(
-                m, left[:-1] * right[:-1], PRODUCT_WIDTH, f"magnitude_{lane}", "Products of the magnitudes"
+                m, left[:-1] * right[:-1], PRODUCT_WIDTH, f"magnitude_{lane}", "Product of the magnitudes"
             )
             negative = left[-1] ^ right[-1]
             signed = sized(
@@ -79,7 +79,7 @@ def add_products(m: Module, to: Sum, a: Value, b: Value, lanes: int, product: Pr
                 Mux(negative, -magnitude, magnitude),
                 PRODUCT_WIDTH + 1,
                 f"product_{lane}",
-                "The same with signs, two's complement",
+                "The same with its sign, two's complement",
             )
             to.add_signed(Cat(Const(0, shift), signed) if shift else signed)
         return
@@ -162,7 +162,9 @@ class SubgroupSum(wiring.Component):
             code = self.b.word_select(i, self.product.width("b"))
             magnitude = e2m1_magnitude(code[:-1]) if self.product.columns else code[:-1]
             chosen = Cat(magnitude, code[-1]) & self.refinement[i].replicate(width)
-            weight = sized(m, weight | chosen, width, f"weight_{i}", "The other operand at the refined lane")
+            weight = sized(
+                m, weight | chosen, width, f"weight_{i}", "The other operand at the refined lane, from that lane on"
+            )
         distance, smaller = self.refinement[ELEMENTS : ELEMENTS + 2], self.refinement[-1]
         negative = sized(m, weight[-1] ^ smaller, 1, "refinement_negative")
         added = sized(
@@ -170,7 +172,7 @@ class SubgroupSum(wiring.Component):
             weight[:-1] << distance,
             MAGNITUDE_WIDTH + 3,
             "refinement_magnitude",
-            "What the refined element adds to the sum",
+            "What the refinement adds, without its sign",
         )
         total.add_ones_complement(added ^ negative.replicate(len(added)), negative)
         m.d.comb += self.total.eq(total.total(m, "sum"))
@@ -221,7 +223,7 @@ class MultipliedSum(wiring.Component):
                         product,
                         SUBGROUP_WIDTH + METADATA_WIDTH + 1,
                         f"product_{group}",
-                        "Sums of the subgroups times their factors 4 to 7, in quarters",
+                        "Sum of the subgroup times its factor, 4 to 7 quarters",
                     )
                 )
                 continue

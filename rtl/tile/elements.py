@@ -190,7 +190,7 @@ class ElementDot(DotUnit):
         if self.exponents.groups:
             present = [
                 sized(
-                    m, present_exponent(e, nonzero[i]), len(e), f"present_{i}", "Exponents, 0 where the product is zero"
+                    m, present_exponent(e, nonzero[i]), len(e), f"present_{i}", "Exponent, 0 where the product is zero"
                 )
                 for i, e in enumerate(exponents)
             ]

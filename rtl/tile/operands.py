@@ -199,7 +199,7 @@ class OperandDecoder(wiring.Component):
 
 def decoded(m: Module, code: Value, is_integer: Value | None, name: str) -> Signal:
     """Magnitude, in half units, of three bits of E2M1 or, where ``is_integer``, the E1M2 integer that they are."""
-    magnitude = Signal(MAGNITUDE_WIDTH, name=name, attrs={COMMENT: "In half units of E2M1, in units of E1M2"})
+    magnitude = Signal(MAGNITUDE_WIDTH, name=name, attrs={COMMENT: "Of E2M1 in halves, of E1M2 the integer"})
     with m.If(Const(0, 1) if is_integer is None else is_integer):
         m.d.comb += magnitude.eq(code)
     with m.Else(), m.Switch(code):

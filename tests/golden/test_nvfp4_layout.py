@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hwsim import golden
+from hwsim.golden.layouts import pack_bits, unpack_bits
 from hwsim.golden.tensor import BlockTensor
 
 FP4 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
@@ -102,6 +103,21 @@ def test_scales_may_be_of_their_own_dtype_and_nan_stays():
 def test_a_tensor_of_zeros_has_a_global_scale_of_one():
     arrays = golden.quantize(np.zeros((2, 16), np.float32), "nvfp4").to_compressed_tensors()
     assert arrays["weight_global_scale"] == 1
+    zeros = golden.quantize(np.zeros((2, 16), np.float32), "nvfp4")
+    assert not golden.dequantize(BlockTensor.from_modelopt(zeros.to_modelopt())).any()
+
+
+def test_the_arrays_are_copies():
+    t = golden.quantize(normal(2, 32), "nvfp4")
+    before = t.scales.copy()
+    t.to_compressed_tensors()["weight_scale"][:] = 0
+    np.testing.assert_array_equal(t.scales, before)
+
+
+@pytest.mark.parametrize("width", range(1, 9))
+def test_codes_of_every_width_come_back(width):
+    codes = np.random.default_rng(width).integers(0, 1 << width, (3, 40), np.uint8)
+    np.testing.assert_array_equal(unpack_bits(pack_bits(codes, width), width), codes)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +139,11 @@ def test_what_the_layout_does_not_hold_is_refused(t, message):
     [
         ({"weight_scale": None}, "no weight_scale among weight_global_scale, weight_packed"),
         ({"weight_scale": np.zeros((2, 3), np.uint8)}, r"a byte for every 8 bytes .* \(2, 3\) and \(2, 16\)"),
-        ({"weight_scale": np.zeros((2, 2), np.float32)}, "weight_scale must be uint8 or an 8-bit float, got float32"),
+        ({"weight_scale": np.zeros((2, 2), np.float32)}, "weight_scale must be uint8 or float8_e4m3fn, got float32"),
         ({"weight_packed": np.zeros((2, 12), np.uint8)}, "a byte for every 8 bytes"),
+        ({"weight_scale": np.full((2, 2), 0xB8, np.uint8)}, "the sign bit set in 4 of 4 bytes"),
+        ({"weight_scale": np.ones((2, 2), ml_dtypes.float8_e5m2)}, "must be uint8 or float8_e4m3fn, got float8_e5m2"),
+        ({"weight_scale": np.ma.masked_array(np.zeros((2, 2), np.uint8), True)}, "must not be a masked array"),
         ({"weight_global_scale": np.zeros(1, np.float32)}, "one positive finite float32, got 0.0"),
         ({"weight_global_scale": np.ones(2, np.float32)}, r"got float32 of shape \(2,\)"),
         ({"weight_global_scale": np.full(1, 1e-40, np.float32)}, "a reciprocal that FP32 holds"),

@@ -4,6 +4,7 @@ import bz2
 import lzma
 import re
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -12,6 +13,7 @@ from hwsim.base import yosys
 from hwsim.base.errors import InputError, ToolError
 from hwsim.synthesis import mapping
 from hwsim.technology import catalogue, liberty, pack
+from hwsim.technology.cells import Table
 from hwsim.technology.library import Library
 
 ASAP7 = pack.render(pack.load(ROOT / "hwsim" / "technology" / "packs" / "asap7.toml"))
@@ -236,3 +238,75 @@ def test_a_failure_of_a_tool_names_the_users_file_and_cell(tmp_path, monkeypatch
     design = units.design("nvfp4_decode", {"lanes": 1})
     with pytest.raises(ToolError, match=rf"mapping to .*user\.lib, cell {NAND[1]}: Yosys failed"):
         mapping.map_design(design, library, mapping.Options(1.0), tmp_path / "build")
+
+
+def split_edges(text):
+    """A cell whose combinational arcs are stated edge by edge, the fall first."""
+
+    def twice(match):
+        arc = match[0]
+        fall, rise = (
+            re.sub(rf"        (cell_{drop}|{drop}_transition) .*?\n        \}}\n", "", arc, flags=re.S).replace(
+                "timing_type : combinational;", f"timing_type : combinational_{keep};"
+            )
+            for keep, drop in (("fall", "rise"), ("rise", "fall"))
+        )
+        return fall + rise
+
+    return re.sub(r"      timing \(\) \{\n.*?\n      \}\n", twice, text, flags=re.S)
+
+
+def test_arcs_may_be_stated_edge_by_edge(tmp_path):
+    plain = load(ASAP7, tmp_path)
+    text = re.sub(r'  cell \("(?:INV|BUF|NAND).*?\n  \}\n', lambda m: split_edges(m[0]), ASAP7, flags=re.S)
+    assert text.count("combinational_rise") > 10
+    library = load(text, tmp_path)
+    assert {c.name for c in library.usable_cells} == {c.name for c in plain.usable_cells}
+    assert (library.input_slew_ns, library.clock_period_ns) == (plain.input_slew_ns, plain.clock_period_ns)
+    one_edge = nand(
+        re.sub(r"        cell_rise .*?\n        \}\n        cell_fall", "        cell_fall", NAND[0], flags=re.S)
+    )
+    with pytest.raises(InputError, match="delay without transition table"):
+        load(one_edge, tmp_path)
+
+
+def test_a_gate_with_a_delay_of_another_model_is_not_used(tmp_path):
+    """Without tables ABC would not get beyond the cell."""
+    linear = re.sub(
+        r"      timing \(\) \{.*?\n      \}\n",
+        '      timing () { related_pin : "A"; intrinsic_rise : 1; rise_resistance : 1; }\n',
+        NAND[0],
+        flags=re.S,
+    )
+    assert load(nand(linear), tmp_path).cells[NAND[1]].unusable == "no delay from A to Y"
+
+
+FLOP = re.search(r'  cell \("(DFF\w*)"\) \{\n.*?\n  \}\n', ASAP7, re.S)
+
+
+def with_condition(when):
+    energy = f'internal_power () {{ related_pin : "CLK"; when : "{when}";'
+    changed = FLOP[0].replace('internal_power () {\n        related_pin : "CLK";', energy, 1)
+    assert changed != FLOP[0]
+    return ASAP7.replace(FLOP[0], changed)
+
+
+def test_conditions_on_a_state_name_the_output_that_shows_it(tmp_path):
+    library = load(with_condition("IQ & D"), tmp_path)
+    (q,) = library.cells[FLOP[1]].outputs
+    conditions = {arc.when for arc in library.cells[FLOP[1]].energy if arc.related_pin == "CLK"}
+    assert conditions == {f"({q}) & D"}
+    assert f'when : "{q} & D";' in library.liberty_path.read_text()
+    assert f'when : "!{q}";' in load(with_condition("IQN"), tmp_path).liberty_path.read_text()
+    with pytest.raises(InputError, match=rf"cell {FLOP[1]}: boolean function '!D \]'"):
+        load(with_condition("!D ]"), tmp_path)
+
+
+def test_sums_of_tables_are_at_the_points_of_both():
+    one = Table(np.zeros(1), np.zeros(1), np.zeros((1, 1)))
+    two = Table(np.array([1.0, 2.0]), np.array([10.0, 20.0]), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    for total in (one.plus(two), two.plus(one)):
+        np.testing.assert_array_equal(total.values, two.values)
+    finer = Table(np.array([1.0, 1.5, 2.0]), np.array([10.0, 20.0]), np.zeros((3, 2)))
+    np.testing.assert_allclose(finer.plus(two).values, [[1, 2], [2, 3], [3, 4]])
+    np.testing.assert_allclose(two.plus(finer).values, [[1, 2], [2, 3], [3, 4]])
