@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hierarchical", action="store_true", help="map module by module (units made of parts always)")
     parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
     parser.add_argument("--sdf", metavar="FILE", type=Path, help="write the delays of the netlist as SDF")
+    parser.add_argument("--require-timing", action="store_true", help="exit with 1 if a design misses its clock")
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
     if args.list:
@@ -94,6 +95,10 @@ def execute(args: argparse.Namespace) -> int:
         sys.stdout.write(document)
     else:
         print(cost)
+    missed = [r.design.name for r in (cost.result, cost.baseline) if r and not r.timing_met]
+    if missed and args.require_timing:
+        print(f"error: timing not met by {' and '.join(missed)}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -93,6 +93,11 @@ class Result:
         return self.mapped.options
 
     @property
+    def timing_met(self) -> bool:
+        """Whether the clock period is long enough."""
+        return self.timing.slack_ns >= 0
+
+    @property
     def gate_equivalents(self) -> float:
         """Area in units of the library's smallest two-input NAND."""
         return self.netlist.area / self.library.nand2_area

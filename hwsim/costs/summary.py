@@ -4,7 +4,7 @@ JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``
 ``sequential_percent``, ``critical_path_ns``, ``arrival_ns``, ``setup_ns``, ``endpoint``, ``slack_ns``, ``fmax_mhz``,
 ``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
 ``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
-energy_per_operand_percent,published}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``, ``nets``,
+energy_per_operand_percent,published,timing_met}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``, ``nets``,
 ``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys of the
 baseline or null. A percentage over a baseline of zero is null.
 """
@@ -28,6 +28,7 @@ def overhead(result: Result, baseline: Result) -> dict[str, Any]:
         "power_percent": percent(result.power.total, baseline.power.total),
         "delay_percent": percent(result.timing.critical_path_ns, baseline.timing.critical_path_ns),
         "energy_per_operand_percent": percent(result.energy_per_operand_fj, baseline.energy_per_operand_fj),
+        "timing_met": result.timing_met and baseline.timing_met,
         "published": asdict(published) if published else None,
     }
 
@@ -51,7 +52,7 @@ def to_json(
         "endpoint": timing.endpoint,
         "slack_ns": timing.slack_ns,
         "fmax_mhz": timing.fmax_mhz,
-        "timing_met": bool(timing.slack_ns >= 0),
+        "timing_met": result.timing_met,
         "critical_path": [asdict(step) for step in timing.path],
         "power_mw": {
             "internal": power.internal,
@@ -91,7 +92,9 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
         Result of :func:`overhead`.
     """
     compared = [result] if baseline is None else [result, baseline]
-    rows = [["", *(r.design.slug for r in compared), *(["overhead"] if baseline else [])]]
+    # Of designs that miss their clock, the difference says little about their formats.
+    heading = "overhead" if all(r.timing_met for r in compared) else "overhead, TIMING NOT MET"
+    rows = [["", *(r.design.slug for r in compared), *([heading] if baseline else [])]]
     for label, value, shown in _FIGURES:
         figures = [value(r) for r in compared]
         row = [label.format(counted=result.design.unit.counted), *(shown(f) for f in figures)]
