@@ -5,8 +5,8 @@ JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``
 ``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
 ``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
 energy_per_operand_percent,published,timing_met}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``,
-``nets``, ``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys of the
-baseline or null. A percentage over a baseline of zero is null.
+``nets``, ``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys
+of the baseline or null. A percentage over a baseline of zero is null.
 """
 
 from __future__ import annotations
