@@ -241,7 +241,7 @@ def _run_stream(
     first, count = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
     times = np.empty(room, np.int64)
     pending = np.empty(_PENDING, np.int64)
-    at = np.zeros(16, np.int64)
+    at = np.zeros(np.diff(starts).max() if len(nets) else 0, np.int64)
     latest = 0
     # The netlist with all registers and inputs at 0, settled.
     for k in range(len(q_nets)):
@@ -271,58 +271,17 @@ def _run_stream(
                 used += 1
         for k in range(len(nets)):
             begin, end = starts[k], starts[k + 1]
-            row, events = 0, 0
+            events = 0
             for p in range(begin, end):
                 events += count[sources[p]]
-                # What the input was before the cycle's events.
-                row |= (np.int64(values[sources[p]]) ^ (count[sources[p]] & 1)) << (p - begin)
-                at[p - begin] = 0
             if events == 0:
                 continue
-            table = table_at[k]
-            function = tables[table + row]
-            output = function
-            waiting = 0
             start = used
-            while True:
-                now = _NEVER
-                for p in range(begin, end):
-                    net = sources[p]
-                    if at[p - begin] < count[net]:
-                        now = min(now, times[first[net] + at[p - begin]])
-                if waiting and pending[0] <= now:
-                    # A look that is due comes before changes of inputs at the same time.
-                    if output != function:
-                        if used == room:
-                            return _NO_ROOM
-                        times[used] = pending[0]
-                        used += 1
-                        output = function
-                    waiting -= 1
-                    for i in range(waiting):
-                        pending[i] = pending[i + 1]
-                    continue
-                if now == _NEVER:
-                    break
-                rising, falling = _NEVER, _NEVER
-                for p in range(begin, end):
-                    net = sources[p]
-                    while at[p - begin] < count[net] and times[first[net] + at[p - begin]] == now:
-                        at[p - begin] += 1
-                        row ^= 1 << (p - begin)
-                        rising, falling = min(rising, delays[p, 0]), min(falling, delays[p, 1])
-                if tables[table + row] != function:
-                    function = tables[table + row]
-                    due = now + (rising if function else falling)
-                    if waiting == _PENDING:
-                        return _TOO_MANY_LOOKS
-                    i = waiting
-                    while i > 0 and pending[i - 1] > due:
-                        pending[i] = pending[i - 1]
-                        i -= 1
-                    pending[i] = due
-                    waiting += 1
-            values[nets[k]] = output
+            used, values[nets[k]] = _events_of(
+                begin, end, sources, delays, tables, table_at[k], values, first, count, times, used, pending, at
+            )
+            if used < 0:
+                return used
             first[nets[k]], count[nets[k]] = start, used - start
             if used > start:
                 latest = max(latest, times[used - 1])
@@ -332,3 +291,58 @@ def _run_stream(
         for k in range(len(out_nets)):
             outputs[cycle, k] = values[out_nets[k]]
     return latest
+
+
+@njit(cache=True)
+def _events_of(begin, end, sources, delays, tables, table, values, first, count, times, used, pending, at):
+    """Append the events of one output to ``times``, of which ``used`` are in use; how many are then, and the output.
+
+    The output's pins are ``begin`` to ``end`` in ``sources`` and ``delays``, its truth table begins at ``table``.
+    Instead of the number of events it may return why it could not go on.
+    """
+    row = 0
+    for p in range(begin, end):
+        # What the input was before the cycle's events.
+        row |= (np.int64(values[sources[p]]) ^ (count[sources[p]] & 1)) << (p - begin)
+        at[p - begin] = 0
+    function = tables[table + row]
+    output = function
+    waiting = 0
+    while True:
+        now = _NEVER
+        for p in range(begin, end):
+            net = sources[p]
+            if at[p - begin] < count[net]:
+                now = min(now, times[first[net] + at[p - begin]])
+        if waiting and pending[0] <= now:
+            # A look that is due comes before changes of inputs at the same time.
+            if output != function:
+                if used == len(times):
+                    return _NO_ROOM, output
+                times[used] = pending[0]
+                used += 1
+                output = function
+            waiting -= 1
+            for i in range(waiting):
+                pending[i] = pending[i + 1]
+            continue
+        if now == _NEVER:
+            return used, output
+        rising, falling = _NEVER, _NEVER
+        for p in range(begin, end):
+            net = sources[p]
+            while at[p - begin] < count[net] and times[first[net] + at[p - begin]] == now:
+                at[p - begin] += 1
+                row ^= 1 << (p - begin)
+                rising, falling = min(rising, delays[p, 0]), min(falling, delays[p, 1])
+        if tables[table + row] != function:
+            function = tables[table + row]
+            due = now + (rising if function else falling)
+            if waiting == _PENDING:
+                return _TOO_MANY_LOOKS, output
+            i = waiting
+            while i > 0 and pending[i - 1] > due:
+                pending[i] = pending[i - 1]
+                i -= 1
+            pending[i] = due
+            waiting += 1
