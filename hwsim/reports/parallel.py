@@ -12,5 +12,10 @@ def in_parallel(jobs: Sequence[tuple[Callable[..., Any], tuple]]) -> Iterator[An
     """Results of functions with their arguments, in order, two at a time."""
     # New processes: OpenMP does not survive a fork.
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        for job in [pool.submit(function, *arguments) for function, arguments in jobs]:
-            yield job.result()
+        try:
+            for job in [pool.submit(function, *arguments) for function, arguments in jobs]:
+                yield job.result()
+        except BaseException:
+            # An error is shown when the jobs that run have ended, not hours later when all have.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
