@@ -10,6 +10,7 @@ where they come from.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,31 +76,34 @@ def check_operands(claim: str, design: Design, structured: Aig, operators: Aig) 
 def labelled(aig: Aig) -> Aig:
     """A graph whose instances are numbered alike in RTL and Verilog.
 
-    In loops ``gen_dots[1].dot.d`` becomes ``dot_1.d``; without loops, a number that all instances share is left out of
-    ``dot_0_1.d``.
+    Instances of one name are counted in the order of their numbers, of which nested loops give several:
+    ``gen_row[1].gen_dot[0].dot.d`` becomes ``dot_2.d`` where rows have two. A single instance has no number.
     """
     names = {
         n: _LOOPS.sub(lambda m: "_".join([m[2], *re.findall(r"\[(\d+)\]", m[1])]), n) for n in aig.inputs | aig.outputs
     }
-    numbers: dict[str, list[set[str]]] = {}
+    numbers: dict[str, set[tuple[int, ...]]] = defaultdict(set)
     for name in names.values():
         if label := _NUMBERED.match(name):
-            values = label[2][1:].split("_")
-            for seen, value in zip(numbers.setdefault(label[1], [set() for _ in values]), values, strict=True):
-                seen.add(value)
+            numbers[label[1]].add(_tuple(label[2]))
+    place = {base: {number: i for i, number in enumerate(sorted(found))} for base, found in numbers.items()}
 
     def short(name: str) -> str:
         label = _NUMBERED.match(name)
         if not label:
             return name
-        kept = zip(label[2][1:].split("_"), numbers[label[1]], strict=True)
-        return "_".join([label[1], *(value for value, seen in kept if len(seen) > 1)]) + name[label.end() :]
+        places = place[label[1]]
+        return label[1] + (f"_{places[_tuple(label[2])]}" if len(places) > 1 else "") + name[label.end() :]
 
     return replace(
         aig,
         inputs={short(names[n]): literal for n, literal in aig.inputs.items()},
         outputs={short(names[n]): literal for n, literal in aig.outputs.items()},
     )
+
+
+def _tuple(numbers: str) -> tuple[int, ...]:
+    return tuple(map(int, numbers[1:].split("_")))
 
 
 def _widths(design: Design) -> dict[str, int]:
