@@ -37,6 +37,21 @@ def test_default_tiles_are_proven_and_their_twins_refuted(unit, tmp_path):
     assert [outcomes(design, tmp_path, inject) for inject in (None, 1)] == [{PROVEN}, {REFUTED}]
 
 
+def test_half_blocks_in_a_row_and_in_loops_are_the_same_instances(tmp_path):
+    """Two blocks of two halves each are four instances in a row in RTL, and two nested loops in Verilog."""
+    structured = units.design("mxfp4_mma", {"m": 1, "n": 1})
+    written = structured.in_arithmetic("operators")
+    rtl = sources.graphs(structured, sources.rtl_modules(structured, tmp_path), tmp_path, "rtl")["mma_dot"]
+    read = sources.verilog_modules(written, tmp_path)
+    verilog = sources.graphs(written, read, tmp_path, "verilog")["mma_dot"]
+    assert {n.partition(".")[0] for n in rtl.inputs if "block" in n} == {f"block_{i}" for i in range(4)}
+    assert any(n.startswith("gen_block_row[1].gen_block[1].block.") for n in verilog.inputs)
+    rtl, verilog = delivered.labelled(rtl), delivered.labelled(verilog)
+    delivered.check_operands("dot", structured, rtl, verilog)
+    blocks = [{name for name in graph.inputs if name.startswith("block")} for graph in (rtl, verilog)]
+    assert blocks[0] == blocks[1]
+
+
 @pytest.mark.slow
 def test_where_operands_come_from_is_compared(tmp_path, monkeypatch):
     written = BLOCKS.in_arithmetic("operators")
