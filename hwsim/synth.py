@@ -84,7 +84,7 @@ def execute(args: argparse.Namespace) -> int:
     cost = compare(design, baseline, library, options, workload, build_from(args))
     files: dict[Path, str | bytes] = {}
     if args.saif:
-        files[args.saif] = to_saif(cost.result.netlist, cost.result.activity, options.clock_period_ns)
+        files[args.saif] = to_saif(cost.result.netlist, cost.result.busy.sample, options.clock_period_ns)
     if args.sdf:
         files[args.sdf] = to_sdf(cost.result.netlist, cost.result.timing, cost.result.loads)
     document = json.dumps(cost.to_dict(args.saif, args.sdf), indent=2, allow_nan=False) + "\n"

@@ -1,9 +1,9 @@
 """Power of a mapped netlist from its switching activity.
 
 Leakage, weighted by the states that the activity makes likely where the library distinguishes them; internal power
-from the library's energy tables; switching power ``C V**2 / 2`` per toggle of every net that a cell drives. Nets that
-come in from outside (ports, the clock) are charged by what drives them and not counted here. Charging the clock pins
-is reported apart, because a clock tree is not part of the netlist.
+from the library's energy tables; switching power ``C V**2 / 2`` per toggle of every net that a cell drives. Input ports
+are charged by what drives them and not counted here. The clock's tree is not part of the netlist: what it takes to
+bring the clock to all clock pins is an estimate (:mod:`hwsim.analysis.clock_tree`).
 
 An output toggle does not say which input caused it. Each input gets the share of ``its toggle rate x probability that
 the output depends on it``, pins taken as independent. A flip-flop's output depends on its clock and its asynchronous
@@ -25,17 +25,49 @@ from hwsim.technology.cells import Cell, EnergyArc
 
 @dataclass(frozen=True)
 class Power:
-    """Power in mW; ``clock_pins``, spent by the clock's driver on charging the clock pins, is not in the total."""
+    """Power in mW.
+
+    Attributes
+    ----------
+    internal : float
+        Of the cells, by the library's energy tables; that of flip-flops whose clock alone toggles included.
+    switching : float
+        To charge the nets that cells drive.
+    leakage : float
+    clock : float
+        Of the clock tree: its buffers, its wires and the clock pins.
+    """
 
     internal: float
     switching: float
     leakage: float
-    clock_pins: float
+    clock: float = 0.0
 
     @property
     def total(self) -> float:
-        """Internal, switching and leakage power."""
-        return self.internal + self.switching + self.leakage
+        """The sum of all four."""
+        return self.internal + self.switching + self.leakage + self.clock
+
+
+@dataclass(frozen=True)
+class Energies:
+    """Energy of a netlist per cycle, by the net whose toggles cause it.
+
+    Attributes
+    ----------
+    internal, switching : float64 fJ [nets]
+    leakage : float nW
+    """
+
+    internal: np.ndarray
+    switching: np.ndarray
+    leakage: float
+
+    def power(self, period_ns: float) -> Power:
+        """Power at a clock period, without the clock tree."""
+        # fJ per ns = uW.
+        internal, switching = (1e-3 * float(spent.sum()) / period_ns for spent in (self.internal, self.switching))
+        return Power(internal, switching, self.leakage * 1e-6)
 
 
 def analyse(
@@ -46,13 +78,25 @@ def analyse(
     high: np.ndarray,
     group_of: type[CellGroup] | None = None,
 ) -> Power:
-    """Power at the clock period of ``timing``.
+    """Power at the clock period of ``timing``, without the clock tree; parameters and errors as :func:`energies`."""
+    return energies(netlist, timing, loads, rate, high, group_of).power(timing.period_ns)
+
+
+def energies(
+    netlist: Netlist,
+    timing: Timing,
+    loads: np.ndarray,
+    rate: np.ndarray,
+    high: np.ndarray,
+    group_of: type[CellGroup] | None = None,
+) -> Energies:
+    """Energy that the toggles of every net cost per cycle.
 
     Parameters
     ----------
     netlist : Netlist
     timing : Timing
-        Gives the period and every net's slew.
+        Gives every net's slew.
     loads : float64 [nets, 3]
         fF on every net, as :meth:`Netlist.loads` gives them; the mean over edges is used.
     rate, high : float64 [nets]
@@ -70,18 +114,17 @@ def analyse(
         some = [netlist.net_name(net) for net in missing[:3]]
         raise NetlistError(f"{netlist.top}: {len(missing)} nets have no activity, among them {some}")
     load = loads[:, 2]
-    voltage, period = netlist.library.voltage, timing.period_ns
-    driven = netlist.driven > 0
-    # fF V**2 = fJ; fJ per ns = uW.
-    switching = 0.5 * voltage**2 * float((load[driven] * rate[driven]).sum()) / period
-    internal = leakage = clock = 0.0
+    # fF V**2 = fJ.
+    switching = np.where(netlist.driven > 0, 0.5 * netlist.library.voltage**2 * load * rate, 0.0)
+    internal = np.zeros(netlist.count)
+    leakage = 0.0
     for instances in netlist.groups:
         group = (group_of or CellGroup)(instances, timing, load, rate, high)
-        internal += group.internal() / period
+        for pin, spent in group.internal().items():
+            nets = instances.pins[pin]
+            internal += np.bincount(nets[nets >= 0], spent[nets >= 0], netlist.count)
         leakage += group.leakage()
-        if flop := instances.cell.flip_flop:
-            clock += len(instances) * sum(instances.cell.pins[pin].capacitance for pin in flop.clocked_on.pins)
-    return Power(internal * 1e-3, switching * 1e-3, leakage * 1e-6, voltage**2 * clock / period * 1e-3)
+    return Energies(internal, switching, leakage)
 
 
 class CellGroup:
@@ -97,19 +140,21 @@ class CellGroup:
         self.load = {pin: np.where(n >= 0, load[n], 0.0) for pin, n in nets.items()}
         self.slew = {pin: timing.slew_ns[n] for pin, n in nets.items()}
 
-    def internal(self) -> float:
-        """Internal energy in fJ per cycle."""
-        total = 0.0
+    def internal(self) -> dict[str, np.ndarray]:
+        """Internal energy in fJ per cycle of every instance, by the pin whose toggles cost it."""
+        by_pin = {}
         for pin in self.cell.pins:
+            total = np.zeros(self.count)
             arcs = [arc for arc in self.cell.energy if arc.pin == pin]
             own = [arc for arc in arcs if arc.related_pin is None]
             for arc in own:
-                total += float((self.rate[pin] * self.applies(arc, own) * self.energy(arc)).sum())
+                total += self.rate[pin] * self.applies(arc, own) * self.energy(arc)
             caused = [arc for arc in arcs if arc.related_pin is not None]
             shares = [self.share(arc, caused) for arc in caused]
             for arc, weight in zip(caused, self.weights(pin, shares), strict=True):
-                total += float((self.rate[pin] * weight * self.energy(arc)).sum())
-        return total
+                total += self.rate[pin] * weight * self.energy(arc)
+            by_pin[pin] = total
+        return by_pin
 
     def weights(self, pin: str, shares: list[np.ndarray]) -> list[np.ndarray]:
         """Shares of the arcs that cause an output's toggles, scaled to add up to 1; equal where all shares are 0."""

@@ -11,26 +11,27 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from hwsim.analysis.activity import Activity
 from hwsim.analysis.netlist import Netlist
+from hwsim.analysis.timed import Counts
 
 
-def to_saif(netlist: Netlist, activity: Activity, period_ns: float) -> str:
+def to_saif(netlist: Netlist, activity: Counts, period_ns: float) -> str:
     """SAIF text of the activity of every net and pin.
 
-    All streams are laid end to end: the duration is that of all counted vector-cycles, in fs. Glitches were not
-    simulated, so their counts (TG, IG) are left out.
+    All streams are laid end to end: the duration is that of all counted vector-cycles, in fs, and a net is at its
+    settled value for all of a cycle. TC counts all toggles, TG those among them that are edges of glitches, and IG the
+    edges that a cell's delay kept from its output.
     """
     period = round(period_ns * 1e6)
     duration = activity.cycles * period
+    clocks = netlist.clocks
     counts = []
     for net in range(netlist.count):
         high, toggles = int(activity.ones[net]) * period, int(activity.toggles[net])
-        if net in netlist.constants:
-            high, toggles = duration * netlist.constants[net], 0
-        elif net in activity.clocks:
+        glitches, filtered = toggles - int(activity.settled[net]), int(activity.filtered[net])
+        if net in clocks:
             high, toggles = duration // 2, 2 * activity.cycles
-        counts.append(f"(T0 {duration - high}) (T1 {high}) (TX 0) (TC {toggles})")
+        counts.append(f"(T0 {duration - high}) (T1 {high}) (TX 0) (TC {toggles}) (TG {glitches}) (IG {filtered})")
     lines = [
         "(SAIFILE",
         '  (SAIFVERSION "2.0")',

@@ -81,6 +81,11 @@ def path_delays(group: Group, slew: np.ndarray, loads: np.ndarray) -> dict[tuple
     return found
 
 
+def femtoseconds(delays: np.ndarray) -> np.ndarray:
+    """Delays, ns, in the resolution of the SDF file; an edge that cannot be caused has none."""
+    return np.where(np.isfinite(delays), np.round(delays * 1e6), 0).astype(np.int64)
+
+
 def _causes(arc: TimingArc, edge: int) -> tuple[int, ...]:
     """Edges of an arc's input that cause an edge of its output."""
     if arc.kind.endswith("_edge"):
@@ -141,7 +146,10 @@ def _port(name: str, edge: str | None) -> str:
 
 def _ps(values: np.ndarray) -> tuple[list[str], list[str]]:
     """Delays, ns [instances, 2], as SDF writes them; empty where there is none."""
-    rise, fall = ([f"({1000 * v:.3f})" if v >= 0 else "()" for v in column] for column in values.T)
+    rise, fall = (
+        [f"({fs / 1000:.3f})" if v >= 0 else "()" for v, fs in zip(column, femtoseconds(column), strict=True)]
+        for column in values.T
+    )
     return rise, fall
 
 

@@ -12,13 +12,13 @@ faster than timing allows. Times are integers of fs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
 from hwsim.analysis.netlist import Netlist, NetlistError
-from hwsim.analysis.sdf import path_delays
+from hwsim.analysis.sdf import femtoseconds, path_delays
 from hwsim.base.bits import to_bits
 from hwsim.technology.cells import Cell
 
@@ -33,24 +33,55 @@ _NO_ROOM, _TOO_MANY_LOOKS = -1, -2
 
 
 @dataclass(frozen=True)
-class TimedActivity:
-    """Toggles of every net in one timed simulation.
+class Counts:
+    """What a simulation with delays counts at every net.
 
     Attributes
     ----------
-    toggles : int64 [streams, nets]
+    toggles : int64 [nets]
         Changes of value, glitches included.
+    settled : int64 [nets]
+        Changes between the settled values of two cycles: those that are not glitches.
+    filtered : int64 [nets]
+        Changes of a cell's function that were over before they came through its delay.
+    ones : int64 [nets]
+        Cycles whose settled value is 1.
+    cycles : int
+        Counted cycles of all streams.
+    """
+
+    toggles: np.ndarray
+    settled: np.ndarray
+    filtered: np.ndarray
+    ones: np.ndarray
+    cycles: int
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class TimedActivity:
+    """One simulation with delays.
+
+    Attributes
+    ----------
+    toggles : int32 [streams, nets]
+        Changes of value of every net in each stream, glitches included.
+    counts : Counts
+        Of all streams together.
     cycles : int
         Counted cycles of every stream.
-    settled : float64 ns
+    latest_ns : float
         The latest time in a cycle at which any net changed.
     outputs : dict of str to uint8 [vectors, width]
         Settled outputs in every cycle of every stream, streams one after the other.
     """
 
     toggles: np.ndarray
+    counts: Counts
     cycles: int
-    settled: float
+    latest_ns: float
     outputs: dict[str, np.ndarray]
 
 
@@ -100,12 +131,13 @@ def simulate(
         constants[net] = value
     room = _EVENTS_PER_NET
     while True:
-        toggles = np.zeros((streams, netlist.count), np.int64)
+        toggles = np.zeros((streams, netlist.count), np.int32)
+        others = np.zeros((min(streams, get_num_threads()), 3, netlist.count), np.int64)
         outputs = np.zeros((streams, cycles, len(out_nets)), np.uint8)
         latest = np.zeros(streams, np.int64)
         _run(
             *gates.arrays, *flops.arrays, nets, stimulus, out_nets, constants, warm_up, room * netlist.count,
-            toggles, outputs, latest,
+            toggles, others, outputs, latest,
         )  # fmt: skip
         if (latest == _TOO_MANY_LOOKS).any():
             raise NetlistError(f"{netlist.top}: more than {_PENDING} changes of one cell wait for its delay at a time")
@@ -116,12 +148,10 @@ def simulate(
     for name, bits in netlist.outputs.items():
         by_port[name] = outputs[:, :, at : at + len(bits)].reshape(streams * cycles, len(bits))
         at += len(bits)
-    return TimedActivity(toggles, cycles - warm_up, float(latest.max()) / _FS_PER_NS, by_port)
-
-
-def _fs(delays: np.ndarray) -> np.ndarray:
-    """Delays, ns, as the SDF file states them: in ps with three decimals. An edge that cannot be caused has none."""
-    return np.where(np.isfinite(delays), np.round(delays * _FS_PER_NS), 0).astype(np.int64)
+    counted = cycles - warm_up
+    settled, filtered, ones = others.sum(axis=0)
+    counts = Counts(toggles.sum(axis=0, dtype=np.int64), settled, filtered, ones, counted * streams)
+    return TimedActivity(toggles, counts, counted, float(latest.max()) / _FS_PER_NS, by_port)
 
 
 class _Gates:
@@ -153,7 +183,7 @@ class _Gates:
                 sources = (
                     np.stack([group.pins[p][where] for p in pins], axis=1) if pins else np.zeros((len(where), 0), int)
                 )
-                to_fs = [_fs(delays[p, pin][where]) for p in pins]
+                to_fs = [femtoseconds(delays[p, pin][where]) for p in pins]
                 times = np.stack(to_fs, axis=1) if pins else np.zeros((len(where), 0, 2), np.int64)
                 rows.append((rank[where], group.pins[pin][where], sources, times, table_at[key]))
         order = np.argsort(np.concatenate([rank for rank, *_ in rows]), kind="stable") if rows else np.zeros(0, int)
@@ -198,7 +228,9 @@ class _Flops:
             for name, which in flop.outputs.items():
                 where = np.flatnonzero(group.pins[name] >= 0)
                 complement = np.full(len(where), which == "IQN")
-                outputs.append((group.pins[name][where], states + where, complement, _fs(delays[clock, name][where])))
+                outputs.append(
+                    (group.pins[name][where], states + where, complement, femtoseconds(delays[clock, name][where]))
+                )
             states += len(group)
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), np.zeros((0, 2), np.int64))
         nets, of, complements, times = (np.concatenate(column) for column in zip(empty, *outputs, strict=True))
@@ -221,27 +253,34 @@ def _data(cell: Cell) -> tuple[str, bool]:
 @njit(cache=True, parallel=True)
 def _run(
     nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, toggles, outputs, latest,
+    stimulus, out_nets, constants, warm_up, room, toggles, others, outputs, latest,
 ):  # fmt: skip
-    for stream in prange(len(stimulus)):
-        latest[stream] = _run_stream(
-            nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays,
-            in_nets, stimulus[stream], out_nets, constants, warm_up, room, toggles[stream], outputs[stream],
-        )  # fmt: skip
+    # One worker a thread, so that the counts that are summed over streams exist once a thread.
+    for worker in prange(len(others)):
+        for stream in range(worker, len(stimulus), len(others)):
+            latest[stream] = _run_stream(
+                nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays,
+                in_nets, stimulus[stream], out_nets, constants, warm_up, room, toggles[stream], others[worker],
+                outputs[stream],
+            )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_stream(
     nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, toggles, outputs,
+    stimulus, out_nets, constants, warm_up, room, toggles, others, outputs,
 ):  # fmt: skip
-    """Simulate one stream; the latest event in fs, or why it ended early."""
+    """Simulate one stream; the latest event in fs, or why it ended early.
+
+    ``others`` [3, nets] takes the settled toggles, the filtered changes and the ones.
+    """
     values = constants.copy()
     state = np.zeros(len(data), np.uint8)
     first, count = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
     times = np.empty(room, np.int64)
     pending = np.empty(_PENDING, np.int64)
     at = np.zeros(np.diff(starts).max() if len(nets) else 0, np.int64)
+    following = np.zeros_like(at)
     latest = 0
     # The netlist with all registers and inputs at 0, settled.
     for k in range(len(q_nets)):
@@ -277,72 +316,95 @@ def _run_stream(
             if events == 0:
                 continue
             start = used
-            used, values[nets[k]] = _events_of(
-                begin, end, sources, delays, tables, table_at[k], values, first, count, times, used, pending, at
+            used, values[nets[k]], filtered = _events_of(
+                begin,
+                end,
+                sources,
+                delays,
+                tables,
+                table_at[k],
+                values,
+                first,
+                count,
+                times,
+                used,
+                pending,
+                at,
+                following,
             )
             if used < 0:
                 return used
             first[nets[k]], count[nets[k]] = start, used - start
             if used > start:
                 latest = max(latest, times[used - 1])
+            if cycle >= warm_up:
+                others[1, nets[k]] += filtered
         if cycle >= warm_up:
             for net in range(len(count)):
                 toggles[net] += count[net]
+                others[0, net] += count[net] & 1
+                others[2, net] += values[net]
         for k in range(len(out_nets)):
             outputs[cycle, k] = values[out_nets[k]]
     return latest
 
 
 @njit(cache=True)
-def _events_of(begin, end, sources, delays, tables, table, values, first, count, times, used, pending, at):
-    """Append the events of one output to ``times``, of which ``used`` are in use; how many are then, and the output.
+def _events_of(begin, end, sources, delays, tables, table, values, first, count, times, used, pending, at, following):
+    """Append the events of one output to ``times``, of which ``used`` are in use.
 
-    The output's pins are ``begin`` to ``end`` in ``sources`` and ``delays``, its truth table begins at ``table``.
-    Instead of the number of events it may return why it could not go on.
+    Returns how many are in use then, the output, and how many changes of the function did not come through.
+
+    The output's pins are ``begin`` to ``end`` in ``sources`` and ``delays``, its truth table begins at ``table``;
+    ``at`` and ``following`` are scratch: the number of a pin's next event, and its time. Instead of the number of
+    events it may return why it could not go on.
     """
-    row = 0
-    for p in range(begin, end):
-        # What the input was before the cycle's events.
-        row |= (np.int64(values[sources[p]]) ^ (count[sources[p]] & 1)) << (p - begin)
-        at[p - begin] = 0
+    row, now = 0, _NEVER
+    for p in range(end - begin):
+        net = sources[begin + p]
+        # The row is of the values before the cycle's events.
+        row |= (np.int64(values[net]) ^ (count[net] & 1)) << p
+        at[p] = first[net]
+        following[p] = times[first[net]] if count[net] else _NEVER
+        now = min(now, following[p])
     function = tables[table + row]
     output = function
-    waiting = 0
+    waiting = filtered = 0
     while True:
-        now = _NEVER
-        for p in range(begin, end):
-            net = sources[p]
-            if at[p - begin] < count[net]:
-                now = min(now, times[first[net] + at[p - begin]])
         if waiting and pending[0] <= now:
             # A look that is due comes before changes of inputs at the same time.
             if output != function:
                 if used == len(times):
-                    return _NO_ROOM, output
+                    return _NO_ROOM, output, filtered
                 times[used] = pending[0]
                 used += 1
                 output = function
+            else:
+                filtered += 1
             waiting -= 1
             for i in range(waiting):
                 pending[i] = pending[i + 1]
             continue
         if now == _NEVER:
-            return used, output
-        rising, falling = _NEVER, _NEVER
-        for p in range(begin, end):
-            net = sources[p]
-            while at[p - begin] < count[net] and times[first[net] + at[p - begin]] == now:
-                at[p - begin] += 1
-                row ^= 1 << (p - begin)
-                rising, falling = min(rising, delays[p, 0]), min(falling, delays[p, 1])
+            return used, output, filtered
+        rising, falling, later = _NEVER, _NEVER, _NEVER
+        for p in range(end - begin):
+            if following[p] == now:
+                rising, falling = min(rising, delays[begin + p, 0]), min(falling, delays[begin + p, 1])
+                row ^= 1 << p
+                net = sources[begin + p]
+                at[p] += 1
+                following[p] = times[at[p]] if at[p] < first[net] + count[net] else _NEVER
+            later = min(later, following[p])
         if tables[table + row] != function:
             function = tables[table + row]
             due = now + (rising if function else falling)
             if waiting == _PENDING:
-                return _TOO_MANY_LOOKS, output
+                return _TOO_MANY_LOOKS, output, filtered
             i = waiting
             while i > 0 and pending[i - 1] > due:
                 pending[i] = pending[i - 1]
                 i -= 1
             pending[i] = due
             waiting += 1
+        now = later

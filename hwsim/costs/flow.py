@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from hwsim.analysis import activity, netlist_reader, power, timing
+from hwsim.analysis import activity, clock_tree, netlist_reader, timing
+from hwsim.analysis.clock_tree import ClockTree
 from hwsim.analysis.netlist import Netlist, NetlistError
+from hwsim.analysis.power import Power
 from hwsim.base.bits import to_bits
+from hwsim.costs.consumption import Consumption, consumption
 from hwsim.synthesis import emit
 from hwsim.synthesis.mapping import Mapped, Options
 from hwsim.technology.library import Library
@@ -56,7 +59,13 @@ class Result:
         fF on every net, as :meth:`Netlist.loads` gives them.
     timing : Timing
     activity : Activity
-    power : Power
+        Of settled values.
+    tree : ClockTree
+    busy : Consumption
+        Power on the stimulus.
+    idle, bubbles : Consumption or None
+        Power on the stimulus with ``valid`` low all the time, and at random half of the time; None for a unit without
+        ``valid``.
     testbench_vectors : int
         Vectors of the testbench on which the netlist equals golden.
     warnings : list of str
@@ -71,7 +80,10 @@ class Result:
     loads: np.ndarray
     timing: timing.Timing
     activity: activity.Activity
-    power: power.Power
+    tree: ClockTree
+    busy: Consumption
+    idle: Consumption | None
+    bubbles: Consumption | None
     testbench_vectors: int
     warnings: list[str]
     stimulus: str
@@ -101,6 +113,11 @@ class Result:
     def gate_equivalents(self) -> float:
         """Area in units of the library's smallest two-input NAND."""
         return self.netlist.area / self.library.nand2_area
+
+    @property
+    def power(self) -> Power:
+        """Power on the stimulus, glitches and clock tree included."""
+        return self.busy.timed
 
     @property
     def energy_per_cycle_pj(self) -> float:
@@ -137,8 +154,12 @@ class Result:
             "wire_load": wires,
             "mapping": "hierarchical" if o.hierarchical else "flat",
             **({"arithmetic": _ARITHMETIC[kind]} if (kind := self.design.parameters.get("arithmetic")) else {}),
-            "activity": f"{self.stimulus}; {self.activity.cycles} vector-cycles counted, the first of each stream left "
-            "out; glitches not counted",
+            "activity": f"{self.stimulus}; settled values of {self.activity.cycles} vector-cycles, the first of each "
+            "stream left out",
+            "glitches": f"{self.busy.sample.cycles} of these vector-cycles simulated with pin-to-pin delays of static "
+            "timing, inertial as Verilog's specify paths; standard error of the power "
+            f"{100 * self.busy.standard_error:.2g} %",
+            "clock_tree": str(self.tree),
             "annotated": f"{annotated} of {self.netlist.count} nets",
             "seed": str(self.seed),
             "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
@@ -209,11 +230,24 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> lis
         warnings.append(f"{through} outputs of {design.name} are inputs passed through: their load is not in the power")
     if timed.unconstrained:
         warnings.append(f"{timed.unconstrained} endpoint edges of {design.name} are constant and not timed")
+    tree = clock_tree.estimate(netlist, options.clock_period_ns, options.wire_load)
+
+    def spent(inputs: Ports) -> tuple[activity.Activity, Consumption]:
+        counted, check = simulate(design, netlist, inputs), partial(_check, design, netlist)
+        return counted, consumption(netlist, timed, loads, tree, counted, inputs, _warm_up(design), seed, check)
+
     results = []
     for name, inputs in stimuli.items():
-        counted = simulate(design, netlist, inputs)
-        watts = power.analyse(netlist, timed, loads, counted.toggle_rate(), counted.probability())
-        results.append(Result(mapped, netlist, loads, timed, counted, watts, bench.cycles, warnings, name, seed))
+        counted, busy = spent(inputs)
+        idle = bubbles = None
+        if design.unit.streams:
+            half = np.random.default_rng(seed).integers(0, 2, inputs["valid"].shape, np.uint8)
+            idle, bubbles = (spent(inputs | {"valid": valid})[1] for valid in (0 * half, half))
+        results.append(
+            Result(
+                mapped, netlist, loads, timed, counted, tree, busy, idle, bubbles, bench.cycles, warnings, name, seed
+            )
+        )
     return results
 
 
@@ -240,23 +274,43 @@ def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) ->
     undriven = netlist.inputs.keys() - inputs.keys() - {"clk", "rst"}
     if undriven:
         raise NetlistError(f"{design.name}: no stimulus for {', '.join(sorted(undriven))}: nets would not be annotated")
-    latency = design.component().latency
-    vectors = len(next(iter(inputs.values())))
+    vectors, latency = len(next(iter(inputs.values()))), design.component().latency
     # A short stimulus is split into fewer streams, so that most cycles of each are counted and few are warm-up.
     streams = min(STREAMS, max(64, vectors // (64 * 4 * (latency + 2)) * 64))
-    counted = activity.simulate(netlist, inputs, streams, warm_up=latency + 1 if latency else 1)
-    cycles = vectors // streams
+    counted = activity.simulate(netlist, inputs, streams, _warm_up(design))
+    _check(design, netlist, inputs, counted.outputs, streams)
+    return counted
+
+
+def _warm_up(design: Design) -> int:
+    """Cycles that fill a design's pipeline, so that toggles counted from then on are those of the stimulus."""
+    return design.component().latency + 1
+
+
+def _check(design: Design, netlist: Netlist, inputs: Ports, outputs: dict[str, np.ndarray], streams: int) -> None:
+    """Compare the outputs of simulated streams with the golden model; results count only where ``out_valid`` is 1.
+
+    Raises
+    ------
+    NetlistError
+        If an output differs.
+    """
+    latency = design.component().latency
+    cycles = len(next(iter(inputs.values()))) // streams
     expected = design.unit.golden({k: v[: cycles * streams] for k, v in inputs.items()}, design.parameters)
+    counts = np.ones((streams, cycles - latency), bool)
+    if design.unit.streams:
+        counts = expected["out_valid"].reshape(streams, cycles)[:, : cycles - latency].astype(bool)
     for name, fields in expected.items():
         width = len(netlist.outputs[name])
         wanted = to_bits(fields, width).reshape(streams, cycles, width)[:, : cycles - latency]
-        actual = counted.outputs[name].reshape(streams, cycles, width)[:, latency:]
-        if not np.array_equal(actual, wanted):
-            stream, cycle, bit = map(int, np.argwhere(actual != wanted)[0])
+        actual = outputs[name].reshape(streams, cycles, width)[:, latency:]
+        differs = (actual != wanted) & (counts[..., None] | (name == "out_valid"))
+        if differs.any():
+            stream, cycle, bit = map(int, np.argwhere(differs)[0])
             vector = stream * cycles + cycle
             shown = ", ".join(f"{k}={v[vector].tolist()}" for k, v in inputs.items())
             raise NetlistError(f"{design.name}: netlist differs from golden at {name}[{bit}], vector {vector}: {shown}")
-    return counted
 
 
 def percent(value: float, base: float) -> float | None:

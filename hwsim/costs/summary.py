@@ -2,11 +2,15 @@
 
 JSON keys are stable: ``top``, ``parameters``, ``latency_cycles``, ``cells``, ``area_um2``, ``gate_equivalents``,
 ``sequential_percent``, ``critical_path_ns``, ``arrival_ns``, ``setup_ns``, ``endpoint``, ``slack_ns``, ``fmax_mhz``,
-``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,total,clock_pins}``,
-``energy_pj_per_cycle``, ``energy_fj_per_operand``, ``overhead.{baseline,area_percent,power_percent,delay_percent,
-energy_per_operand_percent,published,timing_met}``, ``provenance``, ``seed``, ``clock_period_ns``, ``vector_cycles``,
-``nets``, ``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys
-of the baseline or null. A percentage over a baseline of zero is null.
+``timing_met``, ``critical_path`` (list of stages), ``power_mw.{internal,switching,leakage,clock,total}`` (glitches
+counted), ``power_standard_error_percent``, ``power_settled_mw``, ``power_idle_mw`` and ``power_bubbles_mw`` (the keys
+of ``power_mw``; without glitches, with ``valid`` low, with ``valid`` low half of the time; null for a unit without
+``valid``), ``toggles.{settled,timed}`` (of all nets, per cycle), ``energy_pj_per_cycle``, ``energy_fj_per_operand``,
+``overhead.{baseline,area_percent,power_percent,power_settled_percent,power_idle_percent,power_bubbles_percent,
+delay_percent,energy_per_operand_percent,published,timing_met}``, ``provenance``, ``seed``, ``clock_period_ns``,
+``vector_cycles``, ``timed_vector_cycles``, ``clock_tree.{flip_flops,levels,area_um2,power_mw}``, ``nets``,
+``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys of the
+baseline or null. A percentage over a baseline of zero is null.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hwsim.analysis.power import Power
 from hwsim.base.text import table
+from hwsim.costs.consumption import Consumption
 from hwsim.costs.flow import Result, percent
 
 
@@ -26,6 +32,9 @@ def overhead(result: Result, baseline: Result) -> dict[str, Any]:
         "baseline": baseline.design.slug,
         "area_percent": percent(result.netlist.area, baseline.netlist.area),
         "power_percent": percent(result.power.total, baseline.power.total),
+        "power_settled_percent": percent(result.busy.settled.total, baseline.busy.settled.total),
+        "power_idle_percent": _percent(result.idle, baseline.idle),
+        "power_bubbles_percent": _percent(result.bubbles, baseline.bubbles),
         "delay_percent": percent(result.timing.critical_path_ns, baseline.timing.critical_path_ns),
         "energy_per_operand_percent": percent(result.energy_per_operand_fj, baseline.energy_per_operand_fj),
         "timing_met": result.timing_met and baseline.timing_met,
@@ -33,11 +42,19 @@ def overhead(result: Result, baseline: Result) -> dict[str, Any]:
     }
 
 
+def _percent(spent: Consumption | None, base: Consumption | None) -> float | None:
+    return percent(spent.timed.total, base.timed.total) if spent and base else None
+
+
+def _milliwatts(power: Power) -> dict[str, float]:
+    return asdict(power) | {"total": power.total}
+
+
 def to_json(
     result: Result, extra: dict[str, Any] | None = None, saif: Path | None = None, sdf: Path | None = None
 ) -> dict[str, Any]:
     """All figures of a result, ready for ``json.dumps``; keys as this module's docstring lists them."""
-    timing, power, mapped = result.timing, result.power, result.mapped
+    timing, mapped = result.timing, result.mapped
     return {
         "top": result.design.name,
         "parameters": {k: int(v) if isinstance(v, bool) else v for k, v in result.design.parameters.items()},
@@ -54,13 +71,12 @@ def to_json(
         "fmax_mhz": timing.fmax_mhz,
         "timing_met": result.timing_met,
         "critical_path": [asdict(step) for step in timing.path],
-        "power_mw": {
-            "internal": power.internal,
-            "switching": power.switching,
-            "leakage": power.leakage,
-            "total": power.total,
-            "clock_pins": power.clock_pins,
-        },
+        "power_mw": _milliwatts(result.power),
+        "power_standard_error_percent": 100 * result.busy.standard_error,
+        "power_settled_mw": _milliwatts(result.busy.settled),
+        "power_idle_mw": _milliwatts(result.idle.timed) if result.idle else None,
+        "power_bubbles_mw": _milliwatts(result.bubbles.timed) if result.bubbles else None,
+        "toggles": {"settled": result.busy.settled_toggles, "timed": result.busy.timed_toggles},
         "energy_pj_per_cycle": result.energy_per_cycle_pj,
         "energy_fj_per_operand": result.energy_per_operand_fj,
         "overhead": extra,
@@ -68,6 +84,8 @@ def to_json(
         "seed": result.seed,
         "clock_period_ns": result.options.clock_period_ns,
         "vector_cycles": result.activity.cycles,
+        "timed_vector_cycles": result.busy.sample.cycles,
+        "clock_tree": asdict(result.tree),
         "nets": result.netlist.count,
         "warnings": result.warnings,
         "artifacts": {
@@ -97,6 +115,8 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
     rows = [["", *(r.design.slug for r in compared), *([heading] if baseline else [])]]
     for label, value, shown in _FIGURES:
         figures = [value(r) for r in compared]
+        if None in figures:
+            continue
         row = [label.format(counted=result.design.unit.counted), *(shown(f) for f in figures)]
         if baseline and label in _COMPARED:
             over = percent(*figures)
@@ -113,10 +133,6 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
         ]
         lines += [f"published: {', '.join(figures)} ({published['source']})", f"  {published['differs']}", ""]
     lines += [table([[f"{k.replace('_', ' ')}:", v] for k, v in result.provenance.items()])]
-    if result.power.clock_pins:
-        lines.append(
-            f"clock pins: load the clock with {result.power.clock_pins:.4g} mW more, not in the total: no clock tree"
-        )
     warnings = [w for r in compared for w in r.warnings]
     if warnings:
         lines += ["", *(f"WARNING: {w}" for w in warnings)]
@@ -136,13 +152,18 @@ _FIGURES = [
     ("internal power (mW)", lambda r: r.power.internal, "{:.5f}".format),
     ("switching power (mW)", lambda r: r.power.switching, "{:.5f}".format),
     ("leakage power (mW)", lambda r: r.power.leakage, "{:.3g}".format),
+    ("clock tree power (mW)", lambda r: r.power.clock, "{:.5f}".format),
     ("total power (mW)", lambda r: r.power.total, "{:.5f}".format),
+    ("  without glitches (mW)", lambda r: r.busy.settled.total, "{:.5f}".format),
+    ("  half bubbles (mW)", lambda r: r.bubbles.timed.total if r.bubbles else None, "{:.5f}".format),
+    ("  idle (mW)", lambda r: r.idle.timed.total if r.idle else None, "{:.5f}".format),
     ("energy (pJ/cycle)", lambda r: r.energy_per_cycle_pj, "{:.5f}".format),
     ("energy (fJ/{counted})", lambda r: r.energy_per_operand_fj, "{:.3f}".format),
 ]
 _COMPARED = {
     "cells", "area (um2)", "critical path (ns)", "internal power (mW)", "switching power (mW)", "leakage power (mW)",
-    "total power (mW)", "energy (fJ/{counted})",
+    "clock tree power (mW)", "total power (mW)", "  without glitches (mW)", "  half bubbles (mW)", "  idle (mW)",
+    "energy (fJ/{counted})",
 }  # fmt: skip
 
 

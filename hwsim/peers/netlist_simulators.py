@@ -19,6 +19,9 @@ from hwsim.synthesis.mapping import Mapped
 from hwsim.technology.cells import Cell
 from hwsim.technology.expression import Expression
 
+#: Periods before the first edge, in which the netlist settles: a value that is unknown then, a register could keep.
+_SETTLE = 4
+
 # Inputs change together with the registers, at the rising edge, as in the engine: a net settles once a cycle. They come
 # from a clocked statement, because simulators differ in whether a clock's own process writes before registers sample.
 _TESTBENCH = """
@@ -26,7 +29,7 @@ _TESTBENCH = """
 module testbench;
   reg clk = 0;
   reg [{last}:0] vectors [0:{vectors_last}];
-  reg [{last}:0] given;
+  reg [{last}:0] given = 0;
   integer next = 0;
   {instance}
   always @(posedge clk) begin
@@ -37,7 +40,8 @@ module testbench;
     {annotate}
     $readmemh("vectors.hex", vectors);
     $dumpfile("netlist.vcd");
-    $dumpvars(1, dut);
+    $dumpvars(1, {scopes});
+    #{settle};
     repeat ({vectors}) begin
       #{half} clk = 1;
       #{half} clk = 0;
@@ -58,7 +62,7 @@ def toggles(
     sdf: str = "",
     period_ps: int = 2000,
 ) -> np.ndarray:
-    """Toggles of every net of a flat mapped netlist over one stream, as a simulator's VCD has them.
+    """Toggles of every net of a mapped netlist over one stream, as a simulator's VCD has them.
 
     Parameters
     ----------
@@ -102,6 +106,8 @@ def toggles(
             vectors_last=cycles - 1,
             instance=f"{netlist.top} dut ({', '.join(pins)});",
             half=period_ps // 2,
+            settle=_SETTLE * period_ps,
+            scopes=", ".join(".".join(filter(None, ("dut", scope))) for scope in netlist.scopes),
             annotate='$sdf_annotate("netlist.sdf", dut);' if sdf else "",
         ),
     )
@@ -116,8 +122,9 @@ def toggles(
         flags = ["-CFLAGS", "-std=gnu++20 -O0", "-Wno-fatal", "--top-module", "testbench"]
         _run(["verilator", "--binary", "--trace", *flags, *sources], folder, runtime)
         _run([str(folder / "obj_dir" / "Vtestbench")], folder)
-    # The rising edge of cycle i is at i and a half periods.
-    return _count(folder / "netlist.vcd", netlist, first_fs=1000 * (period_ps * warm_up + period_ps // 2))
+    # Behind the time to settle, the rising edge of cycle i is at i and a half periods.
+    first_ps = period_ps * (_SETTLE + warm_up) + period_ps // 2
+    return _count(folder / "netlist.vcd", netlist, first_fs=1000 * first_ps)
 
 
 def _count(vcd: Path, netlist: Netlist, first_fs: int) -> np.ndarray:
@@ -126,6 +133,7 @@ def _count(vcd: Path, netlist: Netlist, first_fs: int) -> np.ndarray:
     names: dict[str, set[str]] = defaultdict(set)
     last: dict[str, list[str]] = {}
     counted: Counter[tuple[str, int]] = Counter()
+    scopes: list[str] = []
     now = 0
     scale = 1
     with vcd.open("rb") as file:
@@ -134,9 +142,14 @@ def _count(vcd: Path, netlist: Netlist, first_fs: int) -> np.ndarray:
                 scale = {"fs": 1, "ps": 1000, "ns": 1_000_000}[
                     token.timescale.unit.value
                 ] * token.timescale.magnitude.value
+            elif token.kind is TokenKind.SCOPE:
+                scopes.append(token.scope.ident)
+            elif token.kind is TokenKind.UPSCOPE:
+                scopes.pop()
             elif token.kind is TokenKind.VAR:
                 width = token.var.size
-                names[token.var.id_code].add(token.var.reference)
+                # The first two scopes are the testbench and the netlist's top.
+                names[token.var.id_code].add(".".join([*scopes[2:], token.var.reference]))
                 last[token.var.id_code] = ["x"] * width
             elif token.kind is TokenKind.CHANGE_TIME:
                 now = token.time_change * scale
@@ -271,7 +284,8 @@ def _module(cell: Cell, timed: bool) -> str:
         events = " or ".join(["posedge clocked_on", *(f"posedge {name}" for name in sets)])
         choice = "".join(f"{name} ? 1'b{int(name == 'preset')} : " for name in sets)
         lines += [
-            "  reg IQ;",
+            # As in our engines. Unknown, a register that is fed back could stay so: tables do not know that 0 & x is 0.
+            "  reg IQ = 1'b0;",
             f"  wire clocked_on = {_text(flop.clocked_on)};",
             *(f"  wire {name} = {_text(e)};" for name, e in sets.items()),
             f"  always @({events}) IQ <= {choice}{_text(flop.next_state)};",
@@ -287,14 +301,20 @@ def _module(cell: Cell, timed: bool) -> str:
 
 
 def _as_table(pin: str, function: Expression) -> list[str]:
-    """A function as a table: operators would be evaluated one after the other when an input changes, and for no time at
-    all show values that a cell never has, which paths with delays take for changes."""
+    """A function as a table that is looked up when all inputs that change at one time have changed.
+
+    Operators, and inputs one after the other, would for no time at all show values that a cell never has, which paths
+    with delays take for changes.
+    """
     pins = function.pins
     size = 1 << len(pins)
     index = ", ".join(reversed(pins))
     return [
         f"  wire [{size - 1}:0] {pin}_of = {size}'h{function.table(pins):x};",
-        f"  assign {pin} = {pin}_of[{{{index}}}];",
+        f"  reg {pin}_now;",
+        f"  initial {pin}_now <= {pin}_of[{{{index}}}];",
+        f"  always @({' or '.join(pins)}) {pin}_now <= {pin}_of[{{{index}}}];",
+        f"  assign {pin} = {pin}_now;",
     ]
 
 

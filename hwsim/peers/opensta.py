@@ -143,7 +143,7 @@ def cross_check(result: Result) -> CrossCheck:
     rate, high = _activity(result, log)
     ours = power.analyse(result.netlist, result.timing, result.loads, rate, high)
     internal, switching, leakage, _ = (1000 * float(x) for x in total.groups())
-    sta = power.Power(internal / INTERNAL_POWER_FACTOR, switching, leakage, ours.clock_pins)
+    sta = power.Power(internal / INTERNAL_POWER_FACTOR, switching, leakage)
     same = power.analyse(result.netlist, result.timing, result.loads, rate, high, _OpenStaGroup)
     return CrossCheck(version[1], result.timing.arrival_ns, float(arrivals[0]), ours, same, sta)
 

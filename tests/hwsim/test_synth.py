@@ -30,7 +30,13 @@ def test_json_alone_on_standard_output_holds_the_documented_keys(document):
     for key in ("area_um2", "gate_equivalents", "critical_path_ns", "slack_ns", "fmax_mhz", "energy_fj_per_operand"):
         assert found[key] > 0, key
     power = found["power_mw"]
-    assert power["total"] == pytest.approx(power["internal"] + power["switching"] + power["leakage"])
+    parts = ("internal", "switching", "leakage", "clock")
+    for total in (power, found["power_settled_mw"]):
+        assert total["total"] == pytest.approx(sum(total[part] for part in parts))
+    assert power["total"] > found["power_settled_mw"]["total"] > 0
+    assert found["toggles"]["timed"] > found["toggles"]["settled"] > 0
+    assert 0 < found["power_standard_error_percent"] < 1
+    assert found["power_idle_mw"] is found["power_bubbles_mw"] is None
     assert found["overhead"]["baseline"] == "nvfp4_decode"
     assert found["overhead"]["area_percent"] > 0 and found["overhead"]["power_percent"] > 0
     assert found["overhead"]["published"]["area_percent"] == 3.1

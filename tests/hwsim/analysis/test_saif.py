@@ -71,18 +71,22 @@ def tile(tmp_path_factory):
 
 
 def test_every_pin_of_every_cell_is_found_with_the_activity_of_its_net(tile):
-    text = to_saif(tile.netlist, tile.activity, 1.0)
-    top, duration, activity = read_saif(text)
-    assert top == tile.design.name and duration == tile.activity.cycles * 10**6
+    sample, clocks = tile.busy.sample, tile.netlist.clocks
+    top, duration, activity = read_saif(to_saif(tile.netlist, sample, 1.0))
+    assert top == tile.design.name and duration == sample.cycles * 10**6
     pins = read_netlist(tile.mapped.netlist.read_text(), top)
     assert len(pins) > 3 * tile.netlist.cells / 2
     assert pins.keys() - activity.keys() == set()
+    of_net = list(
+        zip(sample.toggles.tolist(), (sample.toggles - sample.settled).tolist(), sample.filtered.tolist(), strict=True)
+    )
     counts = {
-        (*tile.netlist.instance_name(group, i).split("."), pin): int(tile.activity.toggles[nets[i]])
+        (*tile.netlist.instance_name(group, i).split("."), pin): of_net[nets[i]]
         for group in tile.netlist.groups for pin, nets in group.pins.items() for i in range(len(group))
-        if nets[i] >= 0 and int(nets[i]) not in tile.activity.clocks
+        if nets[i] >= 0 and int(nets[i]) not in clocks
     }  # fmt: skip
-    assert counts.items() <= {path: states["TC"] for path, states in activity.items()}.items()
+    assert counts.items() <= {path: (s["TC"], s["TG"], s["IG"]) for path, s in activity.items()}.items()
+    assert all(tc >= tg for tc, tg, _ in counts.values()) and sum(ig for _, _, ig in counts.values()) > 0
     # Pins on one net of the netlist file agree.
     by_net = {}
     for path, net in pins.items():
@@ -92,14 +96,16 @@ def test_every_pin_of_every_cell_is_found_with_the_activity_of_its_net(tile):
 
 
 def test_ports_of_the_top_are_among_its_nets(tile):
-    _, duration, activity = read_saif(to_saif(tile.netlist, tile.activity, 1.0))
+    sample = tile.busy.sample
+    _, duration, activity = read_saif(to_saif(tile.netlist, sample, 1.0))
     for name, bits in (tile.netlist.inputs | tile.netlist.outputs).items():
         for position, net in enumerate(bits):
             states = activity[(f"{name}[{position}]" if len(bits) > 1 else name,)]
             if name == "clk":
-                assert states == {"T0": duration // 2, "T1": duration // 2, "TX": 0, "TC": 2 * tile.activity.cycles}
+                assert (states["T0"], states["T1"]) == (duration // 2, duration // 2)
+                assert (states["TC"], states["TG"], states["IG"]) == (2 * sample.cycles, 0, 0)
             else:
-                assert states["TC"] == tile.activity.toggles[net]
+                assert states["TC"] == sample.toggles[net]
 
 
 def test_netlists_have_plain_names(tile):

@@ -5,11 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from hwsim.analysis import activity, timed
+from hwsim import units
+from hwsim.analysis import activity, netlist_reader, timed, timing
 from hwsim.analysis.sdf import to_sdf
 from hwsim.costs import flow
 from hwsim.costs.flow import Workload
 from hwsim.peers import netlist_simulators
+from hwsim.synthesis.mapping import Options, map_design
 
 WARM_UP = 3
 
@@ -32,7 +34,32 @@ def test_every_net_toggles_as_often_as_in_icarus_with_sdf(unit, technology, mapp
     expected = netlist_simulators.toggles(result.mapped, netlist, inputs, WARM_UP, "icarus", sdf=sdf, period_ps=period)
     found = timed.simulate(netlist, slew, result.loads, inputs, streams=1, warm_up=WARM_UP)
     np.testing.assert_array_equal(found.toggles[0][data], expected[data])
-    assert 0 < found.settled <= result.timing.arrival_ns + 1e-6
+    assert 0 < found.latest_ns <= result.timing.arrival_ns + 1e-6
+
+
+@pytest.mark.skipif(not shutil.which("iverilog"), reason="Icarus is not installed")
+@pytest.mark.parametrize(
+    ("unit", "settings", "technology"),
+    [
+        ("nvfp4_mma", {"m": 1, "n": 2, "k": 16, "fraction_bits": 13}, "asap7"),
+        ("m2xfp_mma", {"m": 1, "n": 1, "k": 32, "fraction_bits": 13}, "sky130hd"),
+    ],
+)
+def test_every_net_of_a_tile_toggles_as_often_as_in_icarus_with_sdf(unit, settings, technology, library, build):
+    lib, design = library(technology), units.design(unit, settings)
+    mapped = map_design(design, lib, Options(lib.clock_period_ns, hierarchical=True), build)
+    netlist = netlist_reader.read(mapped.netlist_json, design.name, lib)
+    loads = netlist.loads(wire_load=True)
+    timing_of = timing.analyse(netlist, lib.clock_period_ns, loads)
+    inputs = design.unit.stimulus(design.parameters, 64, 3, None)
+    warm_up = design.component().latency + 2
+    period = 2 * round(500 * lib.clock_period_ns)
+    sdf = to_sdf(netlist, timing_of, loads)
+    expected = netlist_simulators.toggles(mapped, netlist, inputs, warm_up, "icarus", sdf=sdf, period_ps=period)
+    found = timed.simulate(netlist, timing_of.slew_ns, loads, inputs, streams=1, warm_up=warm_up)
+    data = [net for net in range(netlist.count) if net not in netlist.clocks]
+    np.testing.assert_array_equal(found.toggles[0][data], expected[data])
+    assert expected.sum() > 20 * netlist.count
 
 
 def test_other_delays_give_other_glitches(mapped):
@@ -54,6 +81,8 @@ def test_streams_are_independent_and_settle_as_without_delays(mapped):
         np.testing.assert_array_equal(found.outputs[name], bits)
     more = found.toggles.sum(axis=0) - settled.toggles
     assert (more[data] >= 0).all() and more[data].sum() > 0
+    np.testing.assert_array_equal(found.counts.settled[data], settled.toggles[data])
+    np.testing.assert_array_equal(found.counts.ones[data], settled.ones[data])
     alone = timed.simulate(netlist, slew, result.loads, {n: v[4:8] for n, v in inputs.items()}, 1, 1)
     np.testing.assert_array_equal(alone.toggles[0], found.toggles[1])
 
