@@ -83,8 +83,8 @@ def estimate(netlist: Netlist, period_ns: float, wire_load: bool) -> ClockTree:
         cell = library.cells[level.cell]
         levels.append(level)
         below, each = level.count, cell.pins[cell.inputs[0]].capacitance
-        # The root's input is charged by what drives the clock port.
-        energy += spent - (below * library.voltage**2 * each if below > 1 else 0.0)
+        # What drives these buffers charges their inputs: the next level, or, like every input port, nobody here.
+        energy += spent - below * library.voltage**2 * each
         area += below * cell.area
         leakage += below * cell.leakage
     return ClockTree(flip_flops, tuple(levels), area, 1e-3 * energy / period_ns + 1e-6 * leakage)
