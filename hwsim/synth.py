@@ -11,6 +11,7 @@ from pathlib import Path
 from hwsim import units
 from hwsim.analysis.saif import to_saif
 from hwsim.analysis.sdf import to_sdf
+from hwsim.analysis.timed import Delays, Pulses
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace_all
 from hwsim.cli.options import (
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--baseline", metavar="NAME", help="unit that overheads refer to, or none (default: natural)")
     add_technology(parser)
     add_stimulus(parser)
+    _add_delays(parser)
     parser.add_argument("--hierarchical", action="store_true", help="map module by module (units made of parts always)")
     parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
     parser.add_argument("--sdf", metavar="FILE", type=Path, help="write the delays of the netlist as SDF")
@@ -73,7 +75,7 @@ def execute(args: argparse.Namespace) -> int:
     # A tile consists of many copies of few modules: module by module, only the distinct ones need mapping.
     hierarchical = args.hierarchical or design.unit.is_tile
     options = Options(clock_period_from(args, library), args.wire_load == "fanout", hierarchical)
-    workload = Workload(args.vectors, args.seed, tensor_from(args), str(args.tensor or ""))
+    workload = Workload(args.vectors, args.seed, tensor_from(args), str(args.tensor or ""), _delays_from(args))
     outputs = {"--json": args.json if args.json != "-" else None, "--saif": args.saif, "--sdf": args.sdf}
     targets = {option: Path(target) for option, target in outputs.items() if target}
     for (one, first), (other, second) in itertools.combinations(targets.items(), 2):
@@ -100,6 +102,33 @@ def execute(args: argparse.Namespace) -> int:
         print(f"error: timing not met by {' and '.join(missed)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _add_delays(p: argparse.ArgumentParser) -> None:
+    """Options that choose how cells delay when glitches are counted."""
+    names = [model.value for model in Pulses]
+    p.add_argument(
+        "--pulses", choices=names, default=names[0],
+        help="which pulses shorter than its delay a cell passes on: as Verilog's specify paths (default), none "
+        "(inertial) or all (transport)",
+    )  # fmt: skip
+    p.add_argument(
+        "--delay-spread", metavar="SHARE", type=float, default=0.0,
+        help="multiply every delay by a random factor within 1 +- SHARE, by --seed (default: 0)",
+    )  # fmt: skip
+
+
+def _delays_from(args: argparse.Namespace) -> Delays:
+    """How cells delay.
+
+    Raises
+    ------
+    InputError
+        If the spread of the delays is not from 0 to 0.9.
+    """
+    if not 0 <= args.delay_spread <= 0.9:
+        raise InputError(f"--delay-spread must be 0 to 0.9, got {args.delay_spread:g}")
+    return Delays(Pulses(args.pulses), args.delay_spread, args.seed)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Switching activity with delays: every glitch that a simulator with pin-to-pin delays would show.
 
-A cell's output follows its function after the delay of the path from the input that changed, as the specify paths of
-Verilog do (IEEE 1364-2005, 14.6): when the function changes, a look at it is scheduled one delay later, and the output
-takes the value that the function has then. A pulse shorter than the delay is thus not passed on, which is inertial
-delay. Where several inputs change at once the shortest of their delays counts.
+A cell's output follows its function after the delay of the path from the input that changed. Where several inputs
+change at once the shortest of their delays counts. What becomes of pulses that are shorter than the delay is the choice
+of a model (:class:`Pulses`).
 
 Within a cycle the netlist is levelised: cells are visited once, drivers first, and each visit turns the events of the
 inputs into those of the output. Registers take their next state from settled values, so that the clock must not be
@@ -12,6 +11,7 @@ faster than timing allows. Times are integers of fs.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,8 +28,51 @@ _EVENTS_PER_NET = 4
 #: Looks at one output that may be scheduled at a time.
 _PENDING = 64
 _NEVER = np.int64(2**62)
+_INERTIAL, _TRANSPORT = 1, 2  # places in `Pulses`
 # What a stream returns instead of its latest event if it could not go on.
 _NO_ROOM, _TOO_MANY_LOOKS = -1, -2
+
+
+class Pulses(enum.Enum):
+    """What a cell does with pulses of its function that are shorter than its delay."""
+
+    #: As Verilog's specify paths (IEEE 1364-2005, 14.6): when the function changes, a look at it is scheduled one delay
+    #: later, and the output takes the value that the function has then.
+    SPECIFY = "specify"
+    #: As VHDL's inertial delay: a change of the function cancels all changes that still wait for their delay.
+    INERTIAL = "inertial"
+    #: As VHDL's transport delay: every change comes through, unless a later one comes through sooner.
+    TRANSPORT = "transport"
+
+
+@dataclass(frozen=True)
+class Delays:
+    """How cells delay: the model of pulses, and by how much delays are off those of static timing.
+
+    Attributes
+    ----------
+    pulses : Pulses
+    spread : float
+        Every delay of every instance is multiplied by a random factor between ``1 - spread`` and ``1 + spread``.
+    seed : int
+        Seed of these factors.
+    """
+
+    pulses: Pulses = Pulses.SPECIFY
+    spread: float = 0.0
+    seed: int = 1
+
+    def __str__(self) -> str:
+        model = {
+            Pulses.SPECIFY: "inertial as Verilog's specify paths",
+            Pulses.INERTIAL: "inertial as in VHDL",
+            Pulses.TRANSPORT: "transport",
+        }[self.pulses]
+        return model + (f", all within {100 * self.spread:g} %, seed {self.seed}" if self.spread else "")
+
+
+#: Delays of static timing, as Verilog's specify paths.
+NOMINAL = Delays()
 
 
 @dataclass(frozen=True)
@@ -92,6 +135,7 @@ def simulate(
     inputs: dict[str, np.ndarray],
     streams: int,
     warm_up: int,
+    delays: Delays = NOMINAL,
 ) -> TimedActivity:
     """Simulate a netlist with the delays of static timing.
 
@@ -107,6 +151,8 @@ def simulate(
         Independent sequences, each an equal share of the vectors.
     warm_up : int
         Cycles of each stream that are simulated but not counted.
+    delays : Delays
+        The model of pulses, and random factors.
 
     Raises
     ------
@@ -116,7 +162,9 @@ def simulate(
     cycles = len(next(iter(inputs.values()))) // streams
     if cycles <= warm_up:
         raise ValueError(f"{cycles} vectors a stream are too few with a warm-up of {warm_up} cycles")
-    gates, flops = _Gates(netlist, slew, loads), _Flops(netlist, slew, loads)
+    in_fs = _InFemtoseconds(delays)
+    gates, flops = _Gates(netlist, slew, loads, in_fs), _Flops(netlist, slew, loads, in_fs)
+    model = list(Pulses).index(delays.pulses)
     nets = np.array([net for name in inputs for net in netlist.inputs[name]], np.int64)
     stimulus = np.concatenate(
         [
@@ -137,7 +185,7 @@ def simulate(
         latest = np.zeros(streams, np.int64)
         _run(
             *gates.arrays, *flops.arrays, nets, stimulus, out_nets, constants, warm_up, room * netlist.count,
-            toggles, others, outputs, latest,
+            model, toggles, others, outputs, latest,
         )  # fmt: skip
         if (latest == _TOO_MANY_LOOKS).any():
             raise NetlistError(f"{netlist.top}: more than {_PENDING} changes of one cell wait for its delay at a time")
@@ -154,6 +202,16 @@ def simulate(
     return TimedActivity(toggles, counts, counted, float(latest.max()) / _FS_PER_NS, by_port)
 
 
+class _InFemtoseconds:
+    """Turns delays, ns, into whole fs, each with a random factor if there are any."""
+
+    def __init__(self, delays: Delays):
+        self._spread, self._rng = delays.spread, np.random.default_rng(delays.seed)
+
+    def __call__(self, delays: np.ndarray) -> np.ndarray:
+        return femtoseconds(delays * self._rng.uniform(1 - self._spread, 1 + self._spread, delays.shape))
+
+
 class _Gates:
     """Outputs of combinational cells, drivers first.
 
@@ -161,7 +219,7 @@ class _Gates:
     nets; their delays to a rising and a falling edge; where the truth table begins; all truth tables.
     """
 
-    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray):
+    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray, in_fs: _InFemtoseconds):
         tables: list[np.ndarray] = []
         table_at: dict[tuple[str, str], int] = {}
         size = 0
@@ -183,7 +241,7 @@ class _Gates:
                 sources = (
                     np.stack([group.pins[p][where] for p in pins], axis=1) if pins else np.zeros((len(where), 0), int)
                 )
-                to_fs = [femtoseconds(delays[p, pin][where]) for p in pins]
+                to_fs = [in_fs(delays[p, pin][where]) for p in pins]
                 times = np.stack(to_fs, axis=1) if pins else np.zeros((len(where), 0, 2), np.int64)
                 rows.append((rank[where], group.pins[pin][where], sources, times, table_at[key]))
         order = np.argsort(np.concatenate([rank for rank, *_ in rows]), kind="stable") if rows else np.zeros(0, int)
@@ -214,7 +272,7 @@ class _Flops:
     complement, and the delays from the clock to a rising and a falling edge.
     """
 
-    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray):
+    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray, in_fs: _InFemtoseconds):
         data, inverted, states = [np.zeros(0, int)], [np.zeros(0, bool)], 0
         outputs: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         for group in netlist.flip_flops:
@@ -228,9 +286,7 @@ class _Flops:
             for name, which in flop.outputs.items():
                 where = np.flatnonzero(group.pins[name] >= 0)
                 complement = np.full(len(where), which == "IQN")
-                outputs.append(
-                    (group.pins[name][where], states + where, complement, femtoseconds(delays[clock, name][where]))
-                )
+                outputs.append((group.pins[name][where], states + where, complement, in_fs(delays[clock, name][where])))
             states += len(group)
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), np.zeros((0, 2), np.int64))
         nets, of, complements, times = (np.concatenate(column) for column in zip(empty, *outputs, strict=True))
@@ -253,22 +309,22 @@ def _data(cell: Cell) -> tuple[str, bool]:
 @njit(cache=True, parallel=True)
 def _run(
     nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, toggles, others, outputs, latest,
+    stimulus, out_nets, constants, warm_up, room, model, toggles, others, outputs, latest,
 ):  # fmt: skip
     # One worker a thread, so that the counts that are summed over streams exist once a thread.
     for worker in prange(len(others)):
         for stream in range(worker, len(stimulus), len(others)):
             latest[stream] = _run_stream(
                 nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays,
-                in_nets, stimulus[stream], out_nets, constants, warm_up, room, toggles[stream], others[worker],
-                outputs[stream],
+                in_nets, stimulus[stream], out_nets, constants, warm_up, room, model, toggles[stream],
+                others[worker], outputs[stream],
             )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_stream(
     nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, toggles, others, outputs,
+    stimulus, out_nets, constants, warm_up, room, model, toggles, others, outputs,
 ):  # fmt: skip
     """Simulate one stream; the latest event in fs, or why it ended early.
 
@@ -331,6 +387,7 @@ def _run_stream(
                 pending,
                 at,
                 following,
+                model,
             )
             if used < 0:
                 return used
@@ -350,14 +407,17 @@ def _run_stream(
 
 
 @njit(cache=True)
-def _events_of(begin, end, sources, delays, tables, table, values, first, count, times, used, pending, at, following):
+def _events_of(
+    begin, end, sources, delays, tables, table, values, first, count, times, used, pending, at, following, model
+):
     """Append the events of one output to ``times``, of which ``used`` are in use.
 
     Returns how many are in use then, the output, and how many changes of the function did not come through.
 
     The output's pins are ``begin`` to ``end`` in ``sources`` and ``delays``, its truth table begins at ``table``;
-    ``at`` and ``following`` are scratch: the number of a pin's next event, and its time. Instead of the number of
-    events it may return why it could not go on.
+    ``at`` and ``following`` are scratch: the number of a pin's next event, and its time. So is ``pending``: looks that
+    are scheduled, as twice their time plus the value that the function had. ``model`` is the place in `Pulses`. Instead
+    of the number of events it may return why it could not go on.
     """
     row, now = 0, _NEVER
     for p in range(end - begin):
@@ -371,14 +431,15 @@ def _events_of(begin, end, sources, delays, tables, table, values, first, count,
     output = function
     waiting = filtered = 0
     while True:
-        if waiting and pending[0] <= now:
+        if waiting and pending[0] >> 1 <= now:
             # A look that is due comes before changes of inputs at the same time.
-            if output != function:
+            new = np.uint8(pending[0] & 1) if model == _TRANSPORT else function
+            if output != new:
                 if used == len(times):
                     return _NO_ROOM, output, filtered
-                times[used] = pending[0]
+                times[used] = pending[0] >> 1
                 used += 1
-                output = function
+                output = new
             else:
                 filtered += 1
             waiting -= 1
@@ -398,7 +459,13 @@ def _events_of(begin, end, sources, delays, tables, table, values, first, count,
             later = min(later, following[p])
         if tables[table + row] != function:
             function = tables[table + row]
-            due = now + (rising if function else falling)
+            due = (now + (rising if function else falling)) << 1 | np.int64(function)
+            if model == _INERTIAL:
+                filtered += waiting
+                waiting = 0
+            while model == _TRANSPORT and waiting and pending[waiting - 1] >> 1 >= due >> 1:
+                filtered += 1
+                waiting -= 1
             if waiting == _PENDING:
                 return _TOO_MANY_LOOKS, output, filtered
             i = waiting

@@ -12,7 +12,7 @@ from hwsim.analysis.activity import Activity
 from hwsim.analysis.clock_tree import ClockTree
 from hwsim.analysis.netlist import Netlist
 from hwsim.analysis.power import Power
-from hwsim.analysis.timed import Counts
+from hwsim.analysis.timed import Counts, Delays
 from hwsim.analysis.timing import Timing
 from hwsim.units.ports import Ports
 
@@ -55,6 +55,7 @@ def consumption(
     inputs: Ports,
     warm_up: int,
     seed: int,
+    delays: Delays,
     check: Callable[[Ports, dict[str, np.ndarray], int], None],
 ) -> Consumption:
     """Measure the power on a stimulus.
@@ -75,6 +76,8 @@ def consumption(
         Cycles that fill the pipeline.
     seed : int
         Seed of the sample.
+    delays : Delays
+        How cells delay.
     check : callable (inputs, outputs, streams)
         Called with every part of the sample, which may refuse its settled outputs.
     """
@@ -89,7 +92,7 @@ def consumption(
         part = order[len(each) : max(_STREAMS, 2 * len(each))]
         vectors = (part[:, None] * length + np.arange(length)).reshape(-1)
         ports = {name: values[vectors] for name, values in inputs.items()}
-        simulated = timed.simulate(netlist, timing.slew_ns, loads, ports, len(part), warm_up)
+        simulated = timed.simulate(netlist, timing.slew_ns, loads, ports, len(part), warm_up, delays)
         check(ports, simulated.outputs, len(part))
         sample = sample + simulated.counts if sample else simulated.counts
         rate = sample.toggles / sample.cycles

@@ -13,6 +13,7 @@ from hwsim.analysis import activity, clock_tree, netlist_reader, timing
 from hwsim.analysis.clock_tree import ClockTree
 from hwsim.analysis.netlist import Netlist, NetlistError
 from hwsim.analysis.power import Power
+from hwsim.analysis.timed import NOMINAL, Delays
 from hwsim.base.bits import to_bits
 from hwsim.costs.consumption import Consumption, consumption
 from hwsim.synthesis import emit
@@ -39,12 +40,15 @@ class Workload:
         A tensor to quantise instead of random ones.
     tensor_name : str
         Where the tensor came from, for the provenance.
+    delays : Delays
+        How cells delay, for glitches.
     """
 
     vectors: int | None = None
     seed: int = 1
     tensor: np.ndarray | None = None
     tensor_name: str = ""
+    delays: Delays = NOMINAL
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Result:
         What the activity was counted on, in words.
     seed : int
         Seed of the stimulus and of the testbench.
+    delays : Delays
+        How cells delay.
     """
 
     mapped: Mapped
@@ -88,6 +94,7 @@ class Result:
     warnings: list[str]
     stimulus: str
     seed: int
+    delays: Delays
 
     @property
     def design(self) -> Design:
@@ -157,8 +164,7 @@ class Result:
             "activity": f"{self.stimulus}; settled values of {self.activity.cycles} vector-cycles, the first of each "
             "stream left out",
             "glitches": f"{self.busy.sample.cycles} of these vector-cycles simulated with pin-to-pin delays of static "
-            "timing, inertial as Verilog's specify paths; standard error of the power "
-            f"{100 * self.busy.standard_error:.2g} %",
+            f"timing, {self.delays}; standard error of the power {100 * self.busy.standard_error:.2g} %",
             "clock_tree": str(self.tree),
             "annotated": f"{annotated} of {self.netlist.count} nets",
             "seed": str(self.seed),
@@ -188,11 +194,11 @@ def measure(mapped: Mapped, workload: Workload) -> Result:
     name = _DEFAULT_STIMULUS if tensor is None else f"tensor {workload.tensor_name}, repeated to length"
     vectors = design.unit.default_vectors if workload.vectors is None else workload.vectors
     inputs = design.unit.stimulus(design.parameters, vectors, workload.seed, tensor)
-    [result] = measure_each(mapped, {name: inputs}, workload.seed)
+    [result] = measure_each(mapped, {name: inputs}, workload.seed, workload.delays)
     return result
 
 
-def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> list[Result]:
+def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays: Delays = NOMINAL) -> list[Result]:
     """Timing, activity and power of a mapped design on several stimuli.
 
     Parameters
@@ -202,6 +208,8 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> lis
         Inputs of each stimulus, by its description in words.
     seed : int
         Seed that the stimuli were made with; the testbench takes the same.
+    delays : Delays
+        How cells delay, for glitches.
 
     Returns
     -------
@@ -233,8 +241,8 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> lis
     tree = clock_tree.estimate(netlist, options.clock_period_ns, options.wire_load)
 
     def spent(inputs: Ports) -> tuple[activity.Activity, Consumption]:
-        counted, check = simulate(design, netlist, inputs), partial(_check, design, netlist)
-        return counted, consumption(netlist, timed, loads, tree, counted, inputs, _warm_up(design), seed, check)
+        counted = simulate(design, netlist, inputs)
+        return counted, spend(design, netlist, timed, loads, tree, counted, inputs, seed, delays)
 
     results = []
     for name, inputs in stimuli.items():
@@ -245,10 +253,47 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int) -> lis
             idle, bubbles = (spent(inputs | {"valid": valid})[1] for valid in (0 * half, half))
         results.append(
             Result(
-                mapped, netlist, loads, timed, counted, tree, busy, idle, bubbles, bench.cycles, warnings, name, seed
+                mapped,
+                netlist,
+                loads,
+                timed,
+                counted,
+                tree,
+                busy,
+                idle,
+                bubbles,
+                bench.cycles,
+                warnings,
+                name,
+                seed,
+                delays,
             )
         )
     return results
+
+
+def spend(
+    design: Design,
+    netlist: Netlist,
+    timing: timing.Timing,
+    loads: np.ndarray,
+    tree: ClockTree,
+    counted: activity.Activity,
+    inputs: Ports,
+    seed: int,
+    delays: Delays,
+) -> Consumption:
+    """Power of a netlist on a stimulus, whose settled activity is ``counted``; every simulated output equals golden.
+
+    Parameters as of :func:`hwsim.costs.consumption.consumption`.
+
+    Raises
+    ------
+    NetlistError
+        If an output differs from the golden model.
+    """
+    check = partial(_check, design, netlist)
+    return consumption(netlist, timing, loads, tree, counted, inputs, _warm_up(design), seed, delays, check)
 
 
 def _independent(design: Design, inputs: Ports) -> Ports:

@@ -4,10 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+from small_netlists import INV, NAND, netlist_of
 
 from hwsim import units
 from hwsim.analysis import activity, netlist_reader, timed, timing
 from hwsim.analysis.sdf import to_sdf
+from hwsim.analysis.timed import Pulses
 from hwsim.costs import flow
 from hwsim.costs.flow import Workload
 from hwsim.peers import netlist_simulators
@@ -99,3 +101,46 @@ def test_too_few_vectors_are_refused(mapped):
     result, inputs, _ = measured(mapped, "mixfp4_decode", "asap7")
     with pytest.raises(ValueError, match="1 vectors a stream are too few with a warm-up of 1 cycles"):
         timed.simulate(result.netlist, result.timing.slew_ns, result.loads, inputs, 256, 1)
+
+
+@pytest.fixture
+def pulse(sky):
+    """A NAND makes a pulse as wide as three inverters are slow; an inverter behind it has as heavy a load as asked."""
+    cells = {
+        "i1": (INV, {"A": 2, "Y": 3}),
+        "i2": (INV, {"A": 3, "Y": 4}),
+        "i3": (INV, {"A": 4, "Y": 5}),
+        "n": (NAND, {"A": 2, "B": 5, "Y": 6}),
+        "o": (INV, {"A": 6, "Y": 7}),
+    }
+    netlist = netlist_of(sky, cells, {"a": [2]}, {"y": [7]})
+
+    def toggles(output_load, **delays):
+        loads = netlist.loads(wire_load=False)
+        (y,) = netlist.outputs["y"]
+        loads[y] = output_load
+        slew = timing.analyse(netlist, 5.0, loads).slew_ns
+        # The first cycle settles; then a rises, and the NAND pulses.
+        inputs = {"a": np.array([[0], [1]], np.uint8)}
+        found = timed.simulate(netlist, slew, loads, inputs, 1, 1, timed.Delays(**delays))
+        return int(found.toggles[0][y]), int(found.counts.filtered[y]), found.latest_ns
+
+    return toggles
+
+
+@pytest.mark.parametrize(
+    ("pulses", "light", "heavy"),
+    [(Pulses.SPECIFY, (2, 0), (0, 2)), (Pulses.INERTIAL, (2, 0), (0, 2)), (Pulses.TRANSPORT, (2, 0), (2, 0))],
+)
+def test_a_pulse_comes_through_if_the_model_lets_it(pulses, light, heavy, pulse):
+    assert pulse(1.0, pulses=pulses)[:2] == light
+    assert pulse(30.0, pulses=pulses)[:2] == heavy
+    # With a load so heavy, the pulse's end comes through before its begin would.
+    assert pulse(150.0, pulses=pulses)[:2] == (0, 2)
+
+
+def test_delays_are_spread_by_the_seed(pulse):
+    nominal = pulse(1.0)[2]
+    found = [pulse(1.0, spread=0.15, seed=seed)[2] for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+    assert all(0.85 * nominal < latest < 1.15 * nominal for latest in found)

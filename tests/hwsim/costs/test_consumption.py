@@ -5,6 +5,7 @@ import pytest
 
 from hwsim import units
 from hwsim.analysis import power
+from hwsim.analysis.timed import Delays
 from hwsim.costs import consumption, flow
 from hwsim.costs.flow import Workload
 from hwsim.synthesis.mapping import Options, map_design
@@ -41,7 +42,7 @@ def test_the_standard_error_is_that_of_repeated_samples(tile, monkeypatch):
     inputs = design.unit.stimulus(design.parameters, 4096, 1, None)
     found = [
         consumption.consumption(
-            netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, seed, lambda *sample: None
+            netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, seed, Delays(), lambda *sample: None
         )
         for seed in range(40)
     ]
@@ -57,7 +58,7 @@ def test_more_is_simulated_until_the_error_is_small(tile, monkeypatch):
     inputs = design.unit.stimulus(design.parameters, 512, 1, None)
     calls = []
     found = consumption.consumption(
-        tile.netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, 1,
+        tile.netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, 1, Delays(),
         lambda ports, outputs, streams: calls.append(streams),
     )  # fmt: skip
     assert calls == [16, 16, 10] and found.sample.cycles == 42 * 8
