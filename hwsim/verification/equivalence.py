@@ -30,7 +30,7 @@ ABC = Path(_PYOSYS.origin).parent / "yosys-abc"
 #: Words of 64 random patterns that are simulated before the solver is asked.
 WORDS = 64
 #: Most input bits of modules that are compared by simulating all inputs, and how many are simulated at a time.
-FEW, _PATTERNS = 22, 1 << 16
+FEW, _PATTERNS = 24, 1 << 16
 #: Limits of one call of the solver: conflicts, seconds.
 _CONFLICTS, _SECONDS = 10_000_000, 180
 #: Largest number of random faults that are tried until one refutes a claim.
