@@ -36,6 +36,8 @@ class Consumption:
         Of that sample.
     timed_toggles, settled_toggles : float
         Toggles per cycle of all nets but the clock.
+    timed_fJ : float64 fJ [nets]
+        Energy that the toggles of every net cost per cycle, glitches included, without the clock tree's.
     """
 
     timed: Power
@@ -44,6 +46,7 @@ class Consumption:
     sample: Counts
     timed_toggles: float
     settled_toggles: float
+    timed_fJ: np.ndarray
 
 
 def consumption(
@@ -99,9 +102,8 @@ def consumption(
         rate[~data] = 2.0
         # With the energy of a toggle known, that of every stream is a sum: the spread between streams is the error.
         spent = power.energies(netlist, timing, loads, rate, high)
-        per_toggle = np.where(
-            data & (rate > 0), (spent.internal + spent.switching) / np.where(rate > 0, rate, 1.0), 0.0
-        )
+        by_net = spent.internal + spent.switching
+        per_toggle = np.where(data & (rate > 0), by_net / np.where(rate > 0, rate, 1.0), 0.0)
         each += (simulated.toggles @ per_toggle / simulated.cycles).tolist()
         whole = replace(spent.power(timing.period_ns), clock=tree.power_mw)
         error = np.std(each, ddof=1) / len(each) ** 0.5 * 1e-3 / timing.period_ns / whole.total
@@ -109,4 +111,5 @@ def consumption(
             break
     calm = settled.toggle_rate()
     without = replace(power.analyse(netlist, timing, loads, calm, high), clock=tree.power_mw)
-    return Consumption(whole, without, float(error), sample, float(rate[data].sum()), float(calm[data].sum()))
+    toggles = float(rate[data].sum()), float(calm[data].sum())
+    return Consumption(whole, without, float(error), sample, *toggles, by_net)

@@ -69,7 +69,7 @@ class Result:
         Power on the stimulus.
     idle, bubbles : Consumption or None
         Power on the stimulus with ``valid`` low all the time, and at random half of the time; None for a unit without
-        ``valid``.
+        ``valid``, and for all stimuli but the first.
     testbench_vectors : int
         Vectors of the testbench on which the netlist equals golden.
     warnings : list of str
@@ -166,6 +166,8 @@ class Result:
             "glitches": f"{self.busy.sample.cycles} of these vector-cycles simulated with pin-to-pin delays of static "
             f"timing, {self.delays}; standard error of the power {100 * self.busy.standard_error:.2g} %",
             "clock_tree": str(self.tree),
+            "energy": f"per {self.design.unit.counted}, of which there are "
+            f"{self.design.unit.operands(self.design.parameters)} in a cycle",
             "annotated": f"{annotated} of {self.netlist.count} nets",
             "seed": str(self.seed),
             "checked": f"netlist equals golden on {self.activity.cycles} vectors of this activity and on "
@@ -244,11 +246,11 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
         counted = simulate(design, netlist, inputs)
         return counted, spend(design, netlist, timed, loads, tree, counted, inputs, seed, delays)
 
-    results = []
+    results: list[Result] = []
     for name, inputs in stimuli.items():
         counted, busy = spent(inputs)
         idle = bubbles = None
-        if design.unit.streams:
+        if design.unit.streams and not results:
             half = np.random.default_rng(seed).integers(0, 2, inputs["valid"].shape, np.uint8)
             idle, bubbles = (spent(inputs | {"valid": valid})[1] for valid in (0 * half, half))
         results.append(
