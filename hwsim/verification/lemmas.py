@@ -187,7 +187,9 @@ def _step_lemmas(
     yield Lemma(
         "mma_sum", "total is the sum of terms moved and cut", "mma_step.v", "mma_sum_spec",
         distances | {
-            "T": shape.terms, "M": shape.magnitude_width, "KEPT": kept, "UP": up, "W": len(summed.total),
+            "T": shape.terms, "M": shape.magnitude_width, "KEPT": kept, "W": len(summed.total),
+            # Yosys takes no negative numbers for parameters.
+            "UP": max(up, 0), "DOWN": max(-up, 0),
         },
         "total",
     )  # fmt: skip

@@ -48,7 +48,7 @@ endmodule
 
 // The sum of the terms and C, whose magnitudes are shifted by their distances and truncated, in two's complement; for
 // magnitudes that are as small as the contract says.
-module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20, W = 41) (
+module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20, DOWN = 0, W = 41) (
   input [T*(M+1)-1:0] q, input [T*D-1:0] distances, input [24:0] c, input [CD-1:0] c_distance,
   output reg [W*(T+1)-1:0] terms, output reg [T:0] care
 );
@@ -58,7 +58,7 @@ module mma_sum_spec #(parameter T = 4, M = 20, D = 6, CD = 6, KEPT = 35, UP = 20
   always @* begin
     for (i = 0; i < T; i = i + 1) begin
       magnitude = q[(M+1)*i + M] ? ~q[(M+1)*i +: M] & {M{1'b1}} : q[(M+1)*i +: M];
-      magnitude = UP > 0 ? (magnitude << UP) >> distances[D*i +: D] : (magnitude >> -UP) >> distances[D*i +: D];
+      magnitude = magnitude << UP >> DOWN >> distances[D*i +: D];
       terms[W*i +: W] = q[(M+1)*i + M] ? -magnitude[W-1:0] : magnitude[W-1:0];
       care[i] = magnitude >> (KEPT + 2) == 0;
     end

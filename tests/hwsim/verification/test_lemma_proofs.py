@@ -189,9 +189,20 @@ def test_what_the_solver_does_not_answer_is_undecided(tmp_path, monkeypatch):
     assert proven(SMALL, tmp_path, None, outcomes) == outcomes
 
 
-def test_a_sum_whose_adders_are_not_recognised_is_undecided(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("most", "outcome"), [(1, UNDECIDED), (2, PROVEN)])
+def test_a_sum_whose_adders_are_not_recognised_is_decided_as_a_whole_if_its_terms_are_few(
+    most, outcome, tmp_path, monkeypatch
+):
     monkeypatch.setattr(adders, "linear_form", lambda aig, word, width, never: {o >> 1: 1 << i for o, i in word})
-    assert proven(SMALL, tmp_path, None, {"mma_sum"}) == {"mma_sum": UNDECIDED}
+    monkeypatch.setattr(lemma_proofs, "_WHOLE", most)
+    assert proven(SMALL, tmp_path, None, {"mma_sum"}) == {"mma_sum": outcome}
+
+
+@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (1, REFUTED)], ids=["as it is", "with a fault"])
+@pytest.mark.parametrize("unit", ["mxfp4_mma", "fp16_mma"])
+def test_sums_that_keep_fewer_bits_than_their_terms_have_are_what_the_contract_says(unit, inject, outcome, tmp_path):
+    design = units.design(unit, {"m": 1, "n": 1, "k": 32 if unit == "mxfp4_mma" else 4, "fraction_bits": 1})
+    assert proven(design, tmp_path, inject, {"mma_sum"}) == {"mma_sum": outcome}
 
 
 def test_every_sum_and_exponent_is_in_a_case_of_the_normalisation():
