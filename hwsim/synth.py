@@ -27,7 +27,8 @@ from hwsim.cli.options import (
 from hwsim.cli.run import build_from, make_parser, refuse_unwritable, run
 from hwsim.costs.cost import compare
 from hwsim.costs.flow import Workload
-from hwsim.synthesis.mapping import Options
+from hwsim.costs.stages import picture
+from hwsim.synthesis.mapping import Options, Wires
 from hwsim.units.describe import described, listed
 from hwsim.units.table import baseline_of
 
@@ -54,6 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hierarchical", action="store_true", help="map module by module (units made of parts always)")
     parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
     parser.add_argument("--sdf", metavar="FILE", type=Path, help="write the delays of the netlist as SDF")
+    parser.add_argument(
+        "--placement", metavar="FILE.png", type=Path, help="draw the placement, cells coloured by stage"
+    )
     parser.add_argument("--require-timing", action="store_true", help="exit with 1 if a design misses its clock")
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
@@ -74,9 +78,16 @@ def execute(args: argparse.Namespace) -> int:
     library = library_from(args)
     # A tile consists of many copies of few modules: module by module, only the distinct ones need mapping.
     hierarchical = args.hierarchical or design.unit.is_tile
-    options = Options(clock_period_from(args, library), args.wire_load == "fanout", hierarchical)
+    options = Options(clock_period_from(args, library), Wires(args.wire_load), hierarchical)
     workload = Workload(args.vectors, args.seed, tensor_from(args), str(args.tensor or ""), _delays_from(args))
-    outputs = {"--json": args.json if args.json != "-" else None, "--saif": args.saif, "--sdf": args.sdf}
+    outputs = {
+        "--json": args.json if args.json != "-" else None,
+        "--saif": args.saif,
+        "--sdf": args.sdf,
+        "--placement": args.placement,
+    }
+    if args.placement and options.wires is not Wires.PLACED:
+        raise InputError("--placement shows a placement: give --wire-load placed as well")
     targets = {option: Path(target) for option, target in outputs.items() if target}
     for (one, first), (other, second) in itertools.combinations(targets.items(), 2):
         if first.resolve() == second.resolve():
@@ -89,6 +100,8 @@ def execute(args: argparse.Namespace) -> int:
         files[args.saif] = to_saif(cost.result.netlist, cost.result.busy.sample, options.clock_period_ns)
     if args.sdf:
         files[args.sdf] = to_sdf(cost.result.netlist, cost.result.timing, cost.result.loads)
+    if args.placement:
+        files[args.placement] = picture(cost.result)
     document = json.dumps(cost.to_dict(args.saif, args.sdf), indent=2, allow_nan=False) + "\n"
     if "--json" in targets:
         files[targets["--json"]] = document

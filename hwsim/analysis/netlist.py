@@ -220,13 +220,13 @@ class Netlist:
             raise NetlistError(f"{self.top}: cells form a combinational loop, {stuck} among them")
         return [rank[a:b] for a, b in pairwise(starts)]
 
-    def loads(self, wire_load: bool, output_load: float | None = None) -> np.ndarray:
+    def loads(self, wire_load: bool | np.ndarray, output_load: float | None = None) -> np.ndarray:
         """Capacitance on every net: that of input pins, of the wire, and of what output ports drive.
 
         Parameters
         ----------
-        wire_load : bool
-            Whether the library's wire-load model is added.
+        wire_load : bool, or float64 [nets]
+            Whether the library's wire-load model is added; or the capacitance of every net's wire, fF.
         output_load : float or None
             fF on every output port; default the library's.
 
@@ -243,10 +243,14 @@ class Netlist:
             np.bincount(nets, np.repeat([value(pin) for _, pin in at], count), self.count)
             for value in (lambda pin: pin.load(0), lambda pin: pin.load(1), lambda pin: pin.capacitance)
         ], axis=1)  # fmt: skip
+        wire = wire_load if isinstance(wire_load, np.ndarray) else self._by_fanout() if wire_load else 0.0
+        return loads + (wire + self.ports * outside)[:, None]
+
+    def _by_fanout(self) -> np.ndarray:
+        """Capacitance in fF of every net's wire by the library's wire-load model."""
         # An output port counts as one fanout, for a wire leads to it as to a cell.
         fanout, position = np.unique(self.fanout + self.ports, return_inverse=True)
-        wire = np.array([self.library.wire_load.capacitance(int(f)) if wire_load else 0.0 for f in fanout])
-        return loads + (wire[position] + self.ports * outside)[:, None]
+        return np.array([self.library.wire_load.capacitance(int(f)) for f in fanout])[position]
 
 
 def _path(scope: str, name: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,11 @@ def add_technology(p: argparse.ArgumentParser, wire_load: bool = True) -> None:
     p.add_argument("--clock-period", metavar="NS", type=float, help="default: the technology's")
     if wire_load:
         p.add_argument(
-            "--wire-load", choices=("zero", "fanout"), default="fanout", help="capacitance of wires (default: fanout)"
-        )
+            "--wire-load", choices=("zero", "fanout", "placed"), default="fanout",
+            help="capacitance of wires: none, the library's model by fanout (default), or that of a placement",
+        )  # fmt: skip
+        p.add_argument("--row-height", metavar="UM", type=float, help="of the cells of --liberty, to place them")
+        p.add_argument("--wire-capacitance", metavar="FF", type=float, help="of a um of wire, to place with --liberty")
 
 
 def add_stimulus(p: argparse.ArgumentParser) -> None:
@@ -97,6 +101,15 @@ def library_from(args: argparse.Namespace) -> Library:
     if args.tech and args.liberty:
         raise InputError("give --tech or --liberty, not both")
     library = catalogue.load(args.tech, args.liberty, build_from(args), args.dont_use)
+    for option, name in (("row_height", "row_height_um"), ("wire_capacitance", "wire_fF_per_um")):
+        value = getattr(args, option, None)
+        if value is None:
+            continue
+        if not args.liberty:
+            raise InputError(f"--{option.replace('_', '-')} is of a library of your own: give --liberty as well")
+        if not value > 0:
+            raise InputError(f"--{option.replace('_', '-')} must be positive, got {value:g}")
+        library = replace(library, **{name: value})
     if library.left_out:
         (name, reason), *others = library.left_out.items()
         more = f", and {len(others)} more" if others else ""

@@ -12,9 +12,10 @@ import numpy as np
 
 from hwsim import units
 from hwsim.base import children
+from hwsim.base.errors import InputError
 from hwsim.costs import flow, summary
 from hwsim.costs.flow import Result, Workload
-from hwsim.synthesis.mapping import Options, map_design
+from hwsim.synthesis.mapping import Options, Wires, map_design
 from hwsim.technology import catalogue
 from hwsim.technology.library import Library
 from hwsim.units.table import baseline_of
@@ -64,7 +65,7 @@ def cost(
     liberty: Sequence[str | Path] | None = None,
     baseline: str | None = None,
     clock_period_ns: float | None = None,
-    wire_load: bool = True,
+    wire_load: str = "fanout",
     vectors: int | None = None,
     seed: int = 1,
     tensor: np.ndarray | None = None,
@@ -86,8 +87,9 @@ def cost(
         The unit to compare with; by default the one in the table of units, and ``none`` for no comparison.
     clock_period_ns : float, optional
         Clock period in ns; by default the technology's.
-    wire_load : bool
-        Whether wires have the capacitance of the library's wire-load model; else none.
+    wire_load : str
+        Where the capacitance of wires comes from: ``fanout`` (the library's wire-load model), ``placed`` (a placement;
+        needs the extra ``place``) or ``zero``.
     vectors : int, optional
         Input vectors over which activity is counted; by default the unit's own number.
     seed : int
@@ -118,7 +120,9 @@ def cost(
     design = units.design(unit, settings)
     library = technology if isinstance(technology, Library) else catalogue.load(technology, liberty, folder)
     period = library.clock_period_ns if clock_period_ns is None else clock_period_ns
-    options = Options(period, wire_load, hierarchical=design.unit.is_tile)
+    if wire_load not in {wires.value for wires in Wires}:
+        raise InputError(f"wire_load must be fanout, placed or zero, got {wire_load!r}")
+    options = Options(period, Wires(wire_load), hierarchical=design.unit.is_tile)
     name = "" if tensor is None else "given as an array"
     workload = Workload(vectors, seed, tensor, name)
     return compare(design, baseline_of(design, settings, baseline), library, options, workload, folder)

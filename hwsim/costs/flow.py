@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim.analysis import activity, clock_tree, netlist_reader, timing
+from hwsim.analysis import activity, clock_tree, netlist_reader, placement, timing
 from hwsim.analysis.clock_tree import ClockTree
 from hwsim.analysis.netlist import Netlist, NetlistError
 from hwsim.analysis.power import Power
@@ -17,7 +17,7 @@ from hwsim.analysis.timed import NOMINAL, Delays
 from hwsim.base.bits import to_bits
 from hwsim.costs.consumption import Consumption, consumption
 from hwsim.synthesis import emit
-from hwsim.synthesis.mapping import Mapped, Options
+from hwsim.synthesis.mapping import Mapped, Options, Wires
 from hwsim.technology.library import Library
 from hwsim.units.ports import Ports
 from hwsim.units.unit import Design
@@ -142,8 +142,14 @@ class Result:
         o = self.options
         rate = self.activity.toggle_rate()
         annotated = int(np.isfinite(rate).sum())
-        if not o.wire_load:
+        if o.wires is Wires.ZERO:
             wires = "zero: wires have no capacitance"
+        elif placed := self.mapped.placement:
+            wires = (
+                f"Steiner lengths of a placement ({placement.tool()}; core {placed.core[0]:.4g} x {placed.core[1]:.4g} "
+                f"um, {100 * placement.UTILISATION:g} % full, rows of {self.library.row_height_um:g} um), "
+                f"{self.library.wire_fF_per_um:.4g} fF/um; cells on critical paths sized for them"
+            )
         elif self.library.wire_load.lengths:
             wires = f"{self.library.wire_load.name}, by fanout"
         else:
@@ -225,7 +231,7 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
     """
     design, library, options = mapped.design, mapped.library, mapped.options
     netlist = netlist_reader.read(mapped.netlist_json, design.name, library)
-    loads = netlist.loads(options.wire_load)
+    loads = netlist.loads(mapped.wire_load)
     timed = timing.analyse(netlist, options.clock_period_ns, loads)
     bench = simulate(design, netlist, _independent(design, design.unit.testbench(design.parameters, seed)))
     warnings = []
@@ -240,7 +246,7 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
         warnings.append(f"{through} outputs of {design.name} are inputs passed through: their load is not in the power")
     if timed.unconstrained:
         warnings.append(f"{timed.unconstrained} endpoint edges of {design.name} are constant and not timed")
-    tree = clock_tree.estimate(netlist, options.clock_period_ns, options.wire_load)
+    tree = clock_tree.estimate(netlist, options.clock_period_ns, options.wires is not Wires.ZERO)
 
     def spent(inputs: Ports) -> tuple[activity.Activity, Consumption]:
         counted = simulate(design, netlist, inputs)

@@ -28,6 +28,7 @@ from hwsim.analysis import power
 from hwsim.base.errors import InputError, ToolError
 from hwsim.base.files import write
 from hwsim.costs.flow import Result
+from hwsim.synthesis.mapping import Wires
 from hwsim.technology.cells import EnergyArc
 from hwsim.technology.expression import Expression
 from hwsim.technology.library import Library
@@ -199,7 +200,7 @@ def _script(result: Result, folder: Path) -> str:
         "set_output_delay 0 -clock clk [all_outputs]",
         f"set_load {library.output_load_fF:.9g} [all_outputs]",
     ]  # fmt: skip
-    if options.wire_load and library.wire_load.lengths:
+    if options.wires is Wires.FANOUT and library.wire_load.lengths:
         lines += [f"set_wire_load_model -name {library.wire_load.name}", "set_wire_load_mode top"]
     rate, high = result.activity.toggle_rate(), result.activity.probability()
     annotated = []

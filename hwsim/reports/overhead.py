@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,13 @@ from typing import Any
 import numpy as np
 
 from hwsim import units
-from hwsim.analysis.netlist import Netlist
 from hwsim.analysis.timed import Delays
 from hwsim.base.files import replace_all
 from hwsim.benchmarks.machine import processor
-from hwsim.costs import flow
-from hwsim.costs.flow import Result, Workload, percent
-from hwsim.reports.overhead_text import CLOCK_TREE, plot, to_text
+from hwsim.costs import flow, stages
+from hwsim.costs.flow import Workload, percent
+from hwsim.reports.overhead_text import plot, to_text
 from hwsim.reports.parallel import in_parallel
-from hwsim.rtl.tile.stage import Stage
-from hwsim.rtl.tile.stage import stages as stages_of_parts
 from hwsim.synthesis import emit
 from hwsim.synthesis.mapping import Options, map_design
 from hwsim.technology import catalogue
@@ -47,8 +43,6 @@ TILES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 VECTORS, SEED = 1 << 13, 1
 #: Share by which all delays are off, at random, and the seeds.
 SPREAD, SPREAD_SEEDS = 0.15, (1, 2, 3)
-#: Name of the stage that holds all flip-flops, wherever in the data path they stand.
-REGISTERS = "registers"
 
 #: Comparisons: tile, baseline, published overheads of area and power in percent (None: not published), their source.
 COMPARISONS = (
@@ -106,6 +100,7 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
         ).timed.total
         for seed in SPREAD_SEEDS
     ]  # fmt: skip
+    of_module = stages.of_modules(design)
     macs = design.unit.operands(design.parameters)
     return {
         "label": label,
@@ -120,7 +115,7 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
         "area_um2": result.netlist.area,
         "gate_equivalents": result.gate_equivalents,
         "gate_equivalents_per_multiply_add": result.gate_equivalents / macs,
-        "stages_gate_equivalents": stages(result.netlist, stages_of_modules(design)),
+        "stages_gate_equivalents": stages.areas(result.netlist, of_module),
         "critical_path_ns": result.timing.critical_path_ns,
         "timing_met": result.timing_met,
         "endpoint": result.timing.endpoint,
@@ -132,57 +127,11 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
         "power_bubbles_mw": result.bubbles.timed.total,
         "power_idle_mw": result.idle.timed.total,
         "toggles": {"settled": result.busy.settled_toggles, "timed": result.busy.timed_toggles},
-        "stages_fj_per_multiply_add": {k: v / macs for k, v in energies(result, stages_of_modules(design)).items()},
+        "stages_fj_per_multiply_add": {k: v / macs for k, v in stages.energies(result, of_module).items()},
         "energy_fj_per_multiply_add": {name: 1000 * r.energy_per_cycle_pj / macs for name, r in results.items()},
         "provenance": result.provenance,
         "warnings": result.warnings,
     }
-
-
-def stages_of_modules(design: Design) -> dict[str, Stage]:
-    """Stage of every module below the top of a design, by its name."""
-    names = emit.module_names(design)
-    return {names[part]: stage for part, stage in stages_of_parts(design.component()).items()}
-
-
-def stages(netlist: Netlist, of_module: Mapping[str, Stage]) -> dict[str, float]:
-    """Area of every stage in NAND2 equivalents.
-
-    Parameters
-    ----------
-    netlist : Netlist
-    of_module : mapping of str to Stage
-        The stage of every part of the tile: :func:`hwsim.rtl.tile.stage.stages`.
-    """
-    names = [stage.value for stage in Stage]
-    stage = np.array([names.index(of_module.get(module, Stage.REST).value) for module in netlist.scope_modules])
-    total = np.zeros(len(names))
-    for group in netlist.groups:
-        if not group.cell.flip_flop:
-            total += np.bincount(stage[group.scopes], minlength=len(names)) * group.cell.area
-    areas = dict(zip(names, total.tolist(), strict=True)) | {REGISTERS: netlist.sequential_area}
-    return {name: area / netlist.library.nand2_area for name, area in areas.items()}
-
-
-def energies(result: Result, of_module: Mapping[str, Stage]) -> dict[str, float]:
-    """Energy of every stage per cycle, fJ, glitches included; an output's net counts where its cell is.
-
-    The sum is the total power times the period. Parameters as of :func:`stages`.
-    """
-    netlist, spent, period = result.netlist, result.busy.timed_fJ, result.timing.period_ns
-    names = [stage.value for stage in Stage]
-    stage = np.array([names.index(of_module.get(module, Stage.REST).value) for module in netlist.scope_modules])
-    of_net = np.full(netlist.count, names.index(Stage.REST.value))
-    for group in netlist.groups:
-        for pin in group.cell.outputs:
-            nets = group.pins[pin]
-            of_net[nets[nets >= 0]] = len(names) if group.cell.flip_flop else stage[group.scopes[nets >= 0]]
-    of_net[list(netlist.clocks)] = len(names)
-    by_stage = np.bincount(of_net, spent, len(names) + 1)
-    # mW times ns is pJ.
-    leakage, clock = (1000 * power * period for power in (result.power.leakage, result.power.clock))
-    by_stage[names.index(Stage.REST.value)] += leakage
-    return dict(zip([*names, REGISTERS], by_stage.tolist(), strict=True)) | {CLOCK_TREE: clock}
 
 
 def write(folder: Path, build: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 from hwsim.base.text import markdown
 from hwsim.costs.consumption import ERROR
 from hwsim.costs.flow import percent
+from hwsim.costs.stages import CLOCK_TREE
 
 _TEXT = """\
 # What the formats cost on a tensor core's tile
@@ -109,8 +110,6 @@ stages where those are ({left_out}) left out here as well, M2XFP would show
 {mxfp4:+.1f} % over MXFP4 and {nvfp4:+.1f} % over NVFP4."""
 #: Stages that hold what M2XFP's public synthesis report leaves out: multipliers and the fixed-to-FP32 converter.
 _BLACK_BOXES = ("products, block sums", "scale", "normalise")
-#: What the energy of the clock tree is called beside the stages.
-CLOCK_TREE = "clock tree"
 
 
 def _explanation(document: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import enum
 import functools
 import hashlib
 import json
@@ -21,8 +22,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hwsim.analysis import netlist_reader, timing
+import numpy as np
+
+from hwsim.analysis import netlist_reader, placement, timing
+from hwsim.analysis.netlist import Netlist
+from hwsim.analysis.placement import Placement
 from hwsim.base import yosys
+from hwsim.base.errors import InputError
 from hwsim.base.files import is_plain, made_once, plain_folder, write
 from hwsim.synthesis import emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
@@ -31,8 +37,20 @@ from hwsim.technology.choice import flip_flop, smallest_buffer, tie_cells
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
 
+_PLACEMENT = "placement.npz"
 #: Most rounds of timing the whole design and choosing a faster module.
 _ROUNDS = 12
+
+
+class Wires(enum.Enum):
+    """Where the capacitance of wires comes from."""
+
+    #: They have none.
+    ZERO = "zero"
+    #: The library's wire-load model, by the number of pins on a net.
+    FANOUT = "fanout"
+    #: The lengths of a placement of the mapped netlist.
+    PLACED = "placed"
 
 
 @dataclass(frozen=True)
@@ -42,20 +60,23 @@ class Options:
     Attributes
     ----------
     clock_period_ns : float
-    wire_load : bool
-        Whether the library's wire-load model is used; else wires have no capacitance.
+    wires : Wires
+        Where the capacitance of wires comes from.
     hierarchical : bool
         Whether modules are mapped one by one.
     """
 
     clock_period_ns: float
-    wire_load: bool = True
+    wires: Wires = Wires.FANOUT
     hierarchical: bool = False
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """A design mapped to a library: the options, and the files of RTL (``verilog``), netlist and Yosys' log."""
+    """A design mapped to a library: the options, and the files of RTL (``verilog``), netlist and Yosys' log.
+
+    ``placement`` is None unless wires are placed.
+    """
 
     design: Design
     library: Library
@@ -64,6 +85,15 @@ class Mapped:
     netlist: Path
     netlist_json: Path
     log: Path
+    placement: Placement | None = None
+
+    @property
+    def wire_load(self) -> bool | np.ndarray:
+        """The wires of the netlist as :meth:`hwsim.analysis.netlist.Netlist.loads` takes them."""
+        if self.placement is None:
+            return self.options.wires is not Wires.ZERO
+        assert self.library.wire_fF_per_um is not None, "nothing is placed without"
+        return self.placement.lengths * self.library.wire_fF_per_um
 
 
 def map_design(design: Design, library: Library, options: Options, build: Path) -> Mapped:
@@ -78,6 +108,13 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     YosysError
         If Yosys fails, or anything is left unmapped.
     """
+    if options.wires is Wires.PLACED:
+        placement.require()
+        if not library.row_height_um or not library.wire_fF_per_um:
+            raise InputError(
+                f"{library.name} states no row height and no capacitance of wires: give --row-height and "
+                "--wire-capacitance to place"
+            )
     rtlil = emit.to_rtlil(design)
     period = f"{options.clock_period_ns:g}ns" + ("-hierarchical" if options.hierarchical else "")
     folder = build / design.slug / f"{library.name}-{period}-{_key(rtlil, library, options)}"
@@ -90,7 +127,7 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
                 write(working / source.name, emit.to_verilog(design.in_arithmetic("operators")))
                 write(working / "rtl.il", rtlil)
                 mapper = _Mapper(design, library, options, working)
-                read = mapper.hierarchical() if options.hierarchical else mapper.assembled({design.name: 0})
+                read = mapper.hierarchical() if options.hierarchical else mapper.flat()
                 finish = [
                     f"stat -liberty {mapper.liberty}",
                     "check -mapped -assert",
@@ -98,7 +135,14 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
                     "write_json netlist.json",
                 ]
                 yosys.run([*read, *finish], working, "synth")
-    return Mapped(design, library, options, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log")
+                if mapper.placed:
+                    final = netlist_reader.read(working / "netlist.json", design.name, library)
+                    before, placed = mapper.placed
+                    placement.save(placement.reordered(placed, before, final), working / _PLACEMENT)
+    return Mapped(
+        design, library, options, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log",
+        placement.load(folder / _PLACEMENT) if options.wires is Wires.PLACED else None,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -118,6 +162,8 @@ def _key(rtlil: str, library: Library, options: Options) -> str:
     assert library.liberty_path is not None, "technology.load writes the library's Liberty file"
     facts = [rtlil, library.liberty_path.read_text(), repr(options), repr(library.wire_load), emit.generator()]
     facts += [f"{library.input_slew_ns} {library.clock_slew_ns} {library.output_load_fF}"]
+    if options.wires is Wires.PLACED:
+        facts += [f"{library.row_height_um} {library.wire_fF_per_um} {placement.tool()}"]
     return hashlib.sha256("\0".join([_code(), *facts]).encode()).hexdigest()[:8]
 
 
@@ -162,6 +208,10 @@ class _Mapper:
         load = f"set_load {library.output_load_fF:.6g}"
         write(folder / "abc.constr", f"set_driving_cell {smallest_buffer(library).name}\n{load}\n")
         self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
+        #: A netlist, before its cells are sized, and its placement.
+        self.placed: tuple[Netlist, Placement] | None = None
+        # Until something is placed, wires are by fanout.
+        self._wires: bool | np.ndarray = options.wires is not Wires.ZERO
         self._prepare()
         self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), range(1))
 
@@ -179,7 +229,28 @@ class _Mapper:
                 break
             chosen = chosen | faster
         assert best is not None
-        write(self.folder / "modules.json", json.dumps(self._resized(*best)))
+        return self._finished(self._resized(*best))
+
+    def flat(self) -> list[str]:
+        """Yosys commands that read the design, mapped as one module."""
+        chosen = {self.design.name: 0}
+        if self.options.wires is not Wires.PLACED:
+            return self.assembled(chosen)
+        yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
+        return self._finished(json.loads((self.folder / "modules.json").read_text()))
+
+    def _finished(self, mapped: dict) -> list[str]:
+        """Yosys commands that read a mapped design; where wires are placed, sized for them."""
+        if self.options.wires is Wires.PLACED:
+            library = self.library
+            assert library.row_height_um and library.wire_fF_per_um, "map_design checks that they are known"
+            netlist = netlist_reader.build(mapped["modules"], self.design.name, library)
+            self._progress(f"placing {netlist.cells} cells")
+            placed = placement.place(netlist, library.row_height_um, self.folder)
+            self.placed = netlist, placed
+            self._wires = placed.lengths * library.wire_fF_per_um
+            mapped = self._resized(mapped, self._timing(mapped))
+        write(self.folder / "modules.json", json.dumps(mapped))
         return ["read_json modules.json", f"hierarchy -check -top {self.design.name}"]
 
     def assembled(self, chosen: dict[str, int]) -> list[str]:
@@ -252,13 +323,13 @@ class _Mapper:
         """Yosys' JSON of the design, modules mapped as chosen, drivers between them strong enough for their loads."""
         yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
         mapped = json.loads((self.folder / "modules.json").read_text())
-        strengthen(mapped["modules"], self.design.name, self.library, self.options.wire_load)
+        strengthen(mapped["modules"], self.design.name, self.library, self.options.wires is not Wires.ZERO)
         return mapped
 
     def _timing(self, mapped: dict) -> timing.Timing:
         """Static timing of a design in Yosys' JSON."""
         netlist = netlist_reader.build(mapped["modules"], self.design.name, self.library)
-        timed = timing.analyse(netlist, self.options.clock_period_ns, netlist.loads(self.options.wire_load))
+        timed = timing.analyse(netlist, self.options.clock_period_ns, netlist.loads(self._wires))
         self._progress(f"slack {timed.slack_ns:+.3f} ns")
         return timed
 

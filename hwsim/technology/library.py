@@ -84,6 +84,8 @@ class Library:
         Where delays and slews are measured, in percent of the supply, and the derating of slews, by Liberty's names.
     max_transition_ns : float or None
         The longest slew that a net may have, where the library states one.
+    row_height_um, wire_fF_per_um : float or None
+        Height of a row of cells, and capacitance of a wire; Liberty states neither, packs and the command line do.
     area_note, source, licence, attribution : str
     left_out : mapping of str to str
         Cells that could not be read, and why.
@@ -108,6 +110,8 @@ class Library:
     capacitance_unit_fF: float
     thresholds: Mapping[str, float]
     max_transition_ns: float | None = None
+    row_height_um: float | None = None
+    wire_fF_per_um: float | None = None
     area_note: str = "as the file states it"
     source: str = ""
     licence: str = "see the Liberty files"

@@ -181,6 +181,8 @@ def _library(pack: Mapping, path: str | Path) -> Library:
         capacitance_unit_fF=stated.get("capacitance_unit_fF", 1.0),
         thresholds=stated["thresholds"],
         max_transition_ns=stated.get("max_transition_ns"),
+        row_height_um=about.get("row_height_um"),
+        wire_fF_per_um=about.get("wire_fF_per_um"),
         area_note=about["area_note"],
         source=", ".join(pack["sources"]),
         licence=about["licence"],

@@ -5,6 +5,7 @@ import pytest
 
 from hwsim import units
 from hwsim.analysis import netlist_reader
+from hwsim.costs import stages
 from hwsim.reports import overhead
 from hwsim.rtl.tile.stage import Stage
 from hwsim.synthesis import emit
@@ -24,7 +25,7 @@ def test_figures_of_a_tile(small, build):
     tile = overhead.measure("small", "asap7", build)
     assert (tile["label"], tile["technology"], tile["dot_units"]) == ("small", "asap7", 2)
     assert tile["multiply_adds_per_cycle"] == 32
-    assert list(tile["stages_gate_equivalents"]) == [*(stage.value for stage in Stage), overhead.REGISTERS]
+    assert list(tile["stages_gate_equivalents"]) == [*(stage.value for stage in Stage), stages.REGISTERS]
     assert all(area > 0 for area in tile["stages_gate_equivalents"].values())
     assert sum(tile["stages_gate_equivalents"].values()) == pytest.approx(tile["gate_equivalents"], rel=1e-9)
     assert list(tile["power_mw"]) == ["gaussian", "outliers", "random codes"]
@@ -42,12 +43,12 @@ def test_every_cell_of_a_part_is_in_the_stage_that_the_rtl_states(build, library
     design, lib = units.design("mixfp4_mma", SMALL), library("asap7")
     mapped = map_design(design, lib, Options(lib.clock_period_ns, hierarchical=True), build)
     netlist = netlist_reader.read(mapped.netlist_json, design.name, lib)
-    of_module, scale = overhead.stages_of_modules(design), emit.module_names(design)["mma_scale"]
+    of_module, scale = stages.of_modules(design), emit.module_names(design)["mma_scale"]
     assert set(netlist.scope_modules) == {*of_module, design.name}
     assert netlist.scope_modules[netlist.scopes.index("dot_0_1.scale_0")] == scale
-    whole = overhead.stages(netlist, of_module)
+    whole = stages.areas(netlist, of_module)
     # Negative control: a part that states another stage moves its area there.
-    moved = overhead.stages(netlist, of_module | {scale: Stage.NORMALISE})
+    moved = stages.areas(netlist, of_module | {scale: Stage.NORMALISE})
     assert moved["scale"] == 0
     assert moved["normalise"] == pytest.approx(whole["scale"] + whole["normalise"])
 

@@ -15,7 +15,7 @@ from hwsim.costs import flow
 from hwsim.costs.flow import Workload
 from hwsim.peers import opensta
 from hwsim.synthesis import emit
-from hwsim.synthesis.mapping import Options
+from hwsim.synthesis.mapping import Options, Wires
 from hwsim.synthesis.sdc import to_sdc
 from hwsim.units.table import UNITS
 
@@ -194,7 +194,7 @@ def test_opensta_reads_the_sdc_and_finds_our_slack(technology, mapped, tmp_path)
     # Inputs arrive when the logic in front of them has taken its share, in the units of the library.
     share = 0.1 * period / m.library.time_unit_ns
     assert re.search(rf"^ +{share:.6f} +{share:.6f} . input external delay", log, re.M)
-    ours = flow.measure(replace(m, options=Options(period, wire_load=False)), Workload(4096)).timing.slack_ns
+    ours = flow.measure(replace(m, options=Options(period, Wires.ZERO)), Workload(4096)).timing.slack_ns
     slack = re.search(r"^ *(\S+) +slack", log, re.M)
     # The wire load of the library's default applies in OpenSTA as it does here.
     with_wires = flow.measure(m, Workload(4096)).timing.slack_ns
