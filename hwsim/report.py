@@ -13,8 +13,9 @@ from hwsim.cli.run import BUILD, build_from, make_folder, make_parser, run
 REPORTS = {
     "decode": ("decode", "block decoders on all technologies, proofs, mutants, OpenSTA cross-check"),
     "overhead": ("overhead", "MMA tiles of all formats on all technologies, beside published overheads"),
+    "activity": ("activity", "toggles with delays against Icarus, models of short pulses, speed"),
     "mma_choices": ("choices", "encodings of products that were tried, and their areas"),
-    "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (hours)"),
+    "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (half an hour)"),
     "conformance": ("conformance", "golden models against vectors of public implementations"),
     "silicon": ("silicon", "accumulators against results recorded on an H200"),
     "golden_speed": ("golden_speed", "speed of the golden models against memory and peers"),

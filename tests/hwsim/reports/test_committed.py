@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from hwsim.reports import decode, overhead, verification
+from hwsim.reports import activity, decode, overhead, verification
 
 REPORTS = ROOT / "reports"
 
@@ -14,10 +14,16 @@ def committed(name):
     return json.loads((REPORTS / f"{name}.json").read_text()), (REPORTS / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("report", [decode, overhead, verification])
+@pytest.mark.parametrize("report", [activity, decode, overhead, verification])
 def test_the_text_is_made_from_the_json(report):
     document, text = committed(report.__name__.rpartition(".")[2])
     assert report.to_text(document) == text
+
+
+def test_every_net_toggles_as_often_as_in_icarus():
+    document, _ = committed("activity")
+    assert len(document["compared"]) == len(activity.COMPARED)
+    assert all(c["nets_that_differ"] == 0 and c["toggles"] == c["icarus_toggles"] for c in document["compared"])
 
 
 def test_comparisons_follow_from_the_tiles():
