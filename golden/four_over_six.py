@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .exact_choice import OPEN, SCALES, A, better, constants, half_units, is_close, settle
 from .formats import E2M1
 from .kernels import LANES, kernel, lane, nearest_magnitude, spread
 from .nvfp4_layout import FULL_SCALES
@@ -33,6 +34,7 @@ FULL_SCALE = FULL_SCALES["four_over_six"]
 _FOUR = np.float32(4)
 # Ratio of a block's scale with its maximum at 4 to its scale with the maximum at 6.
 _STRETCH = np.float32(1.5)
+_UNITS = half_units(E2M1)
 _RULES = ("mse", "mae", "abs_max")
 _MSE, _MAE, _ABS_MAX = range(len(_RULES))
 
@@ -47,8 +49,11 @@ def _errors(x, inverse, scale, multiplier, divisor, squared, errors):
 
 
 @kernel
-def _choose(start, stop, x, scales6, scales4, decode, multiplier, divisor, rule, values, codes, scales):
+def _choose(
+    start, stop, x, scales6, scales4, decode, multiplier, divisor, rule, exact, facts, known, values, codes, scales
+):
     errors6, errors4 = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    room = np.empty(x.shape[1] * LANES, np.int64)
     for band in range(start, stop):
         for column in range(x.shape[2]):
             scale6, scale4 = scales6[band, column], scales4[band, column]
@@ -63,6 +68,15 @@ def _choose(start, stop, x, scales6, scales4, decode, multiplier, divisor, rule,
                     error6 = max(error6, errors6[i]) if rule == _ABS_MAX else error6 + errors6[i]
                     error4 = max(error4, errors4[i]) if rule == _ABS_MAX else error4 + errors4[i]
             four = error4 < error6
+            if exact:
+                largest = E2M1_MAX * max(values[scale4], values[scale6]) * multiplier / divisor
+                choice = known[band, column]
+                if choice == OPEN and is_close(error4, error6, largest, x.shape[1] * LANES):
+                    choice = known[band, column] = better(
+                        x[band, :, column], inverse4, E2M1_CAST, _UNITS, SCALES[scale4],
+                        inverse6, E2M1_CAST, _UNITS, SCALES[scale6], facts, room,
+                    )  # fmt: skip
+                four = choice == A or (choice == OPEN and four)
             for part in range(x.shape[1]):
                 scales[band, part, column] = scale4 if four else scale6
                 inverse = inverse4 if four else inverse6
@@ -75,6 +89,7 @@ def quantize(
     *,
     amax: float | None = None,
     rule: str = "mse",
+    measure: str = "fp32",
     block_size: int = 16,
     block_2d: bool = False,
 ) -> BlockTensor:
@@ -92,6 +107,9 @@ def quantize(
         As for :func:`golden.nvfp4.quantize`.
     rule : {"mse", "mae", "abs_max"}
         Error that decides.
+    measure : {"fp32", "exact"}
+        How errors are compared: summed in FP32, as the public reference does, or exactly, as hardware does
+        (:mod:`golden.exact_choice`; with ``rule="mse"`` alone). They differ where noise decides: on ties.
     block_size : int
         Elements that share a scale, a multiple of 16.
     block_2d : bool
@@ -103,6 +121,9 @@ def quantize(
     BlockTensor
     """
     rule_index = _RULES.index(one_of("rule", rule, _RULES))
+    exact = one_of("measure", measure, ("fp32", "exact")) == "exact"
+    if exact and rule_index != _MSE:
+        raise ValueError(f'measure="exact" compares squared errors: rule must be "mse", got {rule!r}')
     parts, block_maxima = parts_of(x, maxima, block_size, block_2d)
     amax32 = tensor_amax(amax, maxima)
     codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
@@ -110,8 +131,25 @@ def quantize(
         encode, decode = encode_factors(amax32, FULL_SCALE)
         candidates = [scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)]
         factors = decode, *decode_factors(amax32, FULL_SCALE)
-        spread(_choose, len(parts), x.size, parts, *candidates, *factors, rule_index, SCALE_VALUES, codes, scales)
-    options = {"amax": amax, "rule": rule, "block_size": block_size, "block_2d": block_2d}
+        known, facts = np.full(block_maxima.shape, OPEN, np.uint8), constants(amax32, FULL_SCALE)
+        arrays = SCALE_VALUES, codes, scales
+
+        def choose() -> None:
+            spread(
+                _choose, len(parts), x.size, parts, *candidates, *factors, rule_index, exact, facts, known, *arrays
+            )  # fmt: skip
+
+        choose()
+        six, four = ((candidate, E2M1_CAST, _UNITS) for candidate in candidates)
+        if exact and settle(known, parts, decode, amax32, FULL_SCALE, four, six):
+            choose()
+    options = {
+        "amax": amax,
+        "rule": rule,
+        "measure": measure,
+        "block_size": block_size,
+        "block_2d": block_2d,
+    }
     return block_tensor("four_over_six", x, codes, scales, amax32, FULL_SCALE, options)
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from .exact_choice import OPEN, SCALES, A, better, constants, half_units, is_close, settle
 from .formats import E1M2, E2M1, E2M2, UE4M3, checked_codes, operand_table
 from .kernels import LANES, cast_constants, kernel, lane, nearest_magnitude, spread
 from .tensor import BlockTensor, System, one_of
@@ -35,6 +36,7 @@ TYPE_SHIFT = UE4M3.width
 #: E1M2 with twice its values, by a bias lowered by one: code n is the integer n.
 E1M2_INTEGERS = replace(E1M2, name="e1m2_integers", bias=E1M2.bias - 1)
 _E1M2_CAST = cast_constants(E1M2_INTEGERS)
+_E2M1_UNITS, _E1M2_UNITS = half_units(E2M1), half_units(E1M2_INTEGERS)
 _E1M2_MAX = np.float32(E1M2_INTEGERS.max_finite)
 # Row: the type bit, with polarity 0.
 ELEMENTS = np.stack([E2M1.values, E1M2_INTEGERS.values])
@@ -84,9 +86,12 @@ def _squared_errors(x, inverse, cast, scale, multiplier, divisor, errors):
 
 
 @kernel
-def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polarity, values, codes, scales):
+def _choose(
+    start, stop, x, scales0, scales1, decode, multiplier, divisor, polarity, exact, facts, known, values, codes, scales
+):
     """Write codes and scale bytes of the format with the smaller error; suffix 0 is for E2M1, 1 for E1M2."""
     errors0, errors1 = np.empty(LANES, np.float32), np.empty(LANES, np.float32)
+    room = np.empty(x.shape[1] * LANES, np.int64)
     for block in range(start, stop):
         scale0, scale1 = scales0[block, 0], scales1[block, 0]
         inverse0, inverse1 = reciprocal(decode, values[scale0]), reciprocal(decode, values[scale1])
@@ -100,6 +105,15 @@ def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polar
                 error0 += errors0[i]
                 error1 += errors1[i]
         e2m1 = error0 < error1
+        if exact:
+            largest = max(E2M1_MAX * values[scale0], _E1M2_MAX * values[scale1]) * multiplier / divisor
+            choice = known[block, 0]
+            if choice == OPEN and is_close(error0, error1, largest, x.shape[1] * LANES):
+                choice = known[block, 0] = better(
+                    x[block, :, 0], inverse0, E2M1_CAST, _E2M1_UNITS, SCALES[scale0],
+                    inverse1, _E1M2_CAST, _E1M2_UNITS, SCALES[scale1], facts, room,
+                )  # fmt: skip
+            e2m1 = choice == A or (choice == OPEN and e2m1)
         scale = scale0 if e2m1 else scale1
         kind = polarity if e2m1 else 1 - polarity
         for part in range(x.shape[1]):
@@ -111,7 +125,13 @@ def _choose(start, stop, x, scales0, scales1, decode, multiplier, divisor, polar
 
 
 def quantize(
-    x: np.ndarray, maxima: np.ndarray, *, amax: float | None = None, polarity: int = 0, block_size: int = 16
+    x: np.ndarray,
+    maxima: np.ndarray,
+    *,
+    amax: float | None = None,
+    polarity: int = 0,
+    measure: str = "fp32",
+    block_size: int = 16,
 ) -> BlockTensor:
     """Quantise to MixFP4: each block to the element format of smaller squared error; a tie takes E1M2.
 
@@ -127,6 +147,9 @@ def quantize(
         As for :func:`golden.nvfp4.quantize`.
     polarity : {0, 1}
         Type bit of E2M1 blocks. A block whose scale is zero has scale byte 0x00 with either polarity.
+    measure : {"fp32", "exact"}
+        How squared errors are compared: summed in FP32, or exactly, as hardware does (:mod:`golden.exact_choice`).
+        They differ where noise decides: on ties.
     block_size : int
         Elements that share a scale and a type, a multiple of 16.
 
@@ -135,6 +158,7 @@ def quantize(
     BlockTensor
     """
     one_of("polarity", polarity, (0, 1))
+    exact = one_of("measure", measure, ("fp32", "exact")) == "exact"
     parts, block_maxima = parts_of(x, maxima, block_size)
     amax32 = tensor_amax(amax, maxima)
     codes, scales = np.zeros(parts.shape, np.uint8), np.zeros(parts.shape[:-1], np.uint8)
@@ -142,8 +166,19 @@ def quantize(
         encode, decode = encode_factors(amax32, FULL_SCALE)
         candidates = [scale_codes(block_maxima, largest, encode) for largest in (E2M1_MAX, _E1M2_MAX)]
         factors = decode, *decode_factors(amax32, FULL_SCALE)
-        spread(_choose, len(parts), x.size, parts, *candidates, *factors, polarity, SCALE_VALUES, codes, scales)
-    options = {"amax": amax, "polarity": polarity, "block_size": block_size}
+        known, facts = np.full(block_maxima.shape, OPEN, np.uint8), constants(amax32, FULL_SCALE)
+        arrays = SCALE_VALUES, codes, scales
+
+        def choose() -> None:
+            spread(
+                _choose, len(parts), x.size, parts, *candidates, *factors, polarity, exact, facts, known, *arrays
+            )  # fmt: skip
+
+        choose()
+        e2m1, e1m2 = zip(candidates, (E2M1_CAST, _E1M2_CAST), (_E2M1_UNITS, _E1M2_UNITS), strict=True)
+        if exact and settle(known, parts, decode, amax32, FULL_SCALE, e2m1, e1m2):
+            choose()
+    options = {"amax": amax, "polarity": polarity, "measure": measure, "block_size": block_size}
     return block_tensor("mixfp4", x, codes, scales, amax32, FULL_SCALE, options)
 
 
