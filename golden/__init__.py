@@ -20,10 +20,11 @@ from .api import SYSTEMS, dequantize, quantize
 from .layouts import swizzle_scales, unswizzle_scales
 from .metrics import Error, error
 
-# The function ``mma`` shadows the module ``mma`` as an attribute of the package, so that ``golden.mma(a, b)`` works;
-# ``from hwsim.golden.mma import instruction`` still finds the module.
+# The functions ``mma`` and ``thresholds`` shadow the modules of their names as attributes of the package, so that
+# ``golden.mma(a, b)`` works; ``from hwsim.golden.mma import instruction`` still finds the module.
 from .mma import mma
 from .tensor import BlockTensor
+from .thresholds import Thresholds, thresholds
 
 __all__ = [
     "BLACKWELL_FP8",
@@ -37,11 +38,13 @@ __all__ = [
     "Accumulator",
     "BlockTensor",
     "Error",
+    "Thresholds",
     "dequantize",
     "error",
     "formats",
     "mma",
     "quantize",
     "swizzle_scales",
+    "thresholds",
     "unswizzle_scales",
 ]
