@@ -4,7 +4,7 @@ The values that codes stand for are ``code * scale * amax / full_scale``, in rea
 the squares of the elements cancel: with N the sum of ``u_a**2 - u_b**2`` and M that of ``|x| (u_a - u_b)``, way a is
 strictly better if and only if ``amax * N < 4 * full_scale * M``. Scales are multiples of 2**-9, so that N and M are
 integers but for powers of two, and the comparison needs no rounding. It is only made where errors that were summed in
-FP32 are too close to tell.
+FP32 are too close to tell, and, slowly, in integers of any size for blocks whose elements differ too much in size.
 
 Source: the squared error of arXiv 2512.02010 and 2605.31035; the public implementations sum it in FP32, in orders that
 differ.
@@ -116,9 +116,11 @@ def better(x, inverse_a, cast_a, units_a, scale_a, inverse_b, cast_b, units_b, s
             difference = room[part * LANES + i]
             if difference != 0:
                 magnitude = np.int64(magnitude_bits(x[part, i]))
-                field = max(magnitude >> 23, np.int64(1))
-                significand = (magnitude & np.int64(0x7FFFFF)) | (np.int64(magnitude >= np.int64(0x800000)) << 23)
-                products += (significand << (field - lowest)) * difference
+                # A subnormal has no hidden bit, and the exponent of the smallest normal number.
+                hidden = np.int64(magnitude >= np.int64(0x800000))
+                exponent = np.int64((magnitude >> 23) + np.int64(1) - hidden)
+                significand = np.int64((magnitude & np.int64(0x7FFFFF)) | (hidden << 23))
+                products += np.int64(significand << np.int64(exponent - lowest)) * difference
     return A if _less(facts[0], squares, facts[1], products, facts[2] + lowest - 150) else B
 
 
@@ -203,14 +205,19 @@ def settle(
     known[:] = OPEN
     for band, column in wide:
         x = parts[band, :, column].reshape(-1)
-        u = []
-        for scales, cast, units in (first, second):
-            scale = scales[band, column]
-            inverse = reciprocal(decode, SCALE_VALUES[scale])
-            codes = [nearest_code(value, cast) for value in x * inverse]
-            u.append(units[codes] * SCALES[scale])
-        known[band, column] = A if _is_better(x, *u, amax, full_scale) else B
+        u_a, u_b = (
+            _integers(x, reciprocal(decode, SCALE_VALUES[scales[band, column]]), cast, units)
+            * SCALES[scales[band, column]]
+            for scales, cast, units in (first, second)
+        )
+        known[band, column] = A if _is_better(x, u_a, u_b, amax, full_scale) else B
     return len(wide) > 0
+
+
+def _integers(x: np.ndarray, inverse: np.float32, cast: tuple[int, int, int], units: np.ndarray) -> np.ndarray:
+    """Twice the values of the codes of elements, int64."""
+    with np.errstate(over="ignore"):
+        return units[[nearest_code(value, cast) for value in x * inverse]]
 
 
 def _is_better(x: np.ndarray, u_a: np.ndarray, u_b: np.ndarray, amax: np.float32, full_scale: np.float32) -> bool:

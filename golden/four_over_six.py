@@ -95,8 +95,8 @@ def quantize(
 ) -> BlockTensor:
     """Quantise to NVFP4's layout, each block at 6 or at 4; a tie keeps 6.
 
-    As for NVFP4, precision is lost where the largest magnitude is below 4.5e-36. Squared errors that overflow FP32
-    (differences above 1e19) count as a tie.
+    As for NVFP4, precision is lost where the largest magnitude is below 4.5e-36. With
+    ``measure="fp32"``, squared errors that overflow FP32 (differences above 1e19) count as a tie.
 
     Parameters
     ----------
@@ -108,8 +108,9 @@ def quantize(
     rule : {"mse", "mae", "abs_max"}
         Error that decides.
     measure : {"fp32", "exact"}
-        How errors are compared: summed in FP32, as the public reference does, or exactly, as hardware does
-        (:mod:`golden.exact_choice`; with ``rule="mse"`` alone). They differ where noise decides: on ties.
+        How errors are compared: summed in FP32, as the public reference does, or exactly
+        (:mod:`golden.exact_choice`; with ``rule="mse"`` alone). They differ on ties, which noise decides in FP32, and
+        where squares leave FP32's range.
     block_size : int
         Elements that share a scale, a multiple of 16.
     block_2d : bool

@@ -135,8 +135,8 @@ def quantize(
 ) -> BlockTensor:
     """Quantise to MixFP4: each block to the element format of smaller squared error; a tie takes E1M2.
 
-    As for NVFP4, precision is lost where the largest magnitude is below 7.9e-36. Squared errors that overflow FP32
-    (differences above 1e19) count as a tie.
+    As for NVFP4, precision is lost where the largest magnitude is below 7.9e-36. With
+    ``measure="fp32"``, squared errors that overflow FP32 (differences above 1e19) count as a tie.
 
     Parameters
     ----------
@@ -148,8 +148,8 @@ def quantize(
     polarity : {0, 1}
         Type bit of E2M1 blocks. A block whose scale is zero has scale byte 0x00 with either polarity.
     measure : {"fp32", "exact"}
-        How squared errors are compared: summed in FP32, or exactly, as hardware does (:mod:`golden.exact_choice`).
-        They differ where noise decides: on ties.
+        How squared errors are compared: summed in FP32, or exactly (:mod:`golden.exact_choice`).
+        They differ on ties, which noise decides in FP32, and where squares leave FP32's range.
     block_size : int
         Elements that share a scale and a type, a multiple of 16.
 

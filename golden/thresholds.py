@@ -49,6 +49,8 @@ class Thresholds:
 
     def of_scale(self, scale: int) -> np.ndarray:
         """Least magnitude of codes 1 to 7 under a scale code from 1 to 126, int64 [7]."""
+        if not 1 <= scale <= UE4M3.max_code:
+            raise ValueError(f"scale must be a code from 1 to {UE4M3.max_code}, got {scale}")
         significand, exponent = np.frexp(UE4M3.values[scale])
         row = int(significand * 16) - 8
         return self.elements[row] + ((int(exponent) - 1) << self.fraction_width)
@@ -96,6 +98,8 @@ def thresholds(
         raise ValueError(f"amax must be 2**-100 to below 2**126, got {amax}")
     if fraction_width not in (7, _FP32_FRACTION):
         raise ValueError(f"fraction_width must be 7 (BF16) or 23 (FP32), got {fraction_width!r}")
+    one_of("full_scale", full_scale, tuple(map(float, sorted(set(FULL_SCALES.values())))))
+    one_of("stretch", stretch, (1.0, 1.5))
     round_up = one_of("scale_rounding", scale_rounding, ("rne", "up")) == "up"
     encode, decode = encode_factors(amax32, np.float32(full_scale))
     cast, most = cast_constants(element), element.max_code

@@ -86,6 +86,8 @@ def execute(args: argparse.Namespace) -> int:
         "--sdf": args.sdf,
         "--placement": args.placement,
     }
+    if args.sdf and args.delay_spread:
+        raise InputError("--sdf writes the delays of static timing: they have no --delay-spread")
     if args.placement and options.wires is not Wires.PLACED:
         raise InputError("--placement shows a placement: give --wire-load placed as well")
     targets = {option: Path(target) for option, target in outputs.items() if target}
@@ -102,7 +104,7 @@ def execute(args: argparse.Namespace) -> int:
         files[args.sdf] = to_sdf(cost.result.netlist, cost.result.timing, cost.result.loads)
     if args.placement:
         files[args.placement] = picture(cost.result)
-    document = json.dumps(cost.to_dict(args.saif, args.sdf), indent=2, allow_nan=False) + "\n"
+    document = json.dumps(cost.to_dict(args.saif, args.sdf, args.placement), indent=2, allow_nan=False) + "\n"
     if "--json" in targets:
         files[targets["--json"]] = document
     replace_all(files)
@@ -123,7 +125,7 @@ def _add_delays(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--pulses", choices=names, default=names[0],
         help="which pulses shorter than its delay a cell passes on: as Verilog's specify paths (default), none "
-        "(inertial) or all (transport)",
+        "(inertial) or all that no later change overtakes (transport)",
     )  # fmt: skip
     p.add_argument(
         "--delay-spread", metavar="SHARE", type=float, default=0.0,

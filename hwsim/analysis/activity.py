@@ -2,8 +2,8 @@
 
 A net is simulated in words of 64 bits, one bit for each of 64 independent stimulus streams. The netlist becomes a
 straight-line program of two-input operations in topological order; flip-flops take their next state at the start of
-every cycle. Toggles are counted per net between settled states, so glitches within a cycle are not seen: reports say
-so.
+every cycle. Toggles are counted per net between settled states: glitches within a cycle are not seen, which
+:mod:`hwsim.analysis.timed` counts.
 """
 
 from __future__ import annotations

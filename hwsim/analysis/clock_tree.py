@@ -53,7 +53,8 @@ class ClockTree:
         if not self.flip_flops:
             return "none: no flip-flops"
         levels = " + ".join(f"{level.count} {level.cell}" for level in self.levels)
-        return f"estimate: {levels} for {self.flip_flops} flip-flops, {self.area_um2:.4g} um2 not in the area"
+        shown = f"{levels} for {self.flip_flops} flip-flops, wires by fanout"
+        return f"estimate: {shown}, {self.area_um2:.4g} um2 not in the area"
 
 
 def estimate(netlist: Netlist, period_ns: float, wire_load: bool) -> ClockTree:

@@ -23,7 +23,7 @@ from hwsim.analysis.netlist import Netlist
 from hwsim.base import children
 from hwsim.base.errors import InputError, ToolError
 
-#: Share of its room that a cell fills, and share of the core that these rooms fill.
+#: Share of its room that a cell fills, and share of the core that these rooms fill at most.
 UTILISATION, _FULL = 0.7, 0.98
 #: Coloquinte's effort, 1 to 9, and seed.
 _EFFORT, _SEED = 3, 1
@@ -38,9 +38,10 @@ class Placement:
     Attributes
     ----------
     x, y : float64 um [cells]
-        Left and lower edge of every cell, in the order of the netlist's groups.
+        Left and lower edge of every cell's room, in the order of the netlist's groups; the room is wider than the cell
+        by `UTILISATION`.
     widths : float64 um [cells]
-        As they were placed; a few cells are sized for their wires afterwards.
+        Of the cells, before any of them was sized for its wires.
     core : (float, float) um
         Width and height.
     lengths : float64 um [nets]
@@ -102,17 +103,19 @@ def place(netlist: Netlist, row_height_um: float, folder: Path) -> Placement:
     ports = np.array([net for bits in (netlist.inputs | netlist.outputs).values() for net in bits])
     area = widths.sum() * height / _FULL
     rows = -(-int(area**0.5) // height)
-    width = max(int(area / (rows * height)), int(widths.max()))
+    # Whole rows with room for one more cell each can take all cells in any order.
+    width = int(area / (rows * height)) + int(widths.max())
     port_x, port_y = _around(len(ports), width, rows * height)
     starts, owners = _pins(netlist, ports)
     ideal = np.zeros(netlist.count, bool)
     ideal[[*netlist.clocks, *netlist.constants]] = True
-    wired = np.flatnonzero(~ideal & (np.diff(starts) > 1))
+    pins = np.diff(starts)
+    wired = ~ideal & (pins > 1)
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(
         folder / "problem.npz", widths=widths, height=height, core=(width, rows), port_x=port_x, port_y=port_y,
-        starts=np.concatenate([[0], np.cumsum(np.diff(starts)[wired])]),
-        owners=owners[np.repeat(~ideal & (np.diff(starts) > 1), np.diff(starts))], effort=_EFFORT, seed=_SEED,
+        starts=np.concatenate([[0], np.cumsum(pins[wired])]), owners=owners[np.repeat(wired, pins)],
+        effort=_EFFORT, seed=_SEED,
     )  # fmt: skip
     log = folder / "placement.log"
     # Coloquinte writes its progress to standard output.
@@ -120,7 +123,9 @@ def place(netlist: Netlist, row_height_um: float, folder: Path) -> Placement:
         command = [sys.executable, "-m", "hwsim.analysis.placer", str(folder)]
         code = children.run(command, stdout=out, stderr=subprocess.STDOUT)
     if code:
-        raise ToolError(f"Coloquinte failed; see {log}")
+        # The folder may be a temporary one: its log would be gone.
+        reason = "; ".join(log.read_text(errors="replace").strip().splitlines()[-2:])
+        raise ToolError(f"Coloquinte failed to place {netlist.cells} cells of {netlist.top}: {reason}")
     with np.load(folder / "solution.npz") as solution:
         x, y = solution["x"].astype(float), solution["y"].astype(float)
     ends_x = np.concatenate([x + widths // 2, port_x])[owners]

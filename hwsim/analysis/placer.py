@@ -12,10 +12,10 @@ import numpy as np
 
 def main(folder: Path) -> None:
     """Read ``problem.npz``, place, and write ``solution.npz``: lower left corners of the cells."""
-    with np.load(folder / "problem.npz") as problem:
-        given = dict(problem)
-    widths, height = given["widths"], int(given["height"])
-    port_x, port_y = given["port_x"], given["port_y"]
+    with np.load(folder / "problem.npz") as stored:
+        problem = dict(stored)
+    widths, height = problem["widths"], int(problem["height"])
+    port_x, port_y = problem["port_x"], problem["port_y"]
     cells, ports = len(widths), len(port_x)
     circuit = coloquinte.Circuit(cells + ports)
     circuit.cell_width = [*widths.tolist(), *[0] * ports]
@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     circuit.cell_is_obstruction = [True] * cells + [False] * ports
     circuit.cell_x, circuit.cell_y = [0] * cells + port_x.tolist(), [0] * cells + port_y.tolist()
     circuit.cell_row_polarity = [coloquinte.CellRowPolarity.SAME] * (cells + ports)
-    width, rows = given["core"].tolist()
+    width, rows = problem["core"].tolist()
     circuit.rows = [
         coloquinte.Row(coloquinte.Rectangle(0, width, i * height, (i + 1) * height), coloquinte.CellOrientation.N)
         for i in range(rows)
@@ -32,10 +32,10 @@ def main(folder: Path) -> None:
     # Pins are in the middle of their cells.
     middle_x = [*(widths // 2).tolist(), *[0] * ports]
     middle_y = [height // 2] * cells + [0] * ports
-    for owners in np.split(given["owners"], given["starts"][1:-1]):
+    for owners in np.split(problem["owners"], problem["starts"][1:-1]):
         on = owners.tolist()
         circuit.add_net(on, [middle_x[i] for i in on], [middle_y[i] for i in on])
-    parameters = coloquinte.ColoquinteParameters(int(given["effort"]), int(given["seed"]))
+    parameters = coloquinte.ColoquinteParameters(int(problem["effort"]), int(problem["seed"]))
     circuit.place_global(parameters)
     circuit.legalize(parameters)
     circuit.place_detailed(parameters)

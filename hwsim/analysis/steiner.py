@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def lengths(starts: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Length of the wires of many nets.
 
@@ -26,7 +26,7 @@ def lengths(starts: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         In the unit of ``x`` and ``y``; 0 for nets of fewer than two pins.
     """
     result = np.zeros(len(starts) - 1)
-    for net in prange(len(result)):
+    for net in range(len(result)):
         result[net] = _length(x[starts[net] : starts[net + 1]], y[starts[net] : starts[net + 1]])
     return result
 

@@ -109,8 +109,8 @@ class TimedActivity:
 
     Attributes
     ----------
-    toggles : int32 [streams, nets]
-        Changes of value of every net in each stream, glitches included.
+    toggles, glitches : int32 [streams, nets]
+        Changes of value of every net in each stream; and how many more they are than those between settled values.
     counts : Counts
         Of all streams together.
     cycles : int
@@ -122,6 +122,7 @@ class TimedActivity:
     """
 
     toggles: np.ndarray
+    glitches: np.ndarray
     counts: Counts
     cycles: int
     latest_ns: float
@@ -158,6 +159,8 @@ def simulate(
     ------
     ValueError
         If there are fewer than ``warm_up + 1`` vectors a stream.
+    NetlistError
+        If a flip-flop's next state is a function of several pins, or a cell has too many changes waiting.
     """
     cycles = len(next(iter(inputs.values()))) // streams
     if cycles <= warm_up:
@@ -179,13 +182,13 @@ def simulate(
         constants[net] = value
     room = _EVENTS_PER_NET
     while True:
-        toggles = np.zeros((streams, netlist.count), np.int32)
-        others = np.zeros((min(streams, get_num_threads()), 3, netlist.count), np.int64)
+        toggles, glitches = np.zeros((2, streams, netlist.count), np.int32)
+        others = np.zeros((min(streams, get_num_threads()), 2, netlist.count), np.int64)
         outputs = np.zeros((streams, cycles, len(out_nets)), np.uint8)
         latest = np.zeros(streams, np.int64)
         _run(
             *gates.arrays, *flops.arrays, nets, stimulus, out_nets, constants, warm_up, room * netlist.count,
-            model, toggles, others, outputs, latest,
+            model, toggles, glitches, others, outputs, latest,
         )  # fmt: skip
         if (latest == _TOO_MANY_LOOKS).any():
             raise NetlistError(f"{netlist.top}: more than {_PENDING} changes of one cell wait for its delay at a time")
@@ -197,9 +200,11 @@ def simulate(
         by_port[name] = outputs[:, :, at : at + len(bits)].reshape(streams * cycles, len(bits))
         at += len(bits)
     counted = cycles - warm_up
-    settled, filtered, ones = others.sum(axis=0)
-    counts = Counts(toggles.sum(axis=0, dtype=np.int64), settled, filtered, ones, counted * streams)
-    return TimedActivity(toggles, counts, counted, float(latest.max()) / _FS_PER_NS, by_port)
+    filtered, ones = others.sum(axis=0)
+    changes = toggles.sum(axis=0, dtype=np.int64)
+    settled = changes - glitches.sum(axis=0, dtype=np.int64)
+    counts = Counts(changes, settled, filtered, ones, counted * streams)
+    return TimedActivity(toggles, glitches, counts, counted, float(latest.max()) / _FS_PER_NS, by_port)
 
 
 class _InFemtoseconds:
@@ -223,7 +228,8 @@ class _Gates:
         tables: list[np.ndarray] = []
         table_at: dict[tuple[str, str], int] = {}
         size = 0
-        rows = []
+        none = np.zeros(0, np.int64)
+        rows = [(none, none, np.zeros((0, 0), np.int64), np.zeros((0, 0, 2), np.int64), 0)]
         for group, rank in zip(netlist.groups, netlist.order, strict=True):
             if group.cell.flip_flop:
                 continue
@@ -244,12 +250,12 @@ class _Gates:
                 to_fs = [in_fs(delays[p, pin][where]) for p in pins]
                 times = np.stack(to_fs, axis=1) if pins else np.zeros((len(where), 0, 2), np.int64)
                 rows.append((rank[where], group.pins[pin][where], sources, times, table_at[key]))
-        order = np.argsort(np.concatenate([rank for rank, *_ in rows]), kind="stable") if rows else np.zeros(0, int)
+        order = np.argsort(np.concatenate([rank for rank, *_ in rows]), kind="stable")
         counts = np.concatenate([np.full(len(rank), sources.shape[1]) for rank, _, sources, _, _ in rows])
         starts = np.concatenate([[0], np.cumsum(counts)])
         flat_sources = np.concatenate([sources.reshape(-1) for _, _, sources, _, _ in rows])
         flat_times = np.concatenate([times.reshape(-1, 2) for _, _, _, times, _ in rows])
-        pick = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in order])
+        pick = np.concatenate([none, *(np.arange(starts[i], starts[i + 1]) for i in order)])
         table = np.concatenate([np.full(len(rank), at) for rank, *_, at in rows])
         self.arrays = (
             np.concatenate([nets for _, nets, *_ in rows])[order].astype(np.int64),
@@ -257,7 +263,7 @@ class _Gates:
             flat_sources[pick].astype(np.int64),
             flat_times[pick],
             table[order].astype(np.int64),
-            np.concatenate(tables),
+            np.concatenate([np.zeros(0, np.uint8), *tables]),
         )
 
 
@@ -309,7 +315,7 @@ def _data(cell: Cell) -> tuple[str, bool]:
 @njit(cache=True, parallel=True)
 def _run(
     nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, model, toggles, others, outputs, latest,
+    stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs, latest,
 ):  # fmt: skip
     # One worker a thread, so that the counts that are summed over streams exist once a thread.
     for worker in prange(len(others)):
@@ -317,18 +323,18 @@ def _run(
             latest[stream] = _run_stream(
                 nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays,
                 in_nets, stimulus[stream], out_nets, constants, warm_up, room, model, toggles[stream],
-                others[worker], outputs[stream],
+                glitches[stream], others[worker], outputs[stream],
             )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_stream(
     nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, model, toggles, others, outputs,
+    stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs,
 ):  # fmt: skip
     """Simulate one stream; the latest event in fs, or why it ended early.
 
-    ``others`` [3, nets] takes the settled toggles, the filtered changes and the ones.
+    ``others`` [2, nets] takes the filtered changes and the ones.
     """
     values = constants.copy()
     state = np.zeros(len(data), np.uint8)
@@ -395,12 +401,12 @@ def _run_stream(
             if used > start:
                 latest = max(latest, times[used - 1])
             if cycle >= warm_up:
-                others[1, nets[k]] += filtered
+                others[0, nets[k]] += filtered
         if cycle >= warm_up:
             for net in range(len(count)):
                 toggles[net] += count[net]
-                others[0, net] += count[net] & 1
-                others[2, net] += values[net]
+                glitches[net] += count[net] & ~1
+                others[1, net] += values[net]
         for k in range(len(out_nets)):
             outputs[cycle, k] = values[out_nets[k]]
     return latest

@@ -101,15 +101,17 @@ def library_from(args: argparse.Namespace) -> Library:
     if args.tech and args.liberty:
         raise InputError("give --tech or --liberty, not both")
     library = catalogue.load(args.tech, args.liberty, build_from(args), args.dont_use)
-    for option, name in (("row_height", "row_height_um"), ("wire_capacitance", "wire_fF_per_um")):
-        value = getattr(args, option, None)
+    for name, field, least, unit in (
+        ("row_height", "row_height_um", 0.05, "um"), ("wire_capacitance", "wire_fF_per_um", 0.001, "fF/um"),
+    ):  # fmt: skip
+        value, option = getattr(args, name, None), f"--{name.replace('_', '-')}"
         if value is None:
             continue
-        if not args.liberty:
-            raise InputError(f"--{option.replace('_', '-')} is of a library of your own: give --liberty as well")
-        if not value > 0:
-            raise InputError(f"--{option.replace('_', '-')} must be positive, got {value:g}")
-        library = replace(library, **{name: value})
+        if not args.liberty or args.wire_load != "placed":
+            raise InputError(f"{option} is to place cells of your own library: give --liberty and --wire-load placed")
+        if not least <= value <= 100:
+            raise InputError(f"{option} must be {least:g} to 100 {unit}, got {value:g}")
+        library = replace(library, **{field: value})
     if library.left_out:
         (name, reason), *others = library.left_out.items()
         more = f", and {len(others)} more" if others else ""

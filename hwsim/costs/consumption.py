@@ -31,13 +31,13 @@ class Consumption:
     timed, settled : Power
         With the toggles of a simulation with delays, glitches included; and with those between settled values alone.
     standard_error : float
-        Of ``timed.total``, relative: only a random sample of the stimulus is simulated with delays.
+        Of ``timed.total``, relative: glitches are counted on a random sample of the stimulus.
     sample : Counts
         Of that sample.
     timed_toggles, settled_toggles : float
         Toggles per cycle of all nets but the clock.
-    timed_fJ : float64 fJ [nets]
-        Energy that the toggles of every net cost per cycle, glitches included, without the clock tree's.
+    latest_ns : float
+        When in a cycle of the sample the last net changed.
     """
 
     timed: Power
@@ -46,7 +46,7 @@ class Consumption:
     sample: Counts
     timed_toggles: float
     settled_toggles: float
-    timed_fJ: np.ndarray
+    latest_ns: float
 
 
 def consumption(
@@ -62,6 +62,9 @@ def consumption(
     check: Callable[[Ports, dict[str, np.ndarray], int], None],
 ) -> Consumption:
     """Measure the power on a stimulus.
+
+    The toggles between settled values are those of all of the stimulus, and the sample adds its glitches. The sample
+    grows until the standard error is below `ERROR`, or it is the whole stimulus.
 
     Parameters
     ----------
@@ -84,13 +87,21 @@ def consumption(
     check : callable (inputs, outputs, streams)
         Called with every part of the sample, which may refuse its settled outputs.
     """
-    high, data = settled.probability(), np.ones(netlist.count, bool)
+    rate, high = settled.toggle_rate(), settled.probability()
+    data = np.ones(netlist.count, bool)
     data[list(netlist.clocks)] = False
+
+    def spent(toggle_rate: np.ndarray) -> tuple[Power, np.ndarray]:
+        """Power, and fJ per cycle of every net."""
+        energies = power.energies(netlist, timing, loads, toggle_rate, high)
+        whole = replace(energies.power(timing.period_ns), clock=tree.power_mw)
+        return whole, energies.internal + energies.switching
 
     length = warm_up + max(_CYCLES, 2 * warm_up)
     order = np.random.default_rng(seed).permutation(len(next(iter(inputs.values()))) // length)
     sample: Counts | None = None
     each: list[float] = []
+    latest = 0.0
     while True:
         part = order[len(each) : max(_STREAMS, 2 * len(each))]
         vectors = (part[:, None] * length + np.arange(length)).reshape(-1)
@@ -98,18 +109,15 @@ def consumption(
         simulated = timed.simulate(netlist, timing.slew_ns, loads, ports, len(part), warm_up, delays)
         check(ports, simulated.outputs, len(part))
         sample = sample + simulated.counts if sample else simulated.counts
-        rate = sample.toggles / sample.cycles
-        rate[~data] = 2.0
-        # With the energy of a toggle known, that of every stream is a sum: the spread between streams is the error.
-        spent = power.energies(netlist, timing, loads, rate, high)
-        by_net = spent.internal + spent.switching
-        per_toggle = np.where(data & (rate > 0), by_net / np.where(rate > 0, rate, 1.0), 0.0)
-        each += (simulated.toggles @ per_toggle / simulated.cycles).tolist()
-        whole = replace(spent.power(timing.period_ns), clock=tree.power_mw)
+        latest = max(latest, simulated.latest_ns)
+        with_glitches = rate + np.where(data, (sample.toggles - sample.settled) / sample.cycles, 0.0)
+        whole, by_net = spent(with_glitches)
+        # With the energy of a toggle known, that of a stream's glitches is a sum: how streams differ is the error.
+        per_toggle = np.where(with_glitches > 0, by_net / np.where(with_glitches > 0, with_glitches, 1.0), 0.0)
+        each += (simulated.glitches @ np.where(data, per_toggle, 0.0) / simulated.cycles).tolist()
         error = np.std(each, ddof=1) / len(each) ** 0.5 * 1e-3 / timing.period_ns / whole.total
         if error < ERROR or len(each) == len(order):
             break
-    calm = settled.toggle_rate()
-    without = replace(power.analyse(netlist, timing, loads, calm, high), clock=tree.power_mw)
-    toggles = float(rate[data].sum()), float(calm[data].sum())
-    return Consumption(whole, without, float(error), sample, *toggles, by_net)
+    without, _ = spent(rate)
+    toggles = float(with_glitches[data].sum()), float(rate[data].sum())
+    return Consumption(whole, without, float(error), sample, *toggles, latest)

@@ -42,16 +42,18 @@ class Cost:
         """Costs over the baseline in percent, and the published figure if there is one; None without a baseline."""
         return summary.overhead(self.result, self.baseline) if self.baseline else None
 
-    def to_dict(self, saif: Path | None = None, sdf: Path | None = None) -> dict[str, Any]:
+    def to_dict(
+        self, saif: Path | None = None, sdf: Path | None = None, placement: Path | None = None
+    ) -> dict[str, Any]:
         """All figures, ready for ``json.dumps``; :mod:`hwsim.costs.summary` lists the keys.
 
         Parameters
         ----------
-        saif, sdf : Path, optional
-            Where the switching activity and the delays were written, for ``artifacts``.
+        saif, sdf, placement : Path, optional
+            Where the switching activity, the delays and the picture were written, for ``artifacts``.
         """
         baseline = summary.to_json(self.baseline) if self.baseline else None
-        return summary.to_json(self.result, self.overhead, saif, sdf) | {"baseline": baseline}
+        return summary.to_json(self.result, self.overhead, saif, sdf, placement) | {"baseline": baseline}
 
     def __str__(self) -> str:
         """The table that ``hwsim.synth`` prints."""
@@ -120,7 +122,7 @@ def cost(
     design = units.design(unit, settings)
     library = technology if isinstance(technology, Library) else catalogue.load(technology, liberty, folder)
     period = library.clock_period_ns if clock_period_ns is None else clock_period_ns
-    if wire_load not in {wires.value for wires in Wires}:
+    if wire_load not in [wires.value for wires in Wires]:
         raise InputError(f"wire_load must be fanout, placed or zero, got {wire_load!r}")
     options = Options(period, Wires(wire_load), hierarchical=design.unit.is_tile)
     name = "" if tensor is None else "given as an array"

@@ -147,8 +147,9 @@ class Result:
         elif placed := self.mapped.placement:
             wires = (
                 f"Steiner lengths of a placement ({placement.tool()}; core {placed.core[0]:.4g} x {placed.core[1]:.4g} "
-                f"um, {100 * placement.UTILISATION:g} % full, rows of {self.library.row_height_um:g} um), "
-                f"{self.library.wire_fF_per_um:.4g} fF/um; cells on critical paths sized for them"
+                f"um, {100 * self.netlist.area / (placed.core[0] * placed.core[1]):.0f} % full, rows of "
+                f"{self.library.row_height_um:g} um), {self.library.wire_fF_per_um:.4g} fF/um; cells on critical paths "
+                "sized for them where slack was negative"
             )
         elif self.library.wire_load.lengths:
             wires = f"{self.library.wire_load.name}, by fanout"
@@ -255,6 +256,11 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
     results: list[Result] = []
     for name, inputs in stimuli.items():
         counted, busy = spent(inputs)
+        if timed.slack_ns >= 0 and busy.latest_ns > options.clock_period_ns:
+            warnings.append(
+                f"delays ({delays}) let nets of {design.name} change until {busy.latest_ns:.4g} ns after the clock's "
+                f"edge, later than the period of {options.clock_period_ns:g} ns"
+            )
         idle = bubbles = None
         if design.unit.streams and not results:
             half = np.random.default_rng(seed).integers(0, 2, inputs["valid"].shape, np.uint8)

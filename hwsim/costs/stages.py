@@ -17,8 +17,6 @@ from hwsim.units.unit import Design
 
 #: Name of the stage that holds all flip-flops, wherever in the data path they stand.
 REGISTERS = "registers"
-#: What the energy of the clock tree is called beside the stages.
-CLOCK_TREE = "clock tree"
 
 
 def of_modules(design: Design) -> dict[str, Stage]:
@@ -43,26 +41,6 @@ def areas(netlist: Netlist, of_module: Mapping[str, Stage]) -> dict[str, float]:
             total += np.bincount(stage[group.scopes], minlength=len(names)) * group.cell.area
     areas = dict(zip(names, total.tolist(), strict=True)) | {REGISTERS: netlist.sequential_area}
     return {name: area / netlist.library.nand2_area for name, area in areas.items()}
-
-
-def energies(result: Result, of_module: Mapping[str, Stage]) -> dict[str, float]:
-    """Energy of every stage per cycle, fJ, glitches included; an output's net counts where its cell is.
-
-    The sum is the total power times the period. Parameters as of :func:`areas`.
-    """
-    netlist, spent, period = result.netlist, result.busy.timed_fJ, result.timing.period_ns
-    names, stage = _stage_of_scopes(netlist, of_module)
-    of_net = np.full(netlist.count, names.index(Stage.REST.value))
-    for group in netlist.groups:
-        for pin in group.cell.outputs:
-            nets = group.pins[pin]
-            of_net[nets[nets >= 0]] = len(names) if group.cell.flip_flop else stage[group.scopes[nets >= 0]]
-    of_net[list(netlist.clocks)] = len(names)
-    by_stage = np.bincount(of_net, spent, len(names) + 1)
-    # mW times ns is pJ.
-    leakage, clock = (1000 * power * period for power in (result.power.leakage, result.power.clock))
-    by_stage[names.index(Stage.REST.value)] += leakage
-    return dict(zip([*names, REGISTERS], by_stage.tolist(), strict=True)) | {CLOCK_TREE: clock}
 
 
 def picture(result: Result) -> bytes:

@@ -9,8 +9,8 @@ of ``power_mw``; without glitches, with ``valid`` low, with ``valid`` low half o
 ``overhead.{baseline,area_percent,power_percent,power_settled_percent,power_idle_percent,power_bubbles_percent,
 delay_percent,energy_per_operand_percent,published,timing_met}``, ``provenance``, ``seed``, ``clock_period_ns``,
 ``vector_cycles``, ``timed_vector_cycles``, ``clock_tree.{flip_flops,levels,area_um2,power_mw}``, ``nets``,
-``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,log}`` and ``baseline``, which holds the same keys of the
-baseline or null. A percentage over a baseline of zero is null.
+``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,placement,log}`` and ``baseline``, which holds the same keys
+of the baseline, but for its own, or null. A percentage over a baseline of zero is null.
 """
 
 from __future__ import annotations
@@ -51,7 +51,11 @@ def _milliwatts(power: Power) -> dict[str, float]:
 
 
 def to_json(
-    result: Result, extra: dict[str, Any] | None = None, saif: Path | None = None, sdf: Path | None = None
+    result: Result,
+    extra: dict[str, Any] | None = None,
+    saif: Path | None = None,
+    sdf: Path | None = None,
+    placement: Path | None = None,
 ) -> dict[str, Any]:
     """All figures of a result, ready for ``json.dumps``; keys as this module's docstring lists them."""
     timing, mapped = result.timing, result.mapped
@@ -94,6 +98,7 @@ def to_json(
             "liberty": str(mapped.library.liberty_path),
             "saif": str(saif) if saif else None,
             "sdf": str(sdf) if sdf else None,
+            "placement": str(placement) if placement else None,
             "log": str(mapped.log),
         },
     }

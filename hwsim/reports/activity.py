@@ -38,6 +38,8 @@ TILES = {"nvfp4_mma": None, "mixfp4_mma": "nvfp4_mma", "mxfp4_mma": None, "m2xfp
 TECHNOLOGY = "asap7"
 SPREAD, SEEDS = 0.15, (1, 2, 3)
 _WARM_UP = 8
+#: Settings of the tiles.
+_SETTINGS = {"m": 1, "n": 1}
 
 
 def write(folder: Path, build: Path) -> list[Path]:
@@ -54,6 +56,10 @@ def write(folder: Path, build: Path) -> list[Path]:
         "made_by": emit.generator(),
         "machine": processor(),
         "icarus": simulators.version("icarus"),
+        "technology": TECHNOLOGY,
+        "spread": SPREAD,
+        "seeds": list(SEEDS),
+        "baselines": TILES,
         "compared": [_compared(*case, build) for case in COMPARED],
         "pulses": _pulses(build),
     }
@@ -78,13 +84,11 @@ def _compared(unit: str, settings: dict[str, Any], technology: str, vectors: int
     arguments = netlist, slack.slew_ns, loads, inputs, 1, _WARM_UP
     timed.simulate(*arguments)  # loads the compiled code
     start = time.perf_counter()
-    found = timed.simulate(*arguments)
+    simulated = timed.simulate(*arguments)
     ours = time.perf_counter() - start
-    period = 2 * round(500 * library.clock_period_ns)
+    period, sdf = 2 * round(500 * library.clock_period_ns), to_sdf(netlist, slack, loads)
     start = time.perf_counter()
-    expected = netlist_simulators.toggles(
-        mapped, netlist, inputs, _WARM_UP, "icarus", sdf=to_sdf(netlist, slack, loads), period_ps=period
-    )
+    expected = netlist_simulators.toggles(mapped, netlist, inputs, _WARM_UP, "icarus", sdf=sdf, period_ps=period)
     theirs = time.perf_counter() - start
     data = np.ones(netlist.count, bool)
     data[list(netlist.clocks)] = False
@@ -94,10 +98,10 @@ def _compared(unit: str, settings: dict[str, Any], technology: str, vectors: int
         "cells": netlist.cells,
         "nets": int(data.sum()),
         "vectors": vectors,
-        "toggles": int(found.counts.toggles[data].sum()),
+        "toggles": int(simulated.counts.toggles[data].sum()),
         "icarus_toggles": int(expected[data].sum()),
-        "nets_that_differ": int((found.counts.toggles != expected)[data].sum()),
-        "settled_toggles": int(found.counts.settled[data].sum()),
+        "nets_that_differ": int((simulated.counts.toggles != expected)[data].sum()),
+        "settled_toggles": int(simulated.counts.settled[data].sum()),
         "us_per_vector": 1e6 * ours / vectors,
         "icarus_us_per_vector": 1e6 * theirs / vectors,
         "ratio": theirs / ours,
@@ -110,7 +114,9 @@ def _pulses(build: Path) -> list[dict[str, Any]]:
     models |= {f"delays off, seed {seed}": Delays(spread=SPREAD, seed=seed) for seed in SEEDS}
     rows = []
     for unit in TILES:
-        result = flow.measure(_map(unit, {"m": 1, "n": 1}, TECHNOLOGY, build), Workload(2048))
+        result = flow.measure(
+            _map(unit, _SETTINGS if units.find(unit).is_tile else {}, TECHNOLOGY, build), Workload(2048)
+        )
         design = result.design
         inputs = design.unit.stimulus(design.parameters, 2048, result.seed, None)
         row: dict[str, Any] = {"unit": unit, "settled_mw": result.busy.settled.total}
@@ -142,7 +148,8 @@ slew and load (`hwsim/analysis/timed.py`). `python -m hwsim.synth --sdf FILE` wr
 ## Beside {icarus} with SDF
 
 One stream; toggles of all nets but the clock. Both simulate the mapped netlist with the delays of one SDF file, Icarus
-with specify paths. *ratio*: Icarus' time, from compiling to counts, over that of the engine on one thread.
+with specify paths. *ratio*: Icarus' time, from compiling to the counts of its waveforms, over that of the engine on one
+thread.
 
 {compared}
 
@@ -173,9 +180,9 @@ def to_text(document: dict[str, Any]) -> str:
             f"{c['icarus_us_per_vector']:.0f}", f"{c['ratio']:.1f}",
         ])  # fmt: skip
     return _TEXT.format(
-        made_by=document["made_by"], machine=document["machine"], icarus=document["icarus"], technology=TECHNOLOGY,
-        compared=markdown(rows, right=range(2, 12)), spread=100 * SPREAD, seeds=len(SEEDS),
-        pulses=_table(document["pulses"]), signs=_signs(document["pulses"]),
+        made_by=document["made_by"], machine=document["machine"], icarus=document["icarus"], technology=document["technology"],
+        compared=markdown(rows, right=range(2, 12)), spread=100 * document["spread"], seeds=len(document["seeds"]),
+        pulses=_table(document), signs=_signs(document),
     )  # fmt: skip
 
 
@@ -184,12 +191,12 @@ def _powers(row: dict[str, Any]) -> dict[str, float]:
     return {"settled": row["settled_mw"]} | {name: v["mw"] for name, v in row.items() if isinstance(v, dict)}
 
 
-def _overheads(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _overheads(document: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Power over the baseline in percent, of every tile that has one, by the way of counting."""
-    of = {row["unit"]: _powers(row) for row in rows}
+    of = {row["unit"]: _powers(row) for row in document["pulses"]}
     return {
         unit: {name: percent(mw, of[base][name]) or 0.0 for name, mw in of[unit].items()}
-        for unit, base in TILES.items()
+        for unit, base in document["baselines"].items()
         if base
     }
 
@@ -198,7 +205,8 @@ def _off(name: str) -> bool:
     return name.startswith("delays off")
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _table(document: dict[str, Any]) -> str:
+    rows = document["pulses"]
     models = [name for name in _powers(rows[0]) if not _off(name)]
     table = [["tile", *(f"{name} (mW)" for name in models), "delays off (mW)", "standard error"]]
     for row in rows:
@@ -207,15 +215,18 @@ def _table(rows: list[dict[str, Any]]) -> str:
         errors = [v["standard_error_percent"] for v in row.values() if isinstance(v, dict)]
         shown = [f"{powers[name]:.3f}" for name in models]
         table.append([f"`{row['unit']}`", *shown, f"{off[0]:.3f} to {off[-1]:.3f}", f"{max(errors):.1f} %"])
-    for unit, over in _overheads(rows).items():
+    for unit, over in _overheads(document).items():
         off = sorted(value for name, value in over.items() if _off(name))
         shown = [f"{over[name]:+.1f} %" for name in models]
-        table.append([f"`{unit}` over `{TILES[unit]}`", *shown, f"{off[0]:+.1f} to {off[-1]:+.1f} %", ""])
+        table.append(
+            [f"`{unit}` over `{document['baselines'][unit]}`", *shown, f"{off[0]:+.1f} to {off[-1]:+.1f} %", ""]
+        )
     return markdown(table, right=range(1, len(table[0])))
 
 
-def _signs(rows: list[dict[str, Any]]) -> str:
-    moved = [unit for unit, over in _overheads(rows).items() if len({value > 0 for value in over.values()}) > 1]
+def _signs(document: dict[str, Any]) -> str:
+    overheads = _overheads(document)
+    moved = [unit for unit, over in overheads.items() if len({value > 0 for value in over.values()}) > 1]
     if moved:
         return f"The way of counting moves the sign of {', '.join(f'`{unit}`' for unit in moved)}: not resolved."
     return "No way of counting moves the sign of a comparison."

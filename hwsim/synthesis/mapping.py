@@ -3,7 +3,7 @@
 A flat design is mapped as one module. A hierarchical one is mapped module by module, each at first for area. Static
 timing of the whole then says which modules must be faster, and those are mapped again, so that area is spent on speed
 only where the critical path is. If the slack is negative even then, cells on the critical path are replaced by stronger
-ones.
+ones. Where wires are to be placed, the netlist is placed then, and sized once more with the wires that it got.
 """
 
 from __future__ import annotations

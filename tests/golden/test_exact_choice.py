@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hwsim import golden
+from hwsim.golden import exact_choice
 from hwsim.golden.formats import E2M1, UE4M3
 
 F32 = np.float32
@@ -82,6 +83,32 @@ def test_the_choice_is_that_of_rational_numbers(format, name, share, block_size)
         np.testing.assert_array_equal(codes & 7, expected)
         if format == "mixfp4" and s:
             assert scale >> 7 == (not better)
+
+
+@pytest.mark.parametrize("block_size", [1024, 4096])
+@pytest.mark.parametrize("format", WAYS)
+def test_long_blocks(format, block_size):
+    """Blocks of which many elements are alike either way, and of sizes that leave FP32's squares."""
+    rng = np.random.default_rng(block_size)
+    x = (rng.integers(-8, 9, (3, block_size)) / 4).astype(F32)
+    for factor in (1, 1e-22, 1e25):
+        scaled = (x * F32(factor)).astype(F32)
+        t = golden.quantize(scaled, format, measure="exact", block_size=block_size)
+        for block, scale in zip(scaled, t.scales.reshape(-1), strict=True):
+            better, _ = first_is_better(block, t.tensor_amax, format)
+            ways = list(candidates(block, t.tensor_amax, WAYS[format][2], format))
+            assert F32(UE4M3.values[scale & 0x7F]) == ways[0 if better else 1][1]
+            assert format != "mixfp4" or scale >> 7 == (not better)
+
+
+def test_blocks_of_all_sizes_go_the_long_way(monkeypatch):
+    """Where 64 bits do not hold the sums, Python's integers decide."""
+    calls = []
+    decide = exact_choice._is_better
+    monkeypatch.setattr(exact_choice, "_is_better", lambda *block: calls.append(1) or decide(*block))
+    x = TENSORS["sizes of all kinds"].astype(F32)
+    golden.quantize(x, "mixfp4", measure="exact", amax=1e-9)
+    assert calls
 
 
 def test_measures_differ_on_ties_alone():

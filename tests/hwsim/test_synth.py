@@ -1,5 +1,6 @@
 """The command: figures, JSON, errors."""
 
+import importlib.util
 import json
 import re
 
@@ -232,3 +233,48 @@ def test_prove_and_its_twin_from_the_command_line(run_tool):
     assert twin.returncode == 1
     # The RTL, the netlist, the Verilog.
     assert twin.stdout.count("REFUTED") == 3
+
+
+def test_delays_are_chosen_on_the_command_line(run_tool):
+    def power(*options):
+        run = run_tool("synth", "--unit", "mixfp4_decode", "--baseline", "none", "--json", "-", *options)
+        found = json.loads(run.stdout)
+        return found["power_mw"]["total"], found["power_settled_mw"]["total"], found["provenance"]["glitches"]
+
+    plain, transport, off = power(), power("--pulses", "transport"), power("--delay-spread", "0.15")
+    assert plain[1] == transport[1] == off[1]
+    assert transport[0] > plain[0] != off[0]
+    assert "transport" in transport[2] and "within 15 %, seed 1" in off[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--delay-spread", "2"], "--delay-spread must be 0 to 0.9, got 2"),
+        (["--delay-spread", "nan"], "--delay-spread must be 0 to 0.9, got nan"),
+        (["--delay-spread", "0.1", "--sdf", "a.sdf"], "they have no --delay-spread"),
+        (["--placement", "a.png"], "give --wire-load placed as well"),
+        (["--row-height", "1"], "give --liberty and --wire-load placed"),
+        (["--pulses", "none"], "invalid choice: 'none'"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message, run_tool, tmp_path):
+    run = run_tool("synth", "--unit", "nvfp4_decode", *options)
+    assert run.returncode == 2 and message in run.stderr and "Traceback" not in run.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {"build"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("coloquinte") is None, reason="Coloquinte has no wheel here")
+def test_a_placement_is_drawn_and_sizes_of_rows_are_checked(run_tool, tmp_path):
+    placed = ["--unit", "nvfp4_decode", "--baseline", "none", "--wire-load", "placed"]
+    run = run_tool("synth", *placed, "--placement", "a.png", "--json", "-")
+    found = json.loads(run.stdout)
+    assert found["artifacts"]["placement"] == "a.png" and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert "Steiner" in found["provenance"]["wire_load"]
+    liberty = ["--liberty", found["artifacts"]["liberty"], "--clock-period", "1"]
+    run = run_tool("synth", *placed, *liberty)
+    assert run.returncode == 2 and "give --row-height and --wire-capacitance" in run.stderr
+    run = run_tool("synth", *placed, *liberty, "--row-height", "inf", "--wire-capacitance", "0.17")
+    assert run.returncode == 2 and "--row-height must be 0.05 to 100 um, got inf" in run.stderr
+    run = run_tool("synth", *placed, *liberty, "--row-height", "0.27", "--wire-capacitance", "0.17")
+    assert run.returncode == 0 and "0.17 fF/um" in run.stdout

@@ -9,7 +9,7 @@ import pytest
 
 from hwsim import units
 from hwsim.analysis import netlist_reader, placement, timing
-from hwsim.base.errors import InputError
+from hwsim.base.errors import InputError, ToolError
 from hwsim.costs import flow, stages
 from hwsim.costs.flow import Workload
 from hwsim.synthesis import mapping
@@ -88,6 +88,26 @@ def test_placements_are_repeatable(tile, tmp_path):
     again = map_design(tile.design, tile.library, tile.options, tmp_path)
     np.testing.assert_array_equal(again.placement.x, tile.placement.x)
     assert json.loads(again.netlist_json.read_text()) == json.loads(tile.netlist_json.read_text())
+
+
+@placer
+@pytest.mark.parametrize("technology", ["asap7", "sky130hd", "sg13g2"])
+@pytest.mark.parametrize("settings", [{"lanes": 1}, {}, {"lanes": 64}], ids=str)
+def test_small_units_are_placed_too(settings, technology, library, build):
+    lib = library(technology)
+    mapped = map_design(units.design("nvfp4_decode", settings), lib, Options(lib.clock_period_ns, Wires.PLACED), build)
+    area = netlist_reader.read(mapped.netlist_json, "nvfp4_decode", lib).area
+    width, tall = mapped.placement.core
+    assert 0.4 < area / (width * tall) < 0.7
+
+
+@placer
+def test_a_failure_of_the_placer_is_told_in_its_words(tile, monkeypatch, tmp_path):
+    netlist = netlist_reader.read(tile.netlist_json, tile.design.name, tile.library)
+    monkeypatch.setattr(placement, "_around", lambda count, width, height: (np.zeros(count, int),) * 2)
+    monkeypatch.setattr(placement, "_FULL", 3.0)
+    with pytest.raises(ToolError, match="Coloquinte failed to place .* cells of mxfp4_mma: .*placed"):
+        placement.place(netlist, tile.library.row_height_um, tmp_path)
 
 
 @placer

@@ -14,6 +14,7 @@ from hwsim.costs import flow
 from hwsim.costs.flow import Workload
 from hwsim.peers import netlist_simulators
 from hwsim.synthesis.mapping import Options, map_design
+from hwsim.technology.choice import flip_flop
 
 WARM_UP = 3
 
@@ -137,6 +138,17 @@ def test_a_pulse_comes_through_if_the_model_lets_it(pulses, light, heavy, pulse)
     assert pulse(30.0, pulses=pulses)[:2] == heavy
     # With a load so heavy, the pulse's end comes through before its begin would.
     assert pulse(150.0, pulses=pulses)[:2] == (0, 2)
+
+
+def test_a_netlist_of_flip_flops_alone_is_simulated(sky):
+    cell = flip_flop(sky)
+    (q,) = cell.outputs
+    netlist = netlist_of(sky, {"f": (cell.name, {"CLK": 2, "D": 3, q: 4})}, {"clk": [2], "d": [3]}, {"q": [4]})
+    loads = netlist.loads(wire_load=False)
+    slew = timing.analyse(netlist, 5.0, loads).slew_ns
+    found = timed.simulate(netlist, slew, loads, {"d": np.array([[0], [1], [0], [0]], np.uint8)}, 1, 1)
+    assert found.outputs["q"][:, 0].tolist() == [0, 0, 1, 0]
+    assert found.toggles[0].tolist() == [0, 2, 2] and not found.glitches.any()
 
 
 def test_delays_are_spread_by_the_seed(pulse):

@@ -1,5 +1,7 @@
 """Power with glitches: how it is sampled and what it is beside that of settled values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,21 @@ def test_more_is_simulated_until_the_error_is_small(tile, monkeypatch):
         lambda ports, outputs, streams: calls.append(streams),
     )  # fmt: skip
     assert calls == [16, 16, 10] and found.sample.cycles == 42 * 8
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_glitches_never_take_power_away(seed, mapped):
+    """Whatever sample: a unit with few glitches has no less power with them than without."""
+    result = flow.measure(mapped("nvfp4_decode", "sg13g2"), Workload(4096, seed))
+    assert result.busy.timed.total >= result.busy.settled.total
+    assert result.busy.timed_toggles >= result.busy.settled_toggles
+
+
+def test_delays_that_are_off_may_be_late_and_say_so(mapped):
+    m = mapped("nvfp4_decode")
+    tight = replace(m, options=Options(0.127))
+    result = flow.measure(tight, Workload(2048, delays=Delays(spread=0.9)))
+    assert result.timing.slack_ns >= 0 and any("later than the period of 0.127 ns" in w for w in result.warnings)
 
 
 def test_energies_add_up_to_the_power(tile):

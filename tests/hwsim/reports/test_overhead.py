@@ -31,11 +31,6 @@ def test_figures_of_a_tile(small, build):
     assert list(tile["power_mw"]) == ["gaussian", "outliers", "random codes"]
     energy = {n: 1000 * p * tile["clock_ns"] / 32 for n, p in tile["power_mw"].items()}
     assert tile["energy_fj_per_multiply_add"] == pytest.approx(energy)
-    assert sum(tile["stages_fj_per_multiply_add"].values()) == pytest.approx(energy["gaussian"], rel=1e-9)
-    assert min(tile["stages_fj_per_multiply_add"].values()) > 0
-    assert tile["power_mw"]["gaussian"] > tile["power_settled_mw"] > 0
-    assert len(set(tile["power_spread_mw"])) == len(overhead.SPREAD_SEEDS)
-    assert tile["power_spread_mw"] == pytest.approx([tile["power_mw"]["gaussian"]] * 3, rel=0.1)
     assert "differs from golden" not in "".join(tile["warnings"])
 
 
