@@ -180,8 +180,9 @@ def to_text(document: dict[str, Any]) -> str:
             f"{c['icarus_us_per_vector']:.0f}", f"{c['ratio']:.1f}",
         ])  # fmt: skip
     return _TEXT.format(
-        made_by=document["made_by"], machine=document["machine"], icarus=document["icarus"], technology=document["technology"],
-        compared=markdown(rows, right=range(2, 12)), spread=100 * document["spread"], seeds=len(document["seeds"]),
+        made_by=document["made_by"], machine=document["machine"], icarus=document["icarus"],
+        technology=document["technology"], compared=markdown(rows, right=range(2, 12)),
+        spread=100 * document["spread"], seeds=len(document["seeds"]),
         pulses=_table(document), signs=_signs(document),
     )  # fmt: skip
 
