@@ -154,9 +154,12 @@ def test_missing_programs_are_named_before_anything_starts(run_tool, tmp_path):
 @pytest.mark.parametrize("delay", [0.4, 4.0])
 def test_an_interrupt_ends_everything_at_once_without_a_traceback(delay, tmp_path):
     command = [sys.executable, "-m", "hwsim.synth", "--unit", "nvfp4_mma", "--set", "m=1", "--set", "n=1"]
+    # A shell starts jobs in the background deaf to interrupts, and who runs the tests may be one.
+    deaf = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
+    signal.signal(signal.SIGINT, deaf)
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     start = time.perf_counter()
