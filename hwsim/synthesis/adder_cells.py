@@ -1,8 +1,7 @@
 """Bind adders of the RTL to the library's adder cells, in Yosys' JSON of a design.
 
 ABC builds adders from gates, which takes nearly twice the area of a cell made for it. The RTL therefore instantiates
-its full and half adders (modules ``full_adder`` and ``half_adder``: inputs ``a``, ``b`` and ``c``, outputs ``s`` and
-``co``). Here they become cells that ABC leaves as they are.
+its full and half adders (:data:`hwsim.rtl.arith.ADDERS`). Here they become cells that ABC leaves as they are.
 
 A cell may invert both outputs. A full adder of inverted bits gives the inverted sum and carry, so such a cell either
 takes true bits and gives inverted ones, or the other way round. Where two meet, their ways should differ: then no
@@ -13,21 +12,20 @@ inverters. Inverters towards other logic are left to ABC, which often absorbs th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hwsim.technology.choice import AdderCell, full_adder, half_adder
 from hwsim.technology.library import Library
 
-#: Modules of the RTL that add, and their inputs.
+#: Modules of the RTL that add.
 FULL, HALF = "full_adder", "half_adder"
-_INPUTS = {FULL: ("a", "b", "c"), HALF: ("a", "b")}
 _OUTPUTS = ("s", "co")
 #: A bit in Yosys' JSON: the number of a net, or "0" or "1".
 Bit = int | str
 
 
-def bind(modules: dict[str, Any], library: Library) -> int:
+def bind(modules: dict[str, Any], library: Library, names: Mapping[str, str]) -> int:
     """Replace adders by the library's cells, in place; return how many.
 
     Adders for which the library has no cell stay.
@@ -37,9 +35,16 @@ def bind(modules: dict[str, Any], library: Library) -> int:
     modules : dict
         The ``modules`` of Yosys' JSON.
     library : Library
+    names : mapping of str to str
+        Names of the modules ``full_adder`` and ``half_adder``.
     """
-    cells = {FULL: full_adder(library), HALF: half_adder(library)}
+    cells = {names[FULL]: full_adder(library), names[HALF]: half_adder(library)}
     return sum(_Binding(module, cells).count for module in modules.values())
+
+
+def _inputs(cell: dict[str, Any]) -> list[Bit]:
+    """Bits that an adder adds."""
+    return [cell["connections"][port][0] for port in "abc" if port in cell["connections"]]
 
 
 class _Binding:
@@ -66,7 +71,7 @@ class _Binding:
         for name, cell in self._adders.items():
             adder = cells[cell["type"]]
             assert adder is not None
-            inputs = [cell["connections"][port][0] for port in _INPUTS[cell["type"]]]
+            inputs = _inputs(cell)
             if complemented[name]:
                 inputs = [self._inverted(bit) for bit in inputs]
             pins = dict(zip(adder.cell.inputs, inputs, strict=True))
@@ -102,17 +107,16 @@ class _Binding:
     def _ways(self) -> dict[str, bool]:
         """Whether an adder takes inverted bits and gives true ones, by its name."""
         driver = {cell["connections"][port][0]: name for name, cell in self._adders.items() for port in _OUTPUTS}
-        may_flip = [name for name, cell in self._adders.items() if cell["type"] == FULL and self._inverts(cell)]
+        may_flip = [name for name, cell in self._adders.items() if len(_inputs(cell)) == 3 and self._inverts(cell)]
         # Adders that read an output, by the adder and the port.
         readers: dict[Bit, list[str]] = defaultdict(list)
         for name, cell in self._adders.items():
-            for port in _INPUTS[cell["type"]]:
-                readers[cell["connections"][port][0]].append(name)
+            for bit in _inputs(cell):
+                readers[bit].append(name)
         way = dict.fromkeys(self._adders, False)
         # Adders come in the order of the tree: start with every other level.
         for name in may_flip:
-            inputs = [driver.get(self._adders[name]["connections"][port][0]) for port in _INPUTS[FULL]]
-            drivers = [other for other in inputs if other is not None]
+            drivers = [driver[bit] for bit in _inputs(self._adders[name]) if bit in driver]
             way[name] = 2 * sum(not way[other] for other in drivers) > len(drivers)
 
         def inverters(names: set[str]) -> int:
@@ -130,11 +134,7 @@ class _Binding:
         while improved:
             improved = False
             for name in may_flip:
-                around = {name}
-                for port in _INPUTS[FULL]:
-                    other = driver.get(self._adders[name]["connections"][port][0])
-                    if other is not None:
-                        around.add(other)
+                around = {name, *(driver[bit] for bit in _inputs(self._adders[name]) if bit in driver)}
                 before = inverters(around)
                 way[name] = not way[name]
                 if inverters(around) < before:

@@ -7,6 +7,8 @@ _CLEAN = ("strash", "ifraig", "scorr")
 #: Buffer nets of high fanout, then size gates up until the target is met and down where there is slack.
 _SIZE = ("buffer -c", "topo", "upsize {D}", "dnsize {D}", "stime -p")
 _AREA = (*_CLEAN, "strash", "&get -n", "&dch -f", "&nf {D}", "&put", *_SIZE)
+#: Mapping in more rounds, which takes longer and makes most modules smaller.
+_AREA_ROUNDS = (*_CLEAN, "strash", "&get -n", "&dch -f", "&nf -R 40 -F 20 {D}", "&put", *_SIZE)
 _SPEED = (*_CLEAN, "strash", "dch -f", "map -B 0.9 {D}", "topo", *_SIZE)
 #: Balance sums of products for delay, in front of the mapping of the two ``_BALANCED`` scripts.
 _SOPB = ("strash", "&get -n", "&st", "&sopb")
@@ -18,6 +20,8 @@ ABC_FLAT = (*_CLEAN, "dc2", "dc2", *_AREA[len(_CLEAN) :])
 #: time between registers. These modules are structured by hand; ``dc2`` would turn their trees and prefix adders into
 #: chains.
 ABC_STRUCTURED = (
+    (_AREA_ROUNDS, 1.0),
+    (_AREA_ROUNDS, 0.6),
     (_AREA, 1.0),
     (_AREA, 0.8),
     (_AREA_BALANCED, 1.0),

@@ -7,6 +7,9 @@ from hwsim.analysis import activity, netlist_reader
 from hwsim.synthesis import adder_cells
 from hwsim.technology.choice import full_adder, half_adder, smallest_inverter
 
+#: Modules that add are called by these names here.
+NAMES = {adder_cells.FULL: "full_adder", adder_cells.HALF: "half_adder"}
+
 
 def tree(width, seed):
     """A module that adds ``width`` bits with full and half adders, in random order, and its JSON."""
@@ -41,7 +44,7 @@ def tree(width, seed):
 
 
 def bound(module, library):
-    count = adder_cells.bind({"top": module}, library)
+    count = adder_cells.bind({"top": module}, library, NAMES)
     inverter = smallest_inverter(library)
     inverters = 0
     for cell in module["cells"].values():
@@ -81,5 +84,5 @@ def test_cells_are_the_smallest_that_add(library):
 
 def test_without_cells_adders_stay(library):
     module = tree(7, 1)
-    assert adder_cells.bind({"top": module}, library("sg13g2")) == 0
+    assert adder_cells.bind({"top": module}, library("sg13g2"), NAMES) == 0
     assert {cell["type"] for cell in module["cells"].values()} <= {adder_cells.FULL, adder_cells.HALF}
