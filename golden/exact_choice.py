@@ -12,6 +12,7 @@ differ.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -178,21 +179,21 @@ def _shifted(high, low, places):
     return high, low
 
 
-def settle(
-    known: np.ndarray,
+def choose(
+    run: Callable[[tuple[int, int, int], np.ndarray], object],
     parts: np.ndarray,
     decode: np.float32,
     amax: np.float32,
     full_scale: np.float32,
     first: tuple[np.ndarray, tuple[int, int, int], np.ndarray],
     second: tuple[np.ndarray, tuple[int, int, int], np.ndarray],
-) -> bool:
-    """Decide the blocks that are WIDE in Python's integers; whether there were any.
+) -> None:
+    """Choose for all blocks; those that a kernel leaves WIDE are decided in Python's integers, and it runs once more.
 
     Parameters
     ----------
-    known : uint8 [bands, columns]
-        What is known of every block; WIDE becomes A or B, all others OPEN.
+    run : callable (facts, known)
+        Runs the kernel with what :func:`constants` gives and with what is known of every block, uint8 [bands, columns].
     parts : float32 [bands, parts, columns, LANES]
         Blocks as :func:`golden.ue4m3_blocks.parts_of` lays them out.
     decode, amax, full_scale : float32
@@ -201,7 +202,11 @@ def settle(
         Of way a and way b: scale codes, the element format as :func:`golden.kernels.nearest_code` takes it, and twice
         the value of every code.
     """
+    facts, known = constants(amax, full_scale), np.full(first[0].shape, OPEN, np.uint8)
+    run(facts, known)
     wide = np.argwhere(known == WIDE)
+    if not len(wide):
+        return
     known[:] = OPEN
     for band, column in wide:
         x = parts[band, :, column].reshape(-1)
@@ -211,7 +216,7 @@ def settle(
             for scales, cast, units in (first, second)
         )
         known[band, column] = A if _is_better(x, u_a, u_b, amax, full_scale) else B
-    return len(wide) > 0
+    run(facts, known)
 
 
 def _integers(x: np.ndarray, inverse: np.float32, cast: tuple[int, int, int], units: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .exact_choice import OPEN, SCALES, A, better, constants, half_units, is_close, settle
+from .exact_choice import OPEN, SCALES, A, better, choose, half_units, is_close
 from .formats import E2M1
 from .kernels import LANES, kernel, lane, nearest_magnitude, spread
 from .nvfp4_layout import FULL_SCALES
@@ -132,18 +132,14 @@ def quantize(
         encode, decode = encode_factors(amax32, FULL_SCALE)
         candidates = [scale_codes(block_maxima, E2M1_MAX, encode, stretch) for stretch in (np.float32(1), _STRETCH)]
         factors = decode, *decode_factors(amax32, FULL_SCALE)
-        known, facts = np.full(block_maxima.shape, OPEN, np.uint8), constants(amax32, FULL_SCALE)
-        arrays = SCALE_VALUES, codes, scales
-
-        def choose() -> None:
-            spread(
-                _choose, len(parts), x.size, parts, *candidates, *factors, rule_index, exact, facts, known, *arrays
-            )  # fmt: skip
-
-        choose()
+        arrays = parts, *candidates, *factors
         six, four = ((candidate, E2M1_CAST, _UNITS) for candidate in candidates)
-        if exact and settle(known, parts, decode, amax32, FULL_SCALE, four, six):
-            choose()
+        choose(
+            lambda *known: spread(
+                _choose, len(parts), x.size, *arrays, rule_index, exact, *known, SCALE_VALUES, codes, scales
+            ),
+            parts, decode, amax32, FULL_SCALE, four, six,
+        )  # fmt: skip
     options = {
         "amax": amax,
         "rule": rule,

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .exact_choice import OPEN, SCALES, A, better, constants, half_units, is_close, settle
+from .exact_choice import OPEN, SCALES, A, better, choose, half_units, is_close
 from .formats import E1M2, E2M1, E2M2, UE4M3, checked_codes, operand_table
 from .kernels import LANES, cast_constants, kernel, lane, nearest_magnitude, spread
 from .tensor import BlockTensor, System, one_of
@@ -166,18 +166,14 @@ def quantize(
         encode, decode = encode_factors(amax32, FULL_SCALE)
         candidates = [scale_codes(block_maxima, largest, encode) for largest in (E2M1_MAX, _E1M2_MAX)]
         factors = decode, *decode_factors(amax32, FULL_SCALE)
-        known, facts = np.full(block_maxima.shape, OPEN, np.uint8), constants(amax32, FULL_SCALE)
-        arrays = SCALE_VALUES, codes, scales
-
-        def choose() -> None:
-            spread(
-                _choose, len(parts), x.size, parts, *candidates, *factors, polarity, exact, facts, known, *arrays
-            )  # fmt: skip
-
-        choose()
+        arrays = parts, *candidates, *factors
         e2m1, e1m2 = zip(candidates, (E2M1_CAST, _E1M2_CAST), (_E2M1_UNITS, _E1M2_UNITS), strict=True)
-        if exact and settle(known, parts, decode, amax32, FULL_SCALE, e2m1, e1m2):
-            choose()
+        choose(
+            lambda *known: spread(
+                _choose, len(parts), x.size, *arrays, polarity, exact, *known, SCALE_VALUES, codes, scales
+            ),
+            parts, decode, amax32, FULL_SCALE, e2m1, e1m2,
+        )  # fmt: skip
     options = {"amax": amax, "polarity": polarity, "measure": measure, "block_size": block_size}
     return block_tensor("mixfp4", x, codes, scales, amax32, FULL_SCALE, options)
 

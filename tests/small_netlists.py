@@ -29,4 +29,4 @@ def inverter_power(library, rate):
     netlist = netlist_of(library, {"g": (INV, {"A": 2, "Y": 3})}, {"a": [2]}, {"y": [3]})
     loads = netlist.loads(wire_load=False)
     timed = timing.analyse(netlist, 5.0, loads)
-    return power.analyse(netlist, timed, loads, np.full(2, rate), np.full(2, 0.5))
+    return power.energies(netlist, timed, loads, np.full(2, rate), np.full(2, 0.5)).power(5.0)

@@ -70,18 +70,6 @@ class Energies:
         return Power(internal, switching, self.leakage * 1e-6)
 
 
-def analyse(
-    netlist: Netlist,
-    timing: Timing,
-    loads: np.ndarray,
-    rate: np.ndarray,
-    high: np.ndarray,
-    group_of: type[CellGroup] | None = None,
-) -> Power:
-    """Power at the clock period of ``timing``, without the clock tree; parameters and errors as :func:`energies`."""
-    return energies(netlist, timing, loads, rate, high, group_of).power(timing.period_ns)
-
-
 def energies(
     netlist: Netlist,
     timing: Timing,

@@ -18,6 +18,8 @@ from hwsim.analysis.netlist import Group, Netlist
 from hwsim.analysis.timing import FALL, RISE, Timing
 from hwsim.technology.cells import TimingArc
 
+#: Resolution of the file: three decimals of a ps.
+FS_PER_NS = 1_000_000
 _EDGES = ("rise", "fall")
 _CLOCK_EDGE = {"rising": "posedge", "falling": "negedge"}
 
@@ -83,7 +85,7 @@ def path_delays(group: Group, slew: np.ndarray, loads: np.ndarray) -> dict[tuple
 
 def femtoseconds(delays: np.ndarray) -> np.ndarray:
     """Delays, ns, in the resolution of the SDF file; an edge that cannot be caused has none."""
-    return np.where(np.isfinite(delays), np.round(delays * 1e6), 0).astype(np.int64)
+    return np.where(np.isfinite(delays), np.round(delays * FS_PER_NS), 0).astype(np.int64)
 
 
 def _causes(arc: TimingArc, edge: int) -> tuple[int, ...]:

@@ -18,11 +18,10 @@ import numpy as np
 from numba import get_num_threads, njit, prange
 
 from hwsim.analysis.netlist import Netlist, NetlistError
-from hwsim.analysis.sdf import femtoseconds, path_delays
+from hwsim.analysis.sdf import FS_PER_NS, femtoseconds, path_delays
 from hwsim.base.bits import to_bits
 from hwsim.technology.cells import Cell
 
-_FS_PER_NS = 1_000_000
 #: Events of a cycle that a stream has room for, per net; a simulation that needs more starts again with twice the room.
 _EVENTS_PER_NET = 4
 #: Looks at one output that may be scheduled at a time.
@@ -204,7 +203,7 @@ def simulate(
     changes = toggles.sum(axis=0, dtype=np.int64)
     settled = changes - glitches.sum(axis=0, dtype=np.int64)
     counts = Counts(changes, settled, filtered, ones, counted * streams)
-    return TimedActivity(toggles, glitches, counts, counted, float(latest.max()) / _FS_PER_NS, by_port)
+    return TimedActivity(toggles, glitches, counts, counted, float(latest.max()) / FS_PER_NS, by_port)
 
 
 class _InFemtoseconds:

@@ -142,10 +142,15 @@ def cross_check(result: Result) -> CrossCheck:
     if not arrivals or not total or not version:
         raise ToolError(f"OpenSTA's report is not understood; see {folder / 'opensta.log'}")
     rate, high = _activity(result, log)
-    ours = power.analyse(result.netlist, result.timing, result.loads, rate, high)
+
+    def spent(rule: type[power.CellGroup]) -> power.Power:
+        energies = power.energies(result.netlist, result.timing, result.loads, rate, high, rule)
+        return energies.power(result.timing.period_ns)
+
+    ours = spent(power.CellGroup)
     internal, switching, leakage, _ = (1000 * float(x) for x in total.groups())
     sta = power.Power(internal / INTERNAL_POWER_FACTOR, switching, leakage)
-    same = power.analyse(result.netlist, result.timing, result.loads, rate, high, _OpenStaGroup)
+    same = spent(_OpenStaGroup)
     return CrossCheck(version[1], result.timing.arrival_ns, float(arrivals[0]), ours, same, sta)
 
 

@@ -75,7 +75,9 @@ def test_analysis_of_a_hierarchy_equals_that_of_its_flattening(tile):
         loads = netlist.loads(True)
         timed = timing.analyse(netlist, 1.0, loads)
         counted = flow.simulate(design, netlist, inputs)
-        found = power.analyse(netlist, timed, loads, counted.toggle_rate(), counted.probability())
+        found = power.energies(netlist, timed, loads, counted.toggle_rate(), counted.probability()).power(
+            timed.period_ns
+        )
         figures.append((netlist.cells, netlist.area, timed.critical_path_ns, found.internal, found.switching,
                         found.leakage, int(counted.toggles.sum())))  # fmt: skip
     assert figures[0] == pytest.approx(figures[1], rel=1e-9)

@@ -56,7 +56,7 @@ def test_an_output_of_a_flip_flop_toggles_for_its_clock_and_not_for_a_reset_that
     for name, value in (("clk", 2.0), ("r", resets)):
         rate[netlist.inputs[name][0]] = value
     rate[netlist.outputs["q"][0]] = 0.25
-    found = power.analyse(netlist, timed, loads, rate, np.full(netlist.count, 0.5)).internal
+    found = power.energies(netlist, timed, loads, rate, np.full(netlist.count, 0.5)).power(5.0).internal
     slew = {pin: timed.slew_ns[netlist.inputs[name][0]].mean() for pin, name in (("CLK", "clk"), ("R", "r"))}
     load = loads[netlist.outputs["q"][0], 2]
     energy = {
