@@ -18,7 +18,15 @@ from .formats import E2M1, E8M0, Rounding, checked_codes
 from .kernels import spread
 from .layouts import pack_bits, unpack_bits
 from .tensor import BlockTensor, block_tensor, one_of
-from .terms import BLOCK_TERMS, ELEMENT_TERMS, exponents, multipliers, operand_integers, scale_tables
+from .terms import (
+    BLOCK_TERMS,
+    ELEMENT_TERMS,
+    block_scale_tables,
+    exponents,
+    multipliers,
+    operand_integers,
+    scale_tables,
+)
 
 #: Names that :func:`instruction` takes.
 FORMATS = (*BLOCK_TERMS, *ELEMENT_TERMS)
@@ -324,9 +332,9 @@ def _block_mma(format: str, a: BlockTensor, b: BlockTensor, accumulator: Accumul
     term, g = BLOCK_TERMS[format], a.block_size
     if b.block_size != g:
         raise ValueError(f"a and b must have one block size, got {g} and {b.block_size}")
-    values, raw = scale_tables(term.scale)
+    a_tables, (b_values, b_raw) = (block_scale_tables(t, term) for t in (a, b))
     # B's tables take in the units and the constant of both operands; a power of two scales values exactly.
-    tables = values, raw, values * 2.0**-term.unit, raw + np.int32(term.constant(g))
+    tables = *a_tables, b_values * 2.0**-term.unit, b_raw + np.int32(term.constant(g))
     step = _step_terms(accumulator, instruction_k(format) // g, a.scales.shape[-1])
     arrays = (
         operand_integers(a, term.a_unit),

@@ -18,15 +18,18 @@ q is the smallest that makes ``|P| * 2**-q < 4`` for the bound of P below. E = t
 format    products                    units  bound of P            g    q   constant
 ========  ==========================  =====  ====================  ===  ==  ========
 nvfp4     12 * 12 half units          2**-2  16 * 144 * 15 * 15    16   17  9
-mixfp4    14 * 14 half units          2**-2  16 * 196 * 15 * 15    16   18  10
+mixfp4    12 * 12 half units          2**-2  16 * 144 * 15 * 15    16   17  9
 mxfp4     12 * 12 half units          2**-2  32 * 144              32   11  9
 mxfp4     (blocks of 16: OAS)         2**-2  16 * 144              16   10  8
 m2xfp     56 eighths * 12 halves * 7  2**-6  32 * 56 * 12 * 7      32   16  10
 ========  ==========================  =====  ====================  ===  ==  ========
 
 With S in units of ``2**-u``, ``q = bits(bound) - 2`` and ``constant = q - u - 2 * scale fraction bits``. That
-gives every row, and also blocks of 32 in nvfp4 (q 18, constant 10) and mixfp4 (19, 11). In m2xfp the factor
-4 + k of a weight's subgroup multiplies the sum over the subgroup.
+gives every row, and also blocks of 32 in nvfp4 and mixfp4 (q 18, constant 10). In m2xfp the factor 4 + k of a
+weight's subgroup multiplies the sum over the subgroup.
+
+In mixfp4 an element n of an E1M2 block enters P as n half units, and the block's type adds 1 to E, which doubles the
+term: an NVFP4 tensor gives the same bits as mixfp4 and as nvfp4.
 
 A term with P = 0 takes no part in the largest exponent, whatever its scales. NaN is decided before P: a NaN
 scale or element makes its term NaN, also where the other operand is zero.
@@ -69,7 +72,7 @@ class BlockTerm:
     systems : mapping
         By block size, the systems (``golden.SYSTEMS``) that operands A and B are quantised to and decoded as.
     a_largest, b_largest : int
-        Largest magnitude of a decoded operand, in its units; ``b_largest`` includes the subgroup's multiplier.
+        Largest magnitude of an operand in P, in its units; ``b_largest`` includes the subgroup's multiplier.
     a_unit, b_unit : int
         Decoded operands are integers in units of ``2**-unit``.
     multiplier_unit : int
@@ -77,7 +80,8 @@ class BlockTerm:
     scale : MiniFloat
         Format of the block scales.
     has_type : bool
-        Whether the bit above the scale chooses between two element formats, block by block.
+        Whether the bit above the scale chooses, block by block, between E2M1 and E1M2; E1M2 adds 1 to the raw
+        exponent.
     has_metadata : bool
         Whether a byte of metadata stands beside every block scale.
     """
@@ -114,7 +118,7 @@ class BlockTerm:
 
 BLOCK_TERMS: dict[str, BlockTerm] = {
     "nvfp4": BlockTerm(dict.fromkeys((16, 32), ("nvfp4", "nvfp4")), 12, 12, UE4M3),
-    "mixfp4": BlockTerm(dict.fromkeys((16, 32), ("mixfp4", "mixfp4")), 14, 14, UE4M3, has_type=True),
+    "mixfp4": BlockTerm(dict.fromkeys((16, 32), ("mixfp4", "mixfp4")), 12, 12, UE4M3, has_type=True),
     # Blocks of 16 belong to OAS, which is MXFP4 with another rule for the scale.
     "mxfp4": BlockTerm({16: ("mxfp4_oas", "mxfp4_oas"), 32: ("mxfp4", "mxfp4")}, 12, 12, E8M0),
     "m2xfp": BlockTerm(
@@ -141,6 +145,14 @@ def scale_tables(fmt: MiniFloat) -> tuple[np.ndarray, np.ndarray]:
     """Value (float64) and raw exponent (int32) of every scale byte; bit 7 of a UE4M3 byte is ignored."""
     copies = 256 >> fmt.width
     return np.tile(fmt.values.astype(np.float64), copies), np.tile(exponents(fmt), copies)
+
+
+def block_scale_tables(t: BlockTensor, term: BlockTerm) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`scale_tables` of an operand's block scales; the raw exponents include the type, where there is one."""
+    values, raw = scale_tables(term.scale)
+    if term.has_type:
+        raw = raw + (np.arange(256, dtype=np.int32) >> term.scale.width ^ t.options.get("polarity", 0))
+    return values, raw
 
 
 def operand_integers(t: BlockTensor, unit: int) -> np.ndarray:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import enum
 import functools
-import heapq
+import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.hierarchy import COMMENT
 
@@ -87,17 +89,16 @@ class Sum:
             self._addends.append(Cat(value, sign).as_signed() + sign)
 
     def total(self, m: Module, name: str) -> Value:
-        """The sum; of ``STRUCTURED`` by the smallest adder, whose last carries ripple."""
+        """The sum."""
         if self.arithmetic is Arithmetic.STRUCTURED:
-            [total] = compress(m, self.bits, name, rows=1)
-            return total
+            low, high = compress(m, self.bits, name)
+            return sized(m, low + high, self.width, name)
         return sized(m, _added(self._addends), self.width, name)
 
     def halves(self, m: Module, name: str) -> tuple[Value, Value]:
         """Two numbers whose sum is the sum: the rows of the adders' tree, or the sums of either half of the addends."""
         if self.arithmetic is Arithmetic.STRUCTURED:
-            low, high = compress(m, self.bits, name)
-            return low, high
+            return compress(m, self.bits, name)
         middle = (len(self._addends) + 1) // 2
         first, second = self._addends[:middle], self._addends[middle:]
         return sized(m, _added(first), self.width, f"{name}_low"), sized(m, _added(second), self.width, f"{name}_high")
@@ -127,39 +128,99 @@ def add_constant(to: Columns, constant: int) -> None:
             to[i].append(Const(1, 1))
 
 
-def compress(m: Module, bits: Columns, name: str, rows: int = 2) -> list[Value]:
-    """Reduce columns to ``rows`` (1 or 2) numbers of equal sum modulo the width, by full adders.
+class FullAdder(wiring.Component):
+    """Sum of three bits; combinational.
 
-    In every column the three bits that arrive first are added first, so that the tree is as shallow as its inputs
-    allow (Oklobdzija's three-greedy rule). With ``rows=1`` the last carries ripple, which makes the smallest adder.
+    Ports
+    -----
+    a, b, c : in, 1 bit
+    s, co : out, 1 bit
+        ``s + 2 co``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(1), "b": In(1), "c": In(1), "s": Out(1), "co": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits = [self.a, self.b, self.c]
+        m.d.comb += [self.s.eq(_xor(bits)), self.co.eq(_majority(bits))]
+        return m
+
+
+class HalfAdder(wiring.Component):
+    """Sum of two bits; combinational. Ports as :class:`FullAdder` without ``c``."""
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(1), "b": In(1), "s": Out(1), "co": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [self.s.eq(self.a ^ self.b), self.co.eq(self.a & self.b)]
+        return m
+
+
+#: Components that trees of adders instantiate: libraries have cells for them, which synthesis does not find in gates.
+ADDERS: dict[str, Callable[[], wiring.Component]] = {"full_adder": FullAdder, "half_adder": HalfAdder}
+#: Delay of an adder's outputs, in units of about a gate's.
+_SUM_DELAY, _CARRY_DELAY = 5, 3
+#: A bit of a column: when it arrives, its number in the order of creation, which breaks ties, and the bit itself.
+_Bit = tuple[int, int, Value]
+
+
+def compress(m: Module, bits: Columns, name: str) -> tuple[Value, Value]:
+    """Reduce columns to two numbers of equal sum modulo the width, by full and half adders.
+
+    Level by level, all columns shrink to the next of Dadda's heights (2, 3, 4, 6, 9, ...): with no more adders than
+    needed, and no carry waits for the column below. In every column, bits that arrive first are added first.
     """
     width = len(bits)
-    # Entries are (arrival in gate delays, order of creation, bit). The order of creation breaks ties, so that every run
-    # emits the same netlist.
-    heaps: list[list[tuple[int, int, Value]]] = []
-    created = 0
-    for column in bits:
-        heap = []
-        for bit in column:
-            heap.append((0, created, bit))
-            created += 1
-        heapq.heapify(heap)
-        heaps.append(heap)
-    for position, heap in enumerate(heaps):
-        while len(heap) > rows:
-            inputs = [heapq.heappop(heap) for _ in range(min(3, len(heap)))]
-            arrival = max(t for t, _, _ in inputs)
-            total = Signal(name=f"{name}_s{created}")
-            terms = [v for _, _, v in inputs]
-            m.d.comb += total.eq(_xor(terms))
-            heapq.heappush(heap, (arrival + 2, created, total))
-            created += 1
-            if position + 1 < width:
-                carry = Signal(name=f"{name}_c{created}")
-                m.d.comb += carry.eq(_majority(terms))
-                heapq.heappush(heaps[position + 1], (arrival + 2, created, carry))
-                created += 1
-    return [Cat(heap[row][2] if row < len(heap) else Const(0, 1) for heap in heaps) for row in range(rows)]
+    numbers = itertools.count()
+    constant = sum(bit.value << i for i, column in enumerate(bits) for bit in column if isinstance(bit, Const))
+    columns_of: list[list[_Bit]] = [
+        [(0, next(numbers), bit) for bit in column if not isinstance(bit, Const)] for column in bits
+    ]
+    for i, column in enumerate(columns_of):
+        if constant >> i & 1:
+            # First of all: an adder of a constant is a few gates.
+            column.append((-1, next(numbers), Const(1, 1)))
+    heights = [2]
+    while heights[-1] < max(map(len, columns_of)):
+        heights.append(heights[-1] * 3 // 2)
+    for height in reversed(heights):
+        carries: list[_Bit] = []
+        for position, column in enumerate(columns_of):
+            waiting, done, carries = sorted(column, key=lambda bit: bit[:2]), carries, []
+            while (excess := len(waiting) + len(done) - height) > 0:
+                if len(waiting) < 2:
+                    # Sums of this level, and carries into it, have to be added once more.
+                    waiting, done = sorted(waiting + done, key=lambda bit: bit[:2]), []
+                count = 3 if excess > 1 and len(waiting) > 2 else 2
+                taken, waiting = waiting[:count], waiting[count:]
+                number = next(numbers)
+                total, carry = _added_bits(m, [bit for *_, bit in taken], f"{name}_{number}", position + 1 < width)
+                arrival = max(at for at, *_ in taken)
+                done.append((arrival + _SUM_DELAY, number, total))
+                if carry is not None:
+                    carries.append((arrival + _CARRY_DELAY, next(numbers), carry))
+            columns_of[position] = waiting + done
+    rows = [[bit for *_, bit in sorted(column, key=lambda bit: bit[:2])] for column in columns_of]
+    low, high = (Cat(column[row] if row < len(column) else Const(0, 1) for column in rows) for row in range(2))
+    return low, high
+
+
+def _added_bits(m: Module, bits: Sequence[Value], name: str, carries: bool) -> tuple[Value, Value | None]:
+    """Sum and, if asked for, carry of two or three bits."""
+    if not carries:
+        return sized(m, _xor(bits), 1, f"{name}_s"), None
+    total, carry = Signal(name=f"{name}_s"), Signal(name=f"{name}_c")
+    if any(isinstance(bit, Const) for bit in bits):
+        m.d.comb += [total.eq(_xor(bits)), carry.eq(_majority(bits))]
+    else:
+        inputs = {f"i_{port}": bit for port, bit in zip("abc", bits, strict=False)}
+        adder = Instance("full_adder" if len(bits) == 3 else "half_adder", **inputs, o_s=total, o_co=carry)
+        m.submodules[f"{name}_adder"] = adder
+    return total, carry
 
 
 def _xor(bits: Sequence[Value]) -> Value:

@@ -89,8 +89,8 @@ def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) 
             named[position] = [sized(m, bit, 1, f"{name}_{position}_{i}") for i, bit in enumerate(column)]
         if not rows:
             return named
-        [row] = compress(m, named, f"{name}_row", rows=1)
-        return [[bit] for bit in row]
+        low, high = compress(m, named, f"{name}_row")
+        return [[bit] for bit in sized(m, low + high, len(named), f"{name}_row")]
 
     return Product({"a": _BINARY, "b": _BINARY}, product_columns)
 

@@ -14,6 +14,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from hwsim.base import yosys
+from hwsim.rtl.arith import ADDERS
 from hwsim.rtl.hierarchy import all_parts
 from hwsim.synthesis.writer import ModuleWriter
 from hwsim.units.describe import described_ports, settings_text, summary
@@ -40,13 +41,21 @@ def module_names(design: Design) -> dict[str, str]:
     return {part: f"{design.base}_{part.removeprefix('mma_')}" for part in all_parts(design.component())}
 
 
+def adder_names(design: Design) -> dict[str, str]:
+    """Name of the module of every adder of trees (:data:`hwsim.rtl.arith.ADDERS`), by the adder's own name."""
+    return {name: f"{design.base}_{name}" for name in ADDERS}
+
+
 def to_rtlil(design: Design) -> str:
     """RTLIL of a design: ports numbered in declared order, no initial values (hardware has none)."""
-    component, names = design.component(), module_names(design)
+    component, names = design.component(), module_names(design) | adder_names(design)
     text = _rtlil(component, design.name, names)
     declared = ports(component)
     parts = "".join(_rtlil(part, names[name], names) for name, part in all_parts(component).items())
     head, top = _split_top(text, design.name)
+    for name, adder in ADDERS.items():
+        if re.search(rf"^ *cell \\{names[name]} ", parts + text, re.M):
+            parts += _rtlil(adder(), names[name], names)
 
     def renumber(match: re.Match[str]) -> str:
         number = list(declared).index(match[3]) + 1
@@ -88,13 +97,18 @@ _OPENING, _CLOSING = "`default_nettype none\n", "`default_nettype wire\n"
 
 def modules(design: Design) -> dict[str, str]:
     """Verilog of every module of a design by its name, each behind those that it instantiates."""
-    component, names = design.component(), module_names(design)
-    texts = {}
-    for part, module in (all_parts(component) | {"": component}).items():
+    component, names = design.component(), module_names(design) | adder_names(design)
+    texts: dict[str, str] = {}
+    adders = {name: adder() for name, adder in ADDERS.items()}
+    for part, module in (adders | all_parts(component) | {"": component}).items():
         name = names.get(part, design.name)
         text = summary(module) if part else f"{design.unit.summary}. {summary(module)}"
         texts[name] = ModuleWriter(module, name, names, ports(module), described_ports(module), text).text()
-    return texts
+    # Only structured arithmetic instantiates adders.
+    unused = {
+        name for name in adder_names(design).values() if not re.search(rf"^ *{name} ", "\n".join(texts.values()), re.M)
+    }
+    return {name: text for name, text in texts.items() if name not in unused}
 
 
 def header(design: Design, title: str = "") -> str:

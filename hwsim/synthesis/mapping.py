@@ -30,7 +30,7 @@ from hwsim.analysis.placement import Placement
 from hwsim.base import yosys
 from hwsim.base.errors import InputError
 from hwsim.base.files import is_plain, made_once, plain_folder, write
-from hwsim.synthesis import emit
+from hwsim.synthesis import adder_cells, emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
 from hwsim.synthesis.sizing import resize, strengthen
 from hwsim.technology.choice import flip_flop, smallest_buffer, tie_cells
@@ -39,7 +39,7 @@ from hwsim.units.unit import Design
 
 _PLACEMENT = "placement.npz"
 #: Most rounds of timing the whole design and choosing a faster module.
-_ROUNDS = 12
+_ROUNDS = 30
 
 
 class Wires(enum.Enum):
@@ -288,6 +288,7 @@ class _Mapper:
             "read_rtlil rtl.il",
             f"hierarchy -check -top {self.design.name}",
             "proc",
+            *self._with_adder_cells(),
             *([] if self.options.hierarchical else ["flatten"]),
             f"synth -noabc -run begin:fine -top {self.design.name}",
             "synth -noabc -run fine:check",
@@ -297,6 +298,28 @@ class _Mapper:
             "write_rtlil unmapped.il",
         ]
         yosys.run(script, self.folder, "prepare")
+
+    def _with_adder_cells(self) -> list[str]:
+        """Yosys commands that bind the adders of the RTL to the library's cells, or make them gates."""
+        names = emit.adder_names(self.design)
+        if not any(f"cell \\{name} " in (self.folder / "rtl.il").read_text() for name in names.values()):
+            return []
+        read = ["read_rtlil rtl.il", f"hierarchy -check -top {self.design.name}", "proc"]
+        yosys.run([*read, "write_json adders.json"], self.folder, "adders")
+        document = json.loads((self.folder / "adders.json").read_text())
+        adder_cells.bind(document["modules"], self.library, names)
+        for name in document["modules"].keys() - names.values():
+            document["modules"][name]["attributes"]["keep_hierarchy"] = "1".zfill(32)
+        write(self.folder / "adders.json", json.dumps(document))
+        return [
+            "design -reset",
+            f"read_liberty -lib -ignore_miss_func {self.liberty}",
+            "read_json adders.json",
+            f"hierarchy -check -top {self.design.name}",
+            # Adders without a cell are all that is not kept.
+            "flatten",
+            "setattr -mod -unset keep_hierarchy *",
+        ]
 
     def _map(self, modules: list[str], ways: range) -> None:
         """Map modules in each of several ways, and note the candidates.

@@ -1,6 +1,8 @@
-"""Cells that synthesis picks from a library by rule: inverter, buffer, flip-flop, tie cells."""
+"""Cells that synthesis picks from a library by rule: inverter, buffer, flip-flop, adders, tie cells."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from hwsim.technology.cells import BUFFER, INVERTER, Cell, smallest
 from hwsim.technology.library import Library
@@ -38,3 +40,50 @@ def tie_cells(library: Library) -> tuple[str, str]:
                 if function is not None and function.op in "01":
                     names.setdefault(function.op, f"{cell.name} {pin}")
     return (names["0"], names["1"]) if len(names) == 2 else ("", "")
+
+
+@dataclass(frozen=True)
+class AdderCell:
+    """A cell that adds two or three bits.
+
+    Attributes
+    ----------
+    cell : Cell
+    sum, carry : str
+        Output pins.
+    inverts : bool
+        Whether both outputs are inverted.
+    """
+
+    cell: Cell
+    sum: str
+    carry: str
+    inverts: bool
+
+
+#: Truth tables of sum and carry of three bits, and of two.
+_FULL, _HALF = (0b10010110, 0b11101000), (0b0110, 0b1000)
+
+
+def full_adder(library: Library) -> AdderCell | None:
+    """The smallest usable cell that adds three bits, with both outputs true or both inverted; None if there is none."""
+    return _adder(library, *_FULL, 3)
+
+
+def half_adder(library: Library) -> AdderCell | None:
+    """The smallest usable cell that adds two bits, as :func:`full_adder`."""
+    return _adder(library, *_HALF, 2)
+
+
+def _adder(library: Library, total: int, carry: int, inputs: int) -> AdderCell | None:
+    ones = (1 << (1 << inputs)) - 1
+    found = []
+    for cell in library.usable_cells:
+        tables = dict(zip(cell.tables(), cell.outputs, strict=False))
+        if len(cell.inputs) != inputs or len(tables) != 2:
+            continue
+        for inverts in (False, True):
+            pins = tables.get(total ^ ones * inverts), tables.get(carry ^ ones * inverts)
+            if pins[0] and pins[1]:
+                found.append(AdderCell(cell, pins[0], pins[1], inverts))
+    return min(found, key=lambda adder: (adder.cell.area, adder.cell.name), default=None)

@@ -27,7 +27,7 @@ from hwsim.verification.lemmas import Lemma, lemmas
 from hwsim.verification.sources import graphs, rtl_modules
 
 #: Outputs of properties that check ports which not every format has.
-_OPTIONAL = {"ok_type", "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats"}
+_OPTIONAL = {"ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats"}
 
 
 def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:
@@ -40,11 +40,11 @@ def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[P
 
 def specification(lemma: Lemma, build: Path) -> Aig:
     """A lemma's specification as a graph."""
-    settings = " ".join(f"-set {name} {value}" for name, value in lemma.parameters.items())
+    settings = "".join(f" -set {name} {value}" for name, value in lemma.parameters.items())
     build.mkdir(parents=True, exist_ok=True)
     write(build / "mma_codes.vh", lemma.codes)
     read = [f'read_verilog -sv -I"{SPECS}" -I"{build.resolve()}" "{SPECS / lemma.file}"']
-    read += [f"chparam {settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
+    read += [f"chparam{settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
     return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})
 
 

@@ -133,7 +133,8 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
     scale = parts["mma_scale"]
     settings = {"S": len(scale.total), "W": len(scale.q)}
     if fraction:
-        yield Lemma("mma_scale", "q is the sum times both scales", "mma_block.v", "mma_scale_spec", settings, "q")
+        yield Lemma("mma_factor", "factor is the product of significands", "mma_block.v", "mma_factor_spec", {})
+        yield Lemma("mma_scale", "q is the sum times the factor", "mma_block.v", "mma_scale_spec", settings, "q")
     else:
         yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
 
@@ -169,8 +170,7 @@ def _step_lemmas(
     shape, kept = dot.shape, settings["fraction_bits"]
     part, summed, normalise = parts["mma_exponents"], parts["mma_sum"], parts["mma_normalise"]
     distances = {"D": shape.distance_width(kept), "CD": len(part.c_distance)}
-    raised = 2 if shape.raise_width else 0
-    up = kept - meaning.fraction + raised
+    up = kept - meaning.fraction
     # A distance of all ones also stands for all larger distances, so it must shift everything out.
     widths = {"D": shape.magnitude_width + max(up, 0), "CD": FP32_FRACTION + 1 + max(kept - FP32_FRACTION, 0)}
     for name, width in widths.items():
@@ -181,7 +181,7 @@ def _step_lemmas(
         distances | {
             "T": shape.terms, "E": shape.exponent_width, "BASE": shape.base_width, "CW": shape.common_width,
             "TERM_OFFSET": max(0, FP32_BIAS - meaning.bias), "C_OFFSET": max(0, meaning.bias - FP32_BIAS),
-            "RAISE": raised, "GROUPS": part.groups,
+            "GROUPS": part.groups,
         },
     )  # fmt: skip
     yield Lemma(

@@ -37,8 +37,6 @@ class TermShape:
         both unsigned. With ``base_width`` 0 there is no base.
     least_exponent : int
         The smallest raw exponent E of a term that is not zero.
-    raise_width : int
-        A term may be multiplied by up to ``2**raise_width`` on its way into the alignment.
     """
 
     terms: int
@@ -48,7 +46,6 @@ class TermShape:
     bias: int
     least_exponent: int
     base_width: int = 0
-    raise_width: int = 0
 
     @property
     def term_offset(self) -> int:
@@ -79,7 +76,7 @@ class TermShape:
 
     def frame_width(self, fraction_bits: int) -> int:
         """Bits of a term in front of its right shift: the magnitude, extended down to the unit of the sum."""
-        return self.magnitude_width + max(0, fraction_bits - self.fraction_width + self.raise_width)
+        return self.magnitude_width + max(0, fraction_bits - self.fraction_width)
 
     def distance_width(self, fraction_bits: int) -> int:
         """Bits of a term's shift distance; all ones shifts everything out."""
@@ -117,8 +114,6 @@ class ExponentMaximum(wiring.Component):
         Terms' own exponents, term 0 in the lowest bits.
     nonzero : in, a bit a term
         Whether the term is not zero.
-    raises : in, two bits a term; only with ``raise_width``
-        Each bit that is set multiplies the term by two.
     base : in; only with ``base_width``
         Added to the exponent of every term.
     candidates : in; only with ``groups``
@@ -146,8 +141,6 @@ class ExponentMaximum(wiring.Component):
         }
         if not shape.may_underflow(fraction_bits):
             ports["floats"] = Out(1)
-        if shape.raise_width:
-            ports["raises"] = In(2 * shape.terms)
         if shape.base_width:
             ports["base"] = In(shape.base_width)
         if groups:
@@ -217,12 +210,12 @@ class ExponentMaximum(wiring.Component):
         for i, exponent in enumerate(own):
             from_terms = sized(
                 m,
-                most - exponent + self._raised(i),
+                most - exponent,
                 shape.exponent_width + 1,
                 f"from_terms_{i}",
                 "Distance if a term leads",
             )
-            from_c = sized(m, c_own - exponent + self._raised(i), width, f"from_c_{i}", "Distance if C leads")
+            from_c = sized(m, c_own - exponent, width, f"from_c_{i}", "Distance if C leads")
             near = saturated(m, from_terms, count, f"from_terms_{i}")
             distance = Mux(c_leads, saturated(m, from_c, count, f"from_c_{i}"), near)
             m.d.comb += self.distances.word_select(i, count).eq(distance)
@@ -231,12 +224,6 @@ class ExponentMaximum(wiring.Component):
         stays = c_leads.replicate(len(self.c_distance))
         m.d.comb += self.c_distance.eq(saturated(m, c_distance, len(self.c_distance), "c_distance") & ~stays)
         return m
-
-    def _raised(self, term: int) -> Value:
-        """Extra right shift of a term, 0 to 2: its frame has room for both raises, and each one not taken adds 1."""
-        if not self.shape.raise_width:
-            return Const(0, 1)
-        return ~self.raises[2 * term] + ~self.raises[2 * term + 1]
 
 
 def present_exponent(exponent: Value, nonzero: Value) -> Value:
@@ -296,7 +283,7 @@ class AlignedSum(wiring.Component):
         aligned = [
             self._aligned(
                 m, self.q.word_select(i, width), self.distances.word_select(i, count),
-                kept - shape.fraction_width + shape.raise_width, kept + 2, f"term_{i}",
+                kept - shape.fraction_width, kept + 2, f"term_{i}",
             )
             for i in range(shape.terms)
         ]  # fmt: skip

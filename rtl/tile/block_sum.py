@@ -98,7 +98,8 @@ def add_products(m: Module, to: Sum, a: Value, b: Value, lanes: int, product: Pr
                 weight += 1 << position
     # Inverting a bit of weight w gives w - w * bit: a negative product comes out as the sum of all weights minus its
     # magnitude, so each one needs minus that sum.
-    [negatives] = compress(m, signs, "negatives", rows=1)
+    low, high = compress(m, signs, "negatives")
+    negatives = sized(m, low + high, len(signs), "negatives")
     add_multiple(to.bits, negatives, -weight << shift)
 
 

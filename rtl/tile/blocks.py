@@ -11,7 +11,7 @@ from hwsim.rtl.tile.align import TermShape
 from hwsim.rtl.tile.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
 from hwsim.rtl.tile.operands import BlockScheme, OperandDecoder
 from hwsim.rtl.tile.refinement import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
-from hwsim.rtl.tile.scale import ScaledTerm
+from hwsim.rtl.tile.scale import ScaledTerm, ScaleProduct
 from hwsim.rtl.tile.tile import BACK, DotUnit, Tile, accumulator, tile_size
 
 #: Places of pipeline registers, in the order of the data. Only M2XFP has ``group``, behind the sums of subgroups.
@@ -22,17 +22,15 @@ def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
     """Widths of the terms of a format."""
     scale, term = scheme.scale, scheme.term
     significand = (1 << scale.significand_width) - 1
-    largest = term.a_largest * term.b_largest if scheme.refined else scheme.largest
     # The exponent of a term is the sum of both scales' fields, each of which has the scale's bias.
     bias = 2 * scale.bias - term.constant(block_size)
     return TermShape(
         terms=k // block_size,
-        magnitude_width=(block_size * largest * significand**2).bit_length(),
+        magnitude_width=(block_size * term.a_largest * term.b_largest * significand**2).bit_length(),
         fraction_width=term.q(block_size),
-        exponent_width=scale.exponent_width + 1,
+        exponent_width=scheme.exponent_width + 1,
         bias=bias,
         least_exponent=2 * int(scale.has_subnormals) - bias,
-        raise_width=2 if scheme.typed else 0,
     )
 
 
@@ -66,37 +64,39 @@ class BlockDot(DotUnit):
             lanes = min(block_size, LANES)
             self.parts["mma_block"] = BlockSum(lanes, self.product, scheme.largest, arithmetic)
             self.total_width = total_width(block_size, scheme.largest)
+        if scheme.scale.fraction_width:
+            self.parts["mma_factor"] = ScaleProduct(scheme.scale, arithmetic)
         self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale, arithmetic)
 
     def terms(self, m: Module) -> dict[str, Value]:
         scale = self.scheme.scale
         ports = {name: getattr(self, name) for name in self.signature.members}
-        q, exponents, nonzero, raises = [], [], [], []
+        q, exponents, nonzero = [], [], []
         for i in range(self.shape.terms):
             total, present = self._block(m, i)
             number = Signal(self.shape.magnitude_width + 1, name=f"q_{i}")
             inputs = {}
-            for side in "ab" if scale.fraction_width else "":
-                factor = ports[f"{side}_significands"].word_select(i, scale.significand_width)
-                inputs[f"{side}_significand"] = factor
+            if scale.fraction_width:
+                # Registered as a product: it is ready before the sum is, and leaves the multiplier more time.
+                a, b = (ports[f"{side}_significands"].word_select(i, scale.significand_width) for side in "ab")
+                product = Signal(2 * scale.significand_width, name=f"factor_product_{i}")
+                instantiate(m, self, "mma_factor", f"factor_{i}", a=a, b=b, factor=product)
+                factor = self.pipe.register(m, "block", product, f"factor_{i}")
+                inputs["factor"] = factor
                 present = present & factor.any()
             instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
-            a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
+            a, b = (ports[f"{side}_exponents"].word_select(i, self.scheme.exponent_width) for side in "ab")
             exponent = self.pipe.delay(
                 m,
-                sized(m, a + b, self.shape.exponent_width, f"exponent_{i}", "Sum of both scales' exponent fields"),
+                sized(m, a + b, self.shape.exponent_width, f"exponent_{i}", "Sum of both blocks' exponents"),
                 f"exponent_{i}",
                 *self.FRONT,
             )
             q.append(number)
             exponents.append(exponent)
             nonzero.append(sized(m, present, 1, f"nonzero_{i}", "Whether neither the sum nor a scale is zero"))
-            if self.scheme.typed:
-                raises.append(Cat(ports["a_types"][i], ports["b_types"][i]))
-        outputs = {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero)}
-        if raises:
-            outputs["raises"] = Cat(*raises)
-        return outputs | {"nan": ports["a_nan"] | ports["b_nan"]}
+        nan = ports["a_nan"] | ports["b_nan"]
+        return {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero), "nan": nan}
 
     def _block(self, m: Module, i: int) -> tuple[Value, Value]:
         """Sum of block ``i`` behind the register at ``block``, and whether it is not zero."""

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E8M0, UE4M3, MiniFloat
 from hwsim.golden.terms import BLOCK_TERMS, BlockTerm
-from hwsim.rtl.arith import Arithmetic, select
+from hwsim.rtl.arith import Arithmetic, select, sized
 from hwsim.rtl.hierarchy import COMMENT, Pipeline, clocked, registered
 from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, Code, Product
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
@@ -35,8 +35,8 @@ class BlockScheme:
     largest : int
         Largest product of two decoded magnitudes.
     typed : bool
-        Whether bit 7 of a scale chooses between E2M1 and E1M2. E2M1 enters the products in half units, an E1M2 code as
-        the integer that it is. As its unit is twice as large, the alignment doubles a term for each E1M2 block in it.
+        Whether bit 7 of a scale chooses between E2M1 and E1M2. Both enter the products in half units; an E1M2 code is
+        then half of what it stands for, which the exponent of its block makes up for by 1.
     refined : bool
         M2XFP: metadata refine an element of A and multiply subgroups of B.
     """
@@ -53,6 +53,11 @@ class BlockScheme:
         """Format of the scales."""
         return self.term.scale
 
+    @property
+    def exponent_width(self) -> int:
+        """Bits of a block's exponent: that of its scale, plus its type where there is one."""
+        return self.scale.exponent_width + self.typed
+
     def multiplier(self, arithmetic: Arithmetic) -> Product:
         """How elements are encoded and multiplied in a kind of arithmetic."""
         return self.product if arithmetic is Arithmetic.STRUCTURED else BINARY
@@ -68,8 +73,8 @@ assert NVFP4.scale is UE4M3 and MXFP4.scale is E8M0
 class OperandDecoder(wiring.Component):
     """Decode one row of A or B: codes and scale bytes become what dot units take.
 
-    Logic, then a register: latency 1. Significands, types and NaN come out a cycle later for each register at ``group``
-    and ``block``, because dot units need them behind these places.
+    Logic, then a register: latency 1. Significands come out a cycle later for a register at ``group``, NaN for each at
+    ``group`` and ``block``, because dot units need them behind these places.
 
     Parameters
     ----------
@@ -92,14 +97,12 @@ class OperandDecoder(wiring.Component):
     scales : in, 8 bits a block
     block_metadata : in, 8 bits a block; only M2XFP
     operands : out
-        Per element its magnitude in half units (E1M2: in units) and the sign above it; structured, the magnitude is in
-        a code (:data:`hwsim.rtl.tile.products.Code`).
+        Per element its magnitude in half units and the sign above it; structured, the magnitude is in a code
+        (:data:`hwsim.rtl.tile.products.Code`).
     exponents : out
-        Exponent fields of the scales, 1 for subnormals.
+        Exponent fields of the scales, 1 for subnormals; MixFP4 adds 1 for E1M2.
     significands : out; only scales with fraction bits
         Significands of the scales, with the hidden bit.
-    types : out, 1 bit a block; only MixFP4
-        Set for E1M2.
     multipliers : out, 8 bits a block; only M2XFP, B
         k of every subgroup.
     refinements : out; only M2XFP, A
@@ -123,13 +126,11 @@ class OperandDecoder(wiring.Component):
             "codes": In(k * CODE_WIDTH),
             "scales": In(blocks * SCALE_CODE_WIDTH),
             "operands": Out(k * product.width(side)),
-            "exponents": Out(blocks * scale.exponent_width),
+            "exponents": Out(blocks * scheme.exponent_width),
             "nan": Out(1),
         }
         if scale.fraction_width:
             ports["significands"] = Out(blocks * scale.significand_width)
-        if scheme.typed:
-            ports["types"] = Out(blocks)
         if scheme.refined:
             ports["block_metadata"] = In(blocks * SCALE_CODE_WIDTH)
             if refined:
@@ -177,19 +178,31 @@ class OperandDecoder(wiring.Component):
         scale = self.scheme.scale
         magnitudes = [s[: scale.magnitude_width] for s in scales]
         nan = Cat(*(s == scale.nan_code for s in magnitudes)).any()
-        exponents = Cat(*(exponent_field(s, scale) for s in magnitudes))
-        m.d.comb += self.exponents.eq(registered(m, exponents, "exponents_q"))
-        later: dict[str, Value] = {"nan": nan}
+        exponents: list[Value] = []
+        for i, (code, kind) in enumerate(zip(magnitudes, types, strict=True)):
+            field = exponent_field(code, scale)
+            raised = (
+                field
+                if kind is None
+                else sized(
+                    m,
+                    field + kind,
+                    self.scheme.exponent_width,
+                    f"exponent_{i}",
+                    "Exponent of the block, 1 more for E1M2",
+                )
+            )
+            exponents.append(raised)
+        m.d.comb += self.exponents.eq(registered(m, Cat(*exponents), "exponents_q"))
+        m.d.comb += self.nan.eq(self.pipe.delay(m, registered(m, nan, "nan_q"), "nan", "group", "block"))
+        later: dict[str, Value] = {}
         if scale.fraction_width:
             later["significands"] = Cat(*(significand(s, scale) for s in magnitudes))
-        if self.scheme.typed:
-            later["types"] = Cat(*types)
+        if self.scheme.refined and not self.refined:
+            later["multipliers"] = self.block_metadata
         for name, value in later.items():
             value = registered(m, value, f"{name}_q")
-            m.d.comb += getattr(self, name).eq(self.pipe.delay(m, value, name, "group", "block"))
-        if self.scheme.refined and not self.refined:
-            metadata = registered(m, self.block_metadata, "metadata_q")
-            m.d.comb += self.multipliers.eq(self.pipe.delay(m, metadata, "multipliers", "group"))
+            m.d.comb += getattr(self, name).eq(self.pipe.delay(m, value, name, "group"))
         unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
         if unused:
             # An unsigned scale leaves the top bit of its byte unread.
@@ -198,8 +211,8 @@ class OperandDecoder(wiring.Component):
 
 
 def decoded(m: Module, code: Value, is_integer: Value | None, name: str) -> Signal:
-    """Magnitude, in half units, of three bits of E2M1 or, where ``is_integer``, the E1M2 integer that they are."""
-    magnitude = Signal(MAGNITUDE_WIDTH, name=name, attrs={COMMENT: "Of E2M1 in halves, of E1M2 the integer"})
+    """Magnitude, in half units, of three bits of E2M1; where ``is_integer``, half that of E1M2: the integer."""
+    magnitude = Signal(MAGNITUDE_WIDTH, name=name, attrs={COMMENT: "In halves; of E1M2 half of it, the integer"})
     with m.If(Const(0, 1) if is_integer is None else is_integer):
         m.d.comb += magnitude.eq(code)
     with m.Else(), m.Switch(code):

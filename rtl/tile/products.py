@@ -152,5 +152,5 @@ def _mixed_columns(m: Module, a: Value, b: Value, name: str) -> Columns:
     return [[n0], [~n6], [~n16], [n18], [n21], [n24], [n19], [n25]]
 
 
-#: Products of magnitudes 0 to 8 and 12: E2M1 in half units, E1M2 in units.
+#: Products of magnitudes 0 to 8 and 12: those of E2M1 in half units, and the integers of E1M2.
 MIXED = Product({"a": _MIXED_CODE, "b": _MIXED_CODE}, _mixed_columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,8 +11,45 @@ from hwsim.rtl.arith import Arithmetic, Sum, add_constant, sized
 from hwsim.rtl.tile.stage import Stage
 
 
+class ScaleProduct(wiring.Component):
+    """The product of the significands of two scales: the factor of a term.
+
+    Combinational.
+
+    Parameters
+    ----------
+    scale : MiniFloat
+        Format of both scales, with fraction bits.
+    arithmetic : Arithmetic
+
+    Ports
+    -----
+    a, b : in
+        Significands.
+    factor : out
+    """
+
+    stage = Stage.SCALE
+
+    def __init__(self, scale: MiniFloat, arithmetic: Arithmetic):
+        width = scale.significand_width
+        super().__init__({"a": In(width), "b": In(width), "factor": Out(2 * width)})
+        self.arithmetic = arithmetic
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        if self.arithmetic is Arithmetic.OPERATORS:
+            m.d.comb += self.factor.eq(self.a * self.b)
+            return m
+        product = Sum(len(self.factor), self.arithmetic)
+        for i, bit in enumerate(self.b):
+            product.add(Cat(Const(0, i), self.a & bit.replicate(len(self.a))))
+        m.d.comb += self.factor.eq(product.total(m, "product"))
+        return m
+
+
 class ScaledTerm(wiring.Component):
-    """A block's sum times the significands of both scales, in one's complement as the alignment takes it.
+    """A block's sum times the factor of both scales, in one's complement as the alignment takes it.
 
     Combinational. Where the product is negative, its one's complement is its two's complement less one; structured, the
     tree of the multiplier subtracts that along with its own constants.
@@ -24,15 +61,15 @@ class ScaledTerm(wiring.Component):
     magnitude_width : int
         Bits of the product's magnitude.
     scale : MiniFloat
-        Format of both scales. Without fraction bits their significands are 1 and nothing is multiplied.
+        Format of both scales. Without fraction bits the factor is 1 and nothing is multiplied.
     arithmetic : Arithmetic
 
     Ports
     -----
     total : in
         Sum of the block, two's complement.
-    a_significand, b_significand : in
-        Significands of the scales; only with fraction bits.
+    factor : in
+        Product of the scales' significands; only with fraction bits.
     q : out, ``magnitude_width + 1`` bits
         Magnitude, inverted where negative, and the sign above it.
     """
@@ -42,7 +79,7 @@ class ScaledTerm(wiring.Component):
     def __init__(self, total_width: int, magnitude_width: int, scale: MiniFloat, arithmetic: Arithmetic):
         ports = {"total": In(total_width), "q": Out(magnitude_width + 1)}
         if scale.fraction_width:
-            ports |= {"a_significand": In(scale.significand_width), "b_significand": In(scale.significand_width)}
+            ports["factor"] = In(2 * scale.significand_width)
         super().__init__(ports)
         self.scale, self.arithmetic = scale, arithmetic
 
@@ -52,22 +89,15 @@ class ScaledTerm(wiring.Component):
         if not self.scale.fraction_width:
             m.d.comb += self.q.eq(self.total.as_signed() - sign)
             return m
-        factor = sized(
-            m,
-            self.a_significand * self.b_significand,
-            2 * self.scale.significand_width,
-            "factor",
-            "Product of the scales' significands",
-        )
         if self.arithmetic is Arithmetic.OPERATORS:
             product = sized(
-                m, self.total.as_signed() * factor, len(self.q), "product", "The block's term, two's complement"
+                m, self.total.as_signed() * self.factor, len(self.q), "product", "The block's term, two's complement"
             )
             m.d.comb += self.q.eq(product - sign)
             return m
         product_sum = Sum(len(self.q), self.arithmetic)
         bits = product_sum.bits
-        _multiply(bits, self.total, factor)
+        _multiply(bits, self.total, self.factor)
         # Subtract 1 where negative: -sign = ~sign - 1.
         bits[0].append(~sign)
         add_constant(bits, -1)

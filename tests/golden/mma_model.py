@@ -24,7 +24,7 @@ E1M2 = [Fraction(n) for n in range(8)]
 E2M3 = [Fraction(n, 8) for n in (*range(16), *range(16, 32, 2), *range(32, 64, 4))]
 #: Exponent constants, written out: the table of golden/terms.py by hand.
 CONSTANTS = {
-    ("nvfp4", 16): 9, ("nvfp4", 32): 10, ("mixfp4", 16): 10, ("mixfp4", 32): 11,
+    ("nvfp4", 16): 9, ("nvfp4", 32): 10, ("mixfp4", 16): 9, ("mixfp4", 32): 10,
     ("mxfp4", 16): 8, ("mxfp4", 32): 9, ("m2xfp", 32): 10,
 }  # fmt: skip
 
@@ -109,7 +109,8 @@ def terms_of(a, a_scales, b, b_scales, format, a_metadata=None, b_metadata=None,
         xs = block_values(a[lanes], a_scales[block], format, "a", meta[0], polarity)
         ys = block_values(b[lanes], b_scales[block], format, "b", meta[1], polarity)
         dot = sum(x * y for x, y in zip(xs, ys, strict=True))
-        result.append(product(scales, ("finite", dot, CONSTANTS[format, g])))
+        types = sum(s >> 7 != polarity for s in (a_scales[block], b_scales[block])) if format == "mixfp4" else 0
+        result.append(product(scales, ("finite", dot, CONSTANTS[format, g] + types)))
     return result
 
 

@@ -100,8 +100,8 @@ def test_ends_of_the_range(value, nearest, bits):
     [
         ("nvfp4", 16, 17, 9),
         ("nvfp4", 32, 18, 10),
-        ("mixfp4", 16, 18, 10),
-        ("mixfp4", 32, 19, 11),
+        ("mixfp4", 16, 17, 9),
+        ("mixfp4", 32, 18, 10),
         ("mxfp4", 16, 10, 8),
         ("mxfp4", 32, 11, 9),
         ("m2xfp", 32, 16, 10),

@@ -76,10 +76,14 @@ def test_operands_may_differ_in_polarity(polarity):
     np.testing.assert_array_equal(mma(a, b, c, EXACT).view(np.uint32), exact_product(unscaled(a), unscaled(b), c))
 
 
-def test_an_nvfp4_tensor_is_a_mixfp4_tensor():
+@pytest.mark.parametrize("fraction_bits", [None, *range(1, 41)])
+def test_an_nvfp4_tensor_is_a_mixfp4_tensor(fraction_bits):
     a, b = (golden.quantize(x, "nvfp4") for x in tensors())
     mixed = [dataclasses.replace(t, format="mixfp4") for t in (a, b)]
-    np.testing.assert_array_equal(mma(*mixed, accumulator=EXACT), mma(a, b, accumulator=EXACT))
+    step = EXACT if fraction_bits is None else golden.Accumulator(4, fraction_bits)
+    np.testing.assert_array_equal(
+        mma(*mixed, accumulator=step).view(np.uint32), mma(a, b, accumulator=step).view(np.uint32)
+    )
 
 
 @pytest.mark.parametrize("format", ["nvfp4", "mixfp4", "mxfp4"])

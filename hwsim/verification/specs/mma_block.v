@@ -5,10 +5,10 @@
 module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, POLARITY = 0, REFINED = 0,
                          B = K / BLOCK, WIDTH = 6, OF_B = 0) (
   input [4*K-1:0] codes, input [8*B-1:0] scales, input [8*B-1:0] block_metadata,
-  input [WIDTH*K-1:0] operands, input [(FRACTION ? 4 : 8)*B-1:0] exponents, input [4*B-1:0] significands,
-  input [B-1:0] types, input [8*B-1:0] multipliers, input [11*K/8-1:0] refinements, input nan,
-  output reg [K-1:0] ok_value, ok_encoding, ok_refined, output reg [B-1:0] ok_exponent, ok_significand, ok_type,
-  ok_multiplier, output ok_nan
+  input [WIDTH*K-1:0] operands, input [((FRACTION ? 4 : 8) + TYPED)*B-1:0] exponents, input [4*B-1:0] significands,
+  input [8*B-1:0] multipliers, input [11*K/8-1:0] refinements, input nan,
+  output reg [K-1:0] ok_value, ok_encoding, ok_refined, output reg [B-1:0] ok_exponent, ok_significand, ok_multiplier,
+  output ok_nan
 );
   `include "mma_operands.vh"
   function [3:0] halves(input [2:0] code);
@@ -62,7 +62,9 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
     for (i = 0; i < B; i = i + 1) begin
       scale = scales[8*i +: 8];
       if (FRACTION) begin
-        ok_exponent[i] = exponents[4*i +: 4] == (scale[6:3] == 0 ? 1 : scale[6:3]);
+        // An E1M2 block has half the magnitudes of its elements, and an exponent of one more.
+        ok_exponent[i] = exponents[(4+TYPED)*i +: 4+TYPED]
+          == (scale[6:3] == 0 ? 5'd1 : {1'b0, scale[6:3]}) + (TYPED && scale[7] != POLARITY);
         ok_significand[i] = significands[4*i +: 4] == {scale[6:3] != 0, scale[2:0]};
         nans[i] = scale[6:0] == 7'h7f;
       end else begin
@@ -70,7 +72,6 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
         ok_significand[i] = 1;
         nans[i] = scale == 8'hff;
       end
-      ok_type[i] = types[i] == (scale[7] != POLARITY);
       ok_multiplier[i] = multipliers[8*i +: 8] == block_metadata[8*i +: 8];
     end
   end
@@ -135,17 +136,20 @@ module mma_multiplied_spec #(parameter S = 15, W = 19) (
   assign care = 4'hf;
 endmodule
 
-// A block's total times both scales' significands, less one if the total is negative. There is one term for each bit of
+// The product of both scales' significands.
+module mma_factor_spec (input [3:0] a, b, input [7:0] factor, output ok_factor);
+  assign ok_factor = factor == {4'd0, a} * b;
+endmodule
+
+// A block's total times the factor of both scales, less one if the total is negative. There is one term for each bit of
 // the total; that of the highest bit is negative.
-module mma_scale_spec #(parameter S = 13, W = 20, FRACTION = 3) (
-  input [S-1:0] total, input [3:0] a_significand, b_significand, output reg [W*S-1:0] terms, output [S-1:0] care
+module mma_scale_spec #(parameter S = 13, W = 20) (
+  input [S-1:0] total, input [7:0] factor, output reg [W*S-1:0] terms, output [S-1:0] care
 );
   integer i;
-  reg [7:0] scale;
   always @* begin
-    scale = FRACTION ? a_significand * b_significand : 1;
-    for (i = 0; i < S; i = i + 1) terms[W*i +: W] = total[i] ? {{W{1'b0}}, scale} << i : {W{1'b0}};
-    if (total[S-1]) terms[W*(S-1) +: W] = -(({{W{1'b0}}, scale} << (S-1)) + 1);
+    for (i = 0; i < S; i = i + 1) terms[W*i +: W] = total[i] ? {{W{1'b0}}, factor} << i : {W{1'b0}};
+    if (total[S-1]) terms[W*(S-1) +: W] = -(({{W{1'b0}}, factor} << (S-1)) + 1);
   end
   assign care = {S{1'b1}};
 endmodule

@@ -3,8 +3,8 @@
 
 // The largest exponent of all terms and C that are not zero: none of theirs is larger, and one is equal (ok_attained).
 module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C_OFFSET = 0, CW = 9, D = 6, CD = 6,
-                            RAISE = 0, GROUPS = 0) (
-  input [T*E-1:0] exponents, input [T-1:0] nonzero, input [2*T-1:0] raises, input [(BASE ? BASE : 1)-1:0] base,
+                            GROUPS = 0) (
+  input [T*E-1:0] exponents, input [T-1:0] nonzero, input [(BASE ? BASE : 1)-1:0] base,
   input [(GROUPS ? GROUPS : 1)*E-1:0] candidates, input [30:0] c,
   input [CW-1:0] largest, input [T*D-1:0] distances, input [CD-1:0] c_distance, input floats,
   output reg [T-1:0] ok_not_larger, ok_distance, output reg ok_c_not_larger, ok_c_distance, ok_attained, output ok_floats
@@ -29,7 +29,7 @@ module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C
     attained = nonzero == 0 && c == 0;
     for (i = 0; i < T; i = i + 1) begin
       exponent = exponents[E*i +: E] + TERM_OFFSET + (BASE ? base : 0);
-      distance = largest - exponent + (RAISE ? !raises[2*i] + !raises[2*i+1] : 0);
+      distance = largest - exponent;
       if (distance >= (1 << D)) distance = (1 << D) - 1;
       ok_not_larger[i] = !assumed || !nonzero[i] || exponent <= largest;
       ok_distance[i] = !assumed || !nonzero[i] || distances[D*i +: D] == distance;

@@ -1,0 +1,161 @@
+"""Bind adders of the RTL to the library's adder cells, in Yosys' JSON of a design.
+
+ABC builds adders from gates, which takes nearly twice the area of a cell made for it. The RTL therefore instantiates
+its full and half adders (:data:`hwsim.rtl.arith.ADDERS`). Here they become cells that ABC leaves as they are.
+
+A cell may invert both outputs. A full adder of inverted bits gives the inverted sum and carry, so such a cell either
+takes true bits and gives inverted ones, or the other way round. Where two meet, their ways should differ: then no
+inverter is needed between them. Which way every adder takes is found by flipping single adders as long as that saves
+inverters. Inverters towards other logic are left to ABC, which often absorbs them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hwsim.technology.choice import AdderCell, full_adder, half_adder
+from hwsim.technology.library import Library
+
+#: Modules of the RTL that add.
+FULL, HALF = "full_adder", "half_adder"
+_OUTPUTS = ("s", "co")
+#: A bit in Yosys' JSON: the number of a net, or "0" or "1".
+Bit = int | str
+
+
+def bind(modules: dict[str, Any], library: Library, names: Mapping[str, str]) -> int:
+    """Replace adders by the library's cells, in place; return how many.
+
+    Adders for which the library has no cell stay.
+
+    Parameters
+    ----------
+    modules : dict
+        The ``modules`` of Yosys' JSON.
+    library : Library
+    names : mapping of str to str
+        Names of the modules ``full_adder`` and ``half_adder``.
+    """
+    cells = {names[FULL]: full_adder(library), names[HALF]: half_adder(library)}
+    return sum(_Binding(module, cells).count for module in modules.values())
+
+
+def _inputs(cell: dict[str, Any]) -> list[Bit]:
+    """Bits that an adder adds."""
+    return [cell["connections"][port][0] for port in "abc" if port in cell["connections"]]
+
+
+class _Binding:
+    """Binds the adders of one module; ``count`` are bound."""
+
+    def __init__(self, module: dict[str, Any], cells: dict[str, AdderCell | None]):
+        self._cells = cells
+        self._adders = {name: cell for name, cell in module["cells"].items() if cells.get(cell["type"])}
+        self.count = len(self._adders)
+        if not self.count:
+            return
+        self._module = module
+        self._next = 1 + max(b for entry in module["netnames"].values() for b in entry["bits"] if isinstance(b, int))
+        #: Inverse of a bit, where there is one.
+        self._inverse: dict[Bit, Bit] = {"0": "1", "1": "0"}
+        complemented = self._ways()
+        # Outputs that come inverted get a net of their own first, so that whoever wants the inverse finds it.
+        bound = {}
+        for name, cell in self._adders.items():
+            bound[name] = {port: cell["connections"][port][0] for port in _OUTPUTS}
+            if self._inverts(cell) and not complemented[name]:
+                for port, bit in bound[name].items():
+                    bound[name][port] = self._inverse[bit] = self._net()
+        for name, cell in self._adders.items():
+            adder = cells[cell["type"]]
+            assert adder is not None
+            inputs = _inputs(cell)
+            if complemented[name]:
+                inputs = [self._inverted(bit) for bit in inputs]
+            pins = dict(zip(adder.cell.inputs, inputs, strict=True))
+            pins |= {adder.sum: bound[name]["s"], adder.carry: bound[name]["co"]}
+            module["cells"][name] = {
+                "hide_name": 0, "type": adder.cell.name, "parameters": {}, "attributes": {},
+                "port_directions": {pin: adder.cell.pins[pin].direction for pin in pins},
+                "connections": {pin: [bit] for pin, bit in pins.items()},
+            }  # fmt: skip
+        # The true bits of outputs that come inverted, where anybody reads them.
+        read = set(self._read())
+        for name, cell in self._adders.items():
+            for port in _OUTPUTS:
+                bit = cell["connections"][port][0]
+                if bit in read and bound[name][port] != bit:
+                    self._inverter(bound[name][port], bit)
+
+    def _read(self) -> Iterator[Bit]:
+        """Bits that cells or output ports of the module read."""
+        for port in self._module["ports"].values():
+            if port["direction"] == "output":
+                yield from port["bits"]
+        for cell in self._module["cells"].values():
+            for port, bits in cell["connections"].items():
+                if cell.get("port_directions", {}).get(port) != "output":
+                    yield from bits
+
+    def _inverts(self, cell: dict[str, Any]) -> bool:
+        adder = self._cells[cell["type"]]
+        assert adder is not None
+        return adder.inverts
+
+    def _ways(self) -> dict[str, bool]:
+        """Whether an adder takes inverted bits and gives true ones, by its name."""
+        driver = {cell["connections"][port][0]: name for name, cell in self._adders.items() for port in _OUTPUTS}
+        may_flip = [name for name, cell in self._adders.items() if len(_inputs(cell)) == 3 and self._inverts(cell)]
+        # Adders that read an output, by the adder and the port.
+        readers: dict[Bit, list[str]] = defaultdict(list)
+        for name, cell in self._adders.items():
+            for bit in _inputs(cell):
+                readers[bit].append(name)
+        way = dict.fromkeys(self._adders, False)
+        # Adders come in the order of the tree: start with every other level.
+        for name in may_flip:
+            drivers = [driver[bit] for bit in _inputs(self._adders[name]) if bit in driver]
+            way[name] = 2 * sum(not way[other] for other in drivers) > len(drivers)
+
+        def inverters(names: set[str]) -> int:
+            """Inverters behind outputs of some adders."""
+            count = 0
+            for name in names:
+                gives_true = way[name] or not self._inverts(self._adders[name])
+                for port in _OUTPUTS:
+                    bit = self._adders[name]["connections"][port][0]
+                    # A reader in the other way wants the other polarity.
+                    count += any(way[reader] == gives_true for reader in readers[bit])
+            return count
+
+        improved = True
+        while improved:
+            improved = False
+            for name in may_flip:
+                around = {name, *(driver[bit] for bit in _inputs(self._adders[name]) if bit in driver)}
+                before = inverters(around)
+                way[name] = not way[name]
+                if inverters(around) < before:
+                    improved = True
+                else:
+                    way[name] = not way[name]
+        return way
+
+    def _net(self) -> int:
+        self._next += 1
+        self._module["netnames"][f"inverted_{self._next}"] = {"hide_name": 1, "bits": [self._next], "attributes": {}}
+        return self._next
+
+    def _inverted(self, bit: Bit) -> Bit:
+        if bit not in self._inverse:
+            self._inverse[bit] = self._net()
+            self._inverter(bit, self._inverse[bit])
+        return self._inverse[bit]
+
+    def _inverter(self, source: Bit, target: Bit) -> None:
+        self._module["cells"][f"inverter_{target}"] = {
+            "hide_name": 1, "type": "$_NOT_", "parameters": {}, "attributes": {},
+            "port_directions": {"A": "input", "Y": "output"}, "connections": {"A": [source], "Y": [target]},
+        }  # fmt: skip
