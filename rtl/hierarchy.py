@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, cast, runtime_checkable
 
-from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal, Value
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import wiring
 
 Parts = dict[str, wiring.Component]
@@ -79,21 +79,45 @@ class Pipeline:
         """Number of registers at ``places``; without arguments, in the whole pipeline."""
         return sum(place in self.chosen for place in places or self.places)
 
-    def register(self, m: Module, place: str, value: Value, name: str) -> Value:
-        """``value`` behind ``place``: through a register, without reset, if ``place`` has one; else itself."""
-        if place not in self.chosen:
-            return value
-        return registered(m, value, f"{name}_{place}")
+    def position(self, place: str) -> int:
+        """Number of registers in front of ``place``, those at the inputs included."""
+        return 1 + sum(before in self.chosen for before in self.places[: self.places.index(place)])
 
-    def delay(self, m: Module, value: Value, name: str, *places: str) -> Value:
+
+class Registers:
+    """The registers of one module, without reset. An instruction loads them one after the other; in between they hold.
+
+    Parameters
+    ----------
+    m : Module
+    pipe : Pipeline
+    enable : Value
+        Bit 0 loads the registers at the inputs, bit i those at the i-th place that has any.
+    """
+
+    def __init__(self, m: Module, pipe: Pipeline, enable: Value):
+        self._m, self._pipe, self._enable = m, pipe, enable
+
+    def input(self, value: Value, name: str) -> Signal:
+        """``value`` behind the registers at the inputs."""
+        return registered(self._m, value, name, self._enable[0])
+
+    def at(self, place: str, value: Value, name: str) -> Value:
+        """``value`` behind ``place``: through a register, if ``place`` has one; else itself."""
+        if place not in self._pipe.chosen:
+            return value
+        return registered(self._m, value, f"{name}_{place}", self._enable[self._pipe.position(place)])
+
+    def delay(self, value: Value, name: str, *places: str) -> Value:
         """``value`` behind several places, delayed by the registers that they have."""
         for place in places:
-            value = self.register(m, place, value, name)
+            value = self.at(place, value, name)
         return value
 
 
-def registered(m: Module, value: Value, name: str) -> Signal:
-    """``value`` one cycle later, from a register without reset."""
+def registered(m: Module, value: Value, name: str, enable: Value | None = None) -> Signal:
+    """``value`` one cycle later, from a register without reset; where ``enable`` is 0, it holds what it has."""
     register = Signal(len(value), name=name, reset_less=True)
-    m.d.sync += register.eq(value)
+    with m.If(Const(1, 1) if enable is None else enable):
+        m.d.sync += register.eq(value)
     return register

@@ -30,11 +30,13 @@ class Activity:
     Attributes
     ----------
     toggles, ones : int64 [nets]
-        Changes of value, and cycles at 1, over all streams.
+        Changes of value, and cycles at 1, over all streams; for a gated clock, cycles with a pulse instead.
     cycles : int
         Vector-cycles counted: streams times cycles, without the warm-up.
     clocks : frozenset of int
         Clock nets; they toggle twice a cycle.
+    gated : int64 [clock gates]
+        Gated clocks, which do so in cycles with a pulse.
     outputs : dict of str to uint8 [vectors, width]
         Settled outputs in every cycle of every stream, streams one after the other.
     """
@@ -43,18 +45,21 @@ class Activity:
     ones: np.ndarray
     cycles: int
     clocks: frozenset[int]
+    gated: np.ndarray
     outputs: dict[str, np.ndarray]
 
     def toggle_rate(self) -> np.ndarray:
         """Toggles per cycle of every net."""
         rate = self.toggles / self.cycles
         rate[list(self.clocks)] = 2.0
+        rate[self.gated] = 2.0 * self.ones[self.gated] / self.cycles
         return rate
 
     def probability(self) -> np.ndarray:
         """Share of time that every net spends at 1."""
         share = self.ones / self.cycles
         share[list(self.clocks)] = 0.5
+        share[self.gated] = 0.5 * self.ones[self.gated] / self.cycles
         return share
 
 
@@ -83,7 +88,7 @@ def simulate(netlist: Netlist, inputs: dict[str, np.ndarray], streams: int = 64,
     for name, bits in netlist.outputs.items():
         outputs[name] = unpack_streams(run.outputs[:, at : at + len(bits)], streams)
         at += len(bits)
-    return Activity(run.toggles, run.ones, (run.cycles - warm_up) * streams, netlist.clocks, outputs)
+    return Activity(run.toggles, run.ones, (run.cycles - warm_up) * streams, netlist.clocks, netlist.gated, outputs)
 
 
 class Run:

@@ -1,15 +1,17 @@
 """An estimate of the clock tree: the buffers that bring the clock to all flip-flops, and what they take.
 
-A netlist has one ideal clock net. Here it becomes levels of buffers, from the flip-flops up to one root. The buffers of
-a level are equal and have an equal number of sinks; their wires are those of the library's wire-load model at that
-number, as for all other nets. Every level takes the buffer and the number of sinks that cost least energy, its own
-input pins included, of those whose edges are as fast as static timing takes the clock's to be. Placement may need
-longer wires near the root and more buffers against skew: neither is known here.
+A netlist has one ideal clock net. Here it becomes levels of buffers, from flip-flops and clock gates up to one root.
+The buffers of a level are equal and have an equal number of sinks; their wires are those of the library's wire-load
+model at that number, as for all other nets. Every level takes the buffer and the number of sinks that cost least
+energy, its own input pins included, of those whose edges are as fast as static timing takes the clock's to be.
+Placement may need longer wires near the root and more buffers against skew: neither is known here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from hwsim.analysis.netlist import Netlist
 from hwsim.technology.cells import BUFFER, Cell
@@ -34,8 +36,8 @@ class ClockTree:
 
     Attributes
     ----------
-    flip_flops : int
-        Clock pins at the leaves.
+    flip_flops, clock_gates : int
+        Cells at the leaves. Flip-flops behind clock gates are not among them.
     levels : tuple of Level
         From the leaves to the root; none without flip-flops.
     area_um2 : float
@@ -45,15 +47,17 @@ class ClockTree:
     """
 
     flip_flops: int = 0
+    clock_gates: int = 0
     levels: tuple[Level, ...] = ()
     area_um2: float = 0.0
     power_mw: float = 0.0
 
     def __str__(self) -> str:
-        if not self.flip_flops:
+        if not self.levels:
             return "none: no flip-flops"
         levels = " + ".join(f"{level.count} {level.cell}" for level in self.levels)
-        shown = f"{levels} for {self.flip_flops} flip-flops, wires by fanout"
+        gates = f" and {self.clock_gates} clock gates" if self.clock_gates else ""
+        shown = f"{levels} for {self.flip_flops} flip-flops{gates}, wires by fanout"
         return f"estimate: {shown}, {self.area_um2:.4g} um2 not in the area"
 
 
@@ -69,13 +73,21 @@ def estimate(netlist: Netlist, period_ns: float, wire_load: bool) -> ClockTree:
         Whether wires have capacitance.
     """
     library = netlist.library
-    flip_flops = sum(map(len, netlist.flip_flops))
-    if not flip_flops:
+    gated = np.append(np.zeros(netlist.count, bool), True)
+    gated[netlist.gated] = True
+    flip_flops = pins = 0.0
+    for group in netlist.flip_flops:
+        for pin in group.cell.clock_pins:
+            leaves = int(np.count_nonzero(~gated[group.pins[pin]]))
+            flip_flops, pins = flip_flops + leaves, pins + leaves * group.cell.pins[pin].capacitance
+    gates = len(netlist.gated)
+    pins += sum(len(g) * sum(g.cell.pins[pin].capacitance for pin in g.cell.clock_pins) for g in netlist.clock_gates)
+    if not flip_flops + gates:
         return ClockTree()
-    pins = sum(len(g) * sum(g.cell.pins[pin].capacitance for pin in _clock_pins(g.cell)) for g in netlist.flip_flops)
     buffers = [cell for cell in library.usable_cells if cell.computes(BUFFER, 1)]
     levels: list[Level] = []
-    below, each = flip_flops, pins / flip_flops
+    below = int(flip_flops) + gates
+    each = pins / below
     energy = area = leakage = 0.0
     while not levels or below > 1:
         choices = [_level(library, cell, sinks, below, each, wire_load) for cell in buffers for sinks in _SINKS]
@@ -88,12 +100,7 @@ def estimate(netlist: Netlist, period_ns: float, wire_load: bool) -> ClockTree:
         energy += spent - below * library.voltage**2 * each
         area += below * cell.area
         leakage += below * cell.leakage
-    return ClockTree(flip_flops, tuple(levels), area, 1e-3 * energy / period_ns + 1e-6 * leakage)
-
-
-def _clock_pins(cell: Cell) -> tuple[str, ...]:
-    assert cell.flip_flop is not None
-    return cell.flip_flop.clocked_on.pins
+    return ClockTree(int(flip_flops), gates, tuple(levels), area, 1e-3 * energy / period_ns + 1e-6 * leakage)
 
 
 def _level(

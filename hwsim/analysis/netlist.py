@@ -92,7 +92,7 @@ class Netlist:
     def __post_init__(self) -> None:
         for group in self.groups:
             cell = group.cell
-            for pin in () if cell.flip_flop else cell.outputs:
+            for pin in () if cell.is_clocked else cell.outputs:
                 if cell.pins[pin].function is None:
                     raise NetlistError(f"{self.top}: {cell.name}/{pin} of {self.instance_name(group, 0)} "
                                        "has no function")  # fmt: skip
@@ -128,14 +128,24 @@ class Netlist:
         return [group for group in self.groups if group.cell.flip_flop]
 
     @cached_property
+    def clock_gates(self) -> list[Group]:
+        """The groups of clock gates."""
+        return [group for group in self.groups if group.cell.clock_gate]
+
+    @cached_property
     def clocks(self) -> frozenset[int]:
-        """Nets at the clock pins of flip-flops."""
+        """Nets at the clock pins of flip-flops and clock gates."""
         clocks: set[int] = set()
-        for group in self.flip_flops:
-            assert group.cell.flip_flop is not None
-            for pin in group.cell.flip_flop.clocked_on.pins:
+        for group in (*self.flip_flops, *self.clock_gates):
+            for pin in group.cell.clock_pins:
                 clocks.update(np.unique(group.pins[pin]).tolist())
         return frozenset(clocks - {-1})
+
+    @cached_property
+    def gated(self) -> np.ndarray:
+        """Nets that clock gates drive, int64 [clock gates], in the order of :attr:`clock_gates`."""
+        nets = [g.pins[g.cell.clock_gate.output] for g in self.clock_gates if g.cell.clock_gate]
+        return np.concatenate([np.zeros(0, np.int64), *nets])
 
     @property
     def area(self) -> float:
@@ -144,8 +154,8 @@ class Netlist:
 
     @property
     def sequential_area(self) -> float:
-        """Area of the flip-flops in um2."""
-        return sum(len(group) * group.cell.area for group in self.flip_flops)
+        """Area of flip-flops and clock gates in um2."""
+        return sum(len(group) * group.cell.area for group in self.groups if group.cell.is_clocked)
 
     @cached_property
     def given(self) -> np.ndarray:
@@ -190,7 +200,7 @@ class Netlist:
 
     @cached_property
     def order(self) -> list[np.ndarray]:
-        """Topological rank of every instance, one array per group; flip-flops have rank -1.
+        """Topological rank of every instance, one array per group; flip-flops and clock gates have rank -1.
 
         A combinational cell ranks after the cells that drive it. The order is depth-first, which puts drivers shortly
         before their readers, so that a simulation finds its operands in the cache.
@@ -200,7 +210,7 @@ class Netlist:
         width = max((len(group.cell.inputs) for group in self.groups), default=1)
         fanin = np.full((starts[-1], width), -1)
         for start, group in zip(starts, self.groups, strict=False):
-            for pin in () if group.cell.flip_flop else group.cell.outputs:
+            for pin in () if group.cell.is_clocked else group.cell.outputs:
                 driver[group.pins[pin]] = start + np.arange(len(group))
         # Unconnected pins have net -1, which indexes the last element: it must have no driver.
         driver[-1] = -1
@@ -209,7 +219,7 @@ class Netlist:
                 fanin[start : start + len(group), k] = driver[group.pins[pin]]
         sequential = np.zeros(starts[-1], bool)
         for start, group in zip(starts, self.groups, strict=False):
-            sequential[start : start + len(group)] = group.cell.flip_flop is not None
+            sequential[start : start + len(group)] = group.cell.is_clocked
         # Search from registers and output ports first, and last from cells that neither needs.
         outputs = driver[[n for bits in self.outputs.values() for n in bits]]
         roots = np.concatenate([np.flatnonzero(sequential), outputs[outputs >= 0], np.flatnonzero(~sequential)])

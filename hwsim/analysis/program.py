@@ -17,6 +17,8 @@ _AND, _OR, _XOR, _NAND, _NOR, _XNOR = range(6)
 # Added to an operation, this gives the one with inverted result.
 _INVERTED = _NAND - _AND
 _COPY, _NOT = _AND, _NAND
+#: Name, in place of a pin, of the slot that says whether a flip-flop's clock has a pulse.
+_ENABLED = "enabled"
 MASKS = np.array(
     [
         (conjunction, exclusive, inversion)
@@ -32,7 +34,7 @@ class Program:
     """A netlist as operations on slots.
 
     A slot holds one value in all streams: that of a net, an intermediate result or a constant. The first slots are
-    the nets.
+    the nets. That of a gated clock is 1 in cycles that begin with a pulse of it.
 
     Attributes
     ----------
@@ -64,8 +66,10 @@ def compile_program(netlist: Netlist) -> Program:
     program = _Assembly(netlist)
     for group in netlist.flip_flops:
         program.outputs(group)
+    for group in netlist.clock_gates:
+        program.enables(group)
     for group, rank in zip(netlist.groups, netlist.order, strict=True):
-        if not group.cell.flip_flop:
+        if not group.cell.is_clocked:
             program.functions(group, rank)
     for group in netlist.flip_flops:
         program.next_state(group)
@@ -89,6 +93,8 @@ class _Assembly:
         self._ranks: list[np.ndarray] = []
         self._pairs: list[np.ndarray] = []
         self._states: dict[str, np.ndarray] = {}
+        #: By gated clock, the slot that says whether it has a pulse in the next cycle; that of 1 for other nets.
+        self._enabled = np.full(netlist.count + 1, self.one)
 
     def outputs(self, group: Group) -> None:
         """Copy the states of flip-flops to their outputs.
@@ -109,6 +115,18 @@ class _Assembly:
             kind = np.full(len(where), _COPY if which == "IQ" else _NOT)
             operations = np.stack([kind, nets[where], state[where], state[where]], axis=1)
             self._add(operations[:, None], np.full(len(where), -1))
+
+    def enables(self, group: Group) -> None:
+        """Compute the enables of clock gates, which decide on the pulses of the next cycle."""
+        gate = group.cell.clock_gate
+        assert gate is not None
+        template = _Compiler(group.pins)
+        result = template.expression(gate.enable)
+        where = self._slots(template, group.pins)
+        self._add(template.filled(where), np.full(len(group), self.netlist.cells))
+        gated = group.pins[gate.output]
+        self._enabled[gated] = where[:, result]
+        self._pairs.append(np.stack([where[:, result], gated], axis=1))
 
     def functions(self, group: Group, rank: np.ndarray) -> None:
         """Compute the outputs of combinational cells."""
@@ -133,8 +151,17 @@ class _Assembly:
         state = self._states[group.cell.name]
         # The next state may be a function of the state itself, IQ.
         nets = group.pins | {"IQ": state}
-        template = _Compiler(nets)
-        result = template.expression(flop.next_state)
+        (clock,) = flop.clocked_on.pins
+        enabled = self._enabled[group.pins[clock]]
+        template = _Compiler(nets | {_ENABLED: enabled})
+        function = flop.next_state
+        if (enabled != self.one).any():
+            # Without a pulse the state stays as it is.
+            pulse, held = Expression("pin", (_ENABLED,)), Expression("pin", ("IQ",))
+            changes = Expression("and", (pulse, Expression("xor", (held, function))))
+            function = Expression("xor", (held, changes))
+        nets |= {_ENABLED: enabled}
+        result = template.expression(function)
         where = self._slots(template, nets)
         self._add(template.filled(where), np.full(len(group), self.netlist.cells))
         self._pairs.append(np.stack([where[:, result], state], axis=1))

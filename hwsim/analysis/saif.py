@@ -24,13 +24,14 @@ def to_saif(netlist: Netlist, activity: Counts, period_ns: float) -> str:
     """
     period = round(period_ns * 1e6)
     duration = activity.cycles * period
-    clocks = netlist.clocks
+    clocks, gated = netlist.clocks, set(netlist.gated.tolist())
     counts = []
     for net in range(netlist.count):
         high, toggles = int(activity.ones[net]) * period, int(activity.toggles[net])
         glitches, filtered = toggles - int(activity.settled[net]), int(activity.filtered[net])
         if net in clocks:
-            high, toggles = duration // 2, 2 * activity.cycles
+            pulses = int(activity.ones[net]) if net in gated else activity.cycles
+            high, toggles = pulses * period // 2, 2 * pulses
         counts.append(f"(T0 {duration - high}) (T1 {high}) (TX 0) (TC {toggles}) (TG {glitches}) (IG {filtered})")
     lines = [
         "(SAIFILE",

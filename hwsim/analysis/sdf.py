@@ -2,7 +2,8 @@
 
 Every path through a cell has the delay that static timing calculates: at the slew of the input's net and the load of
 the output's. Where a library distinguishes states of other pins, the longest delay counts; wires have no delay of their
-own, their capacitance is in the loads. Setup and hold times are those at the slews of the data and of the clock.
+own, their capacitance is in the loads. The clock is ideal: clock gates have no delay either. Setup and hold times are
+those at the slews of the data and of the clock.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ def path_delays(group: Group, slew: np.ndarray, loads: np.ndarray) -> dict[tuple
         ns to a rising and to a falling edge of the output; -inf for an edge that the input does not cause.
     """
     found: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.full((len(group), 2), -np.inf))
+    if gate := group.cell.clock_gate:
+        return {(gate.clock, gate.output): np.zeros((len(group), 2))}
     for arc in group.cell.timing:
         if arc.related_pin not in group.pins or arc.pin not in group.pins:
             continue

@@ -87,7 +87,7 @@ class Counts:
     filtered : int64 [nets]
         Changes of a cell's function that were over before they came through its delay.
     ones : int64 [nets]
-        Cycles whose settled value is 1.
+        Cycles whose settled value is 1; of a gated clock, cycles with a pulse.
     cycles : int
         Counted cycles of all streams.
     """
@@ -230,7 +230,7 @@ class _Gates:
         none = np.zeros(0, np.int64)
         rows = [(none, none, np.zeros((0, 0), np.int64), np.zeros((0, 0, 2), np.int64), 0)]
         for group, rank in zip(netlist.groups, netlist.order, strict=True):
-            if group.cell.flip_flop:
+            if group.cell.is_clocked:
                 continue
             delays = path_delays(group, slew, loads)
             for pin in group.cell.outputs:
@@ -273,12 +273,14 @@ def _bits_of_table(table: int, pins: int) -> np.ndarray:
 class _Flops:
     """Flip-flops: the nets of their data, whether the next state is the complement, and their outputs.
 
-    ``arrays`` are: data nets and inversions of the states; for every output its net, its state, whether it is the
-    complement, and the delays from the clock to a rising and a falling edge.
+    ``arrays`` are: data nets, inversions and enables (a net, or -1) of the states; for every output its net, its state,
+    whether it is the complement, and the delays from the clock to a rising and a falling edge; the nets of gated clocks
+    and their enables.
     """
 
     def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray, in_fs: _InFemtoseconds):
-        data, inverted, states = [np.zeros(0, int)], [np.zeros(0, bool)], 0
+        data, inverted, enables, states = [np.zeros(0, int)], [np.zeros(0, bool)], [np.zeros(0, int)], 0
+        enable_of = _enables(netlist)
         outputs: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
         for group in netlist.flip_flops:
             flop = group.cell.flip_flop
@@ -288,6 +290,7 @@ class _Flops:
             inverted.append(np.full(len(group), is_complement))
             delays = path_delays(group, slew, loads)
             (clock,) = flop.clocked_on.pins
+            enables.append(enable_of[group.pins[clock]])
             for name, which in flop.outputs.items():
                 where = np.flatnonzero(group.pins[name] >= 0)
                 complement = np.full(len(where), which == "IQN")
@@ -296,9 +299,30 @@ class _Flops:
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool), np.zeros((0, 2), np.int64))
         nets, of, complements, times = (np.concatenate(column) for column in zip(empty, *outputs, strict=True))
         self.arrays = (
-            np.concatenate(data).astype(np.int64), np.concatenate(inverted), nets.astype(np.int64),
-            of.astype(np.int64), complements, times,
+            np.concatenate(data).astype(np.int64), np.concatenate(inverted),
+            np.concatenate(enables).astype(np.int64), nets.astype(np.int64), of.astype(np.int64), complements, times,
+            netlist.gated.astype(np.int64), enable_of[netlist.gated],
         )  # fmt: skip
+
+
+def _enables(netlist: Netlist) -> np.ndarray:
+    """The net that enables each net's clock, int64 [nets + 1]; -1 where nothing gates it."""
+    enable_of = np.full(netlist.count + 1, -1)
+    low = np.zeros(netlist.count, bool)
+    low[[net for net, value in netlist.constants.items() if not value]] = True
+    for group in netlist.groups:
+        for pin in group.cell.outputs:
+            function = group.cell.pins[pin].function
+            if function is not None and function.op == "0":
+                low[group.pins[pin]] = True
+    for group in netlist.clock_gates:
+        gate = group.cell.clock_gate
+        assert gate is not None
+        enable, *tests = gate.enable.pins
+        if not all(low[group.pins[pin]].all() for pin in tests):
+            raise NetlistError(f"{group.cell.name}: a test pin is not tied to 0, so it is not simulated with delays")
+        enable_of[group.pins[gate.output]] = group.pins[enable]
+    return enable_of
 
 
 def _data(cell: Cell) -> tuple[str, bool]:
@@ -313,23 +337,24 @@ def _data(cell: Cell) -> tuple[str, bool]:
 
 @njit(cache=True, parallel=True)
 def _run(
-    nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs, latest,
+    nets, starts, sources, delays, table_at, tables, data, inverted, enables, q_nets, q_of, q_inverted, q_delays,
+    gated, gated_by, in_nets, stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs,
+    latest,
 ):  # fmt: skip
     # One worker a thread, so that the counts that are summed over streams exist once a thread.
     for worker in prange(len(others)):
         for stream in range(worker, len(stimulus), len(others)):
             latest[stream] = _run_stream(
-                nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays,
-                in_nets, stimulus[stream], out_nets, constants, warm_up, room, model, toggles[stream],
-                glitches[stream], others[worker], outputs[stream],
+                nets, starts, sources, delays, table_at, tables, data, inverted, enables, q_nets, q_of, q_inverted,
+                q_delays, gated, gated_by, in_nets, stimulus[stream], out_nets, constants, warm_up, room, model,
+                toggles[stream], glitches[stream], others[worker], outputs[stream],
             )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_stream(
-    nets, starts, sources, delays, table_at, tables, data, inverted, q_nets, q_of, q_inverted, q_delays, in_nets,
-    stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs,
+    nets, starts, sources, delays, table_at, tables, data, inverted, enables, q_nets, q_of, q_inverted, q_delays,
+    gated, gated_by, in_nets, stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs,
 ):  # fmt: skip
     """Simulate one stream; the latest event in fs, or why it ended early.
 
@@ -353,7 +378,10 @@ def _run_stream(
         values[nets[k]] = tables[table_at[k] + row]
     for cycle in range(len(stimulus)):
         for f in range(len(state) if cycle else 0):
-            state[f] = values[data[f]] ^ np.uint8(inverted[f])
+            if enables[f] < 0 or values[enables[f]]:
+                state[f] = values[data[f]] ^ np.uint8(inverted[f])
+        for g in range(len(gated) if cycle else 0):
+            values[gated[g]] = values[gated_by[g]]
         count[:] = 0
         used = 0
         for k in range(len(q_nets)):

@@ -2,8 +2,8 @@
 
 The analysis is graph-based, as in sign-off tools before path-based refinement: every net and edge gets the latest
 arrival and the slowest slew over all arcs into it, and each arc's tables are read at the slew of its input and the load
-of its output. The clock is ideal: its edges come at 0, with the library's clock slew. Inputs arrive at 0, outputs are
-due after one period.
+of its output. The clock is ideal, also behind clock gates: its edges come at 0, with the library's clock slew. Inputs
+arrive at 0, outputs are due after one period.
 """
 
 from __future__ import annotations
@@ -139,7 +139,8 @@ class _Arcs:
         rows, ranks, owners = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.int64)], [np.zeros((0, 2), np.int32)]
         self._of_kind: list[tuple[int, TimingArc]] = []
         for position, (group, rank) in enumerate(zip(netlist.groups, netlist.order, strict=True)):
-            for arc in group.cell.timing:
+            # The clock is ideal behind clock gates too.
+            for arc in () if group.cell.clock_gate else group.cell.timing:
                 if arc.related_pin not in group.pins or arc.pin not in group.pins:
                     continue
                 source, sink = group.pins[arc.related_pin], group.pins[arc.pin]
@@ -206,7 +207,7 @@ class _Endpoints:
 
 
 def _endpoints(netlist: Netlist, slew: np.ndarray, period: float) -> Iterator[_Endpoints]:
-    """Output ports, then the pins of flip-flops that have a setup time."""
+    """Output ports, then the pins of flip-flops and clock gates that have a setup time."""
     for name, bits in netlist.outputs.items():
 
         def port(i: int, name: str = name, wide: bool = len(bits) > 1) -> str:
@@ -214,10 +215,13 @@ def _endpoints(netlist: Netlist, slew: np.ndarray, period: float) -> Iterator[_E
 
         yield _Endpoints(np.array(bits), np.full((len(bits), 2), period), port)
     clock = netlist.library.clock_slew_ns
-    for group in netlist.flip_flops:
+    for group in (*netlist.flip_flops, *netlist.clock_gates):
         for arc in group.cell.constraints:
             if not arc.kind.startswith("setup") or arc.pin not in group.pins:
                 continue
+            gate = group.cell.clock_gate
+            if gate and arc.pin != gate.enable.pins[0]:
+                continue  # a test pin is constant
             used = np.flatnonzero(group.pins[arc.pin] >= 0)
             nets = group.pins[arc.pin][used]
             due = np.full((len(nets), 2), np.inf)

@@ -94,7 +94,10 @@ def consumption(
     def spent(toggle_rate: np.ndarray) -> tuple[Power, np.ndarray]:
         """Power, and fJ per cycle of every net."""
         energies = power.energies(netlist, timing, loads, toggle_rate, high)
-        whole = replace(energies.power(timing.period_ns), clock=tree.power_mw)
+        whole = energies.power(timing.period_ns)
+        # What charges gated clocks is part of the clock's tree.
+        gated = 1e-3 * float(energies.switching[netlist.gated].sum()) / timing.period_ns
+        whole = replace(whole, switching=whole.switching - gated, clock=tree.power_mw + gated)
         return whole, energies.internal + energies.switching
 
     length = warm_up + max(_CYCLES, 2 * warm_up)

@@ -291,6 +291,12 @@ def _module(cell: Cell, timed: bool) -> str:
             f"  always @({events}) IQ <= {choice}{_text(flop.next_state)};",
             *(f"  assign {pin} = {'IQ' if state == 'IQ' else '~IQ'};" for pin, state in flop.outputs.items()),
         ]
+    elif gate := cell.clock_gate:
+        lines += [
+            "  reg open = 1'b0;",
+            f"  always @* if (!{gate.clock}) open = {_text(gate.enable)};",
+            f"  assign {gate.output} = {gate.clock} & open;",
+        ]
     else:
         for pin in cell.outputs:
             function = cell.pins[pin].function

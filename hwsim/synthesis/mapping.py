@@ -30,10 +30,10 @@ from hwsim.analysis.placement import Placement
 from hwsim.base import yosys
 from hwsim.base.errors import InputError
 from hwsim.base.files import is_plain, made_once, plain_folder, write
-from hwsim.synthesis import adder_cells, emit
+from hwsim.synthesis import adder_cells, clock_gating, emit
 from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
 from hwsim.synthesis.sizing import resize, strengthen
-from hwsim.technology.choice import flip_flop, smallest_buffer, tie_cells
+from hwsim.technology.choice import clock_gates, flip_flop, smallest_buffer, tie_cells
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
 
@@ -64,11 +64,15 @@ class Options:
         Where the capacitance of wires comes from.
     hierarchical : bool
         Whether modules are mapped one by one.
+    clock_gates : bool
+        Whether registers with an enable get a gated clock, where the library has cells for it. Otherwise each keeps its
+        state through a multiplexer.
     """
 
     clock_period_ns: float
     wires: Wires = Wires.FANOUT
     hierarchical: bool = False
+    clock_gates: bool = True
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,7 @@ class _Mapper:
         self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
         self.scripts = ABC_STRUCTURED if options.hierarchical else ((ABC_FLAT, 1.0),)
         load = f"set_load {library.output_load_fF:.6g}"
+        write(folder / "clock_gates.v", clock_gating.boxes(library))
         write(folder / "abc.constr", f"set_driving_cell {smallest_buffer(library).name}\n{load}\n")
         self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
         #: A netlist, before its cells are sized, and its placement.
@@ -213,7 +218,12 @@ class _Mapper:
         # Until something is placed, wires are by fanout.
         self._wires: bool | np.ndarray = options.wires is not Wires.ZERO
         self._prepare()
-        self._map(re.findall(r"^module \\(\S+)", (folder / "unmapped.il").read_text(), re.M), range(1))
+        text = (folder / "unmapped.il").read_text()
+        #: Whether there are clock gates.
+        self.gated = any(f"cell \\{gate.name} " in text for gate in clock_gates(library))
+        # Cells that are instantiated already are modules too.
+        modules = [name for name in re.findall(r"^module \\(\S+)", text, re.M) if name not in library.cells]
+        self._map(modules, range(1))
 
     def hierarchical(self) -> list[str]:
         """Yosys commands that read the design, its modules mapped so that the whole meets timing if it can."""
@@ -234,10 +244,9 @@ class _Mapper:
     def flat(self) -> list[str]:
         """Yosys commands that read the design, mapped as one module."""
         chosen = {self.design.name: 0}
-        if self.options.wires is not Wires.PLACED:
+        if self.options.wires is not Wires.PLACED and not self.gated:
             return self.assembled(chosen)
-        yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
-        return self._finished(json.loads((self.folder / "modules.json").read_text()))
+        return self._finished(self._modules(chosen))
 
     def _finished(self, mapped: dict) -> list[str]:
         """Yosys commands that read a mapped design; where wires are placed, sized for them."""
@@ -251,7 +260,11 @@ class _Mapper:
             self._wires = placed.lengths * library.wire_fF_per_um
             mapped = self._resized(mapped, self._timing(mapped))
         write(self.folder / "modules.json", json.dumps(mapped))
-        return ["read_json modules.json", f"hierarchy -check -top {self.design.name}"]
+        return [*self._cells(), "read_json modules.json", f"hierarchy -check -top {self.design.name}"]
+
+    def _cells(self) -> list[str]:
+        """Yosys commands that read the library's cells as boxes."""
+        return [f"read_liberty -lib -ignore_miss_func {self.liberty}", "read_verilog -lib clock_gates.v"]
 
     def assembled(self, chosen: dict[str, int]) -> list[str]:
         """Yosys commands that read the design, every module mapped in the way that ``chosen`` says."""
@@ -265,7 +278,7 @@ class _Mapper:
             f"hierarchy -top {self.design.name}",
             *([f"hilomap -singleton -hicell {high} -locell {low}"] if high else []),
             "opt_clean -purge",
-            f"read_liberty -lib -ignore_miss_func {self.liberty}",
+            *self._cells(),
             # Name cells after the register or port that they drive, and number the others.
             "rename -wire -suffix cell",
             "rename -enumerate -pattern g% c:*",
@@ -292,6 +305,7 @@ class _Mapper:
             *([] if self.options.hierarchical else ["flatten"]),
             f"synth -noabc -run begin:fine -top {self.design.name}",
             "synth -noabc -run fine:check",
+            *(clock_gating.insertion(self.library) if self.options.clock_gates else []),
             # With a choice, dfflibmap would prefer a flip-flop with a true output to one of half the size.
             f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.liberty}",
             "opt",
@@ -313,7 +327,7 @@ class _Mapper:
         write(self.folder / "adders.json", json.dumps(document))
         return [
             "design -reset",
-            f"read_liberty -lib -ignore_miss_func {self.liberty}",
+            *self._cells(),
             "read_json adders.json",
             f"hierarchy -check -top {self.design.name}",
             # Adders without a cell are all that is not kept.
@@ -344,9 +358,17 @@ class _Mapper:
 
     def _strengthened(self, chosen: dict[str, int]) -> dict:
         """Yosys' JSON of the design, modules mapped as chosen, drivers between them strong enough for their loads."""
+        mapped = self._modules(chosen)
+        strengthen(mapped["modules"], self.design.name, self.library, self.options.wires is not Wires.ZERO)
+        return mapped
+
+    def _modules(self, chosen: dict[str, int]) -> dict:
+        """Yosys' JSON of the design, modules mapped as chosen, with the clock gates that its flip-flops need."""
         yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
         mapped = json.loads((self.folder / "modules.json").read_text())
-        strengthen(mapped["modules"], self.design.name, self.library, self.options.wires is not Wires.ZERO)
+        # Boxes of the library's cells are modules too.
+        mapped["modules"] = {name: m for name, m in mapped["modules"].items() if name not in self.library.cells}
+        clock_gating.split(mapped["modules"], self.library, self.options.wires is not Wires.ZERO)
         return mapped
 
     def _timing(self, mapped: dict) -> timing.Timing:

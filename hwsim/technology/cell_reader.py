@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from hwsim.base.errors import InputError
-from hwsim.technology.cells import Cell, ConstraintArc, EnergyArc, FlipFlop, Pin, Table, TimingArc
+from hwsim.technology.cells import Cell, ClockGate, ConstraintArc, EnergyArc, FlipFlop, Pin, Table, TimingArc
 from hwsim.technology.expression import Expression, parse, unateness
 from hwsim.technology.liberty import Group, numbers
 
@@ -183,6 +183,7 @@ class CellReader:
             constraints=tuple(constraints),
             energy=tuple(energy),
             flip_flop=flip_flop,
+            clock_gate=_clock_gate(group, pin_groups),
             dont_use=group.is_true("dont_use"),
             unusable=_unusable(group, pins, flip_flop) or _untimed(pins, flip_flop, timing),
         )
@@ -418,6 +419,25 @@ def _flip_flop(group: Group, pins: Iterable[tuple[str, Group]]) -> FlipFlop | No
             raise UnsupportedError(f"ff has no {needed}")
     optional = {key: parse(group.get(key)) if group.get(key) else None for key in ("clear", "preset")}
     return FlipFlop(parse(group.get("clocked_on")), parse(group.get("next_state")), outputs, **optional)
+
+
+#: Clock gates whose latch is open while the clock is low, with no more than a test pin beside the enable.
+_CLOCK_GATES = {"latch_posedge", "latch_posedge_precontrol"}
+
+
+def _clock_gate(group: Group, pins: Iterable[tuple[str, Group]]) -> ClockGate | None:
+    """The clock gate that a cell is; None for all other cells, and kinds of gates that are not used."""
+    if group.get("clock_gating_integrated_cell") not in _CLOCK_GATES:
+        return None
+    roles: dict[str, list[str]] = {}
+    for name, pin in pins:
+        for role in ("clock", "enable", "test", "out"):
+            if pin.is_true(f"clock_gate_{role}_pin"):
+                roles.setdefault(role, []).append(name)
+    if [len(roles.get(role, ())) for role in ("clock", "enable", "out")] != [1, 1, 1]:
+        return None
+    enable = parse(" | ".join(roles["enable"] + roles.get("test", [])))
+    return ClockGate(roles["clock"][0], roles["out"][0], enable)
 
 
 def _unusable(group: Group, pins: Mapping[str, Pin], flip_flop: FlipFlop | None) -> str:

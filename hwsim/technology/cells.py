@@ -1,4 +1,4 @@
-"""Data model of a standard cell: look-up tables, arcs, pins, flip-flops.
+"""Data model of a standard cell: look-up tables, arcs, pins, flip-flops, clock gates.
 
 Units are fixed: time in ns, capacitance in fF, energy in fJ, leakage in nW, area in um2.
 """
@@ -171,6 +171,23 @@ class FlipFlop:
     preset: Expression | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ClockGate:
+    """A cell that passes a pulse of the clock on if it is enabled when the clock rises: a latch and an AND.
+
+    Attributes
+    ----------
+    clock, output : str
+        Pins.
+    enable : Expression
+        Of the other inputs: the enable, or a test pin that overrides it.
+    """
+
+    clock: str
+    output: str
+    enable: Expression
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Cell:
     """A standard cell.
@@ -189,6 +206,7 @@ class Cell:
     timing, constraints, energy : tuple
         Arcs in file order.
     flip_flop : FlipFlop or None
+    clock_gate : ClockGate or None
     dont_use : bool
         As marked in the file.
     unusable : str
@@ -204,6 +222,7 @@ class Cell:
     constraints: tuple[ConstraintArc, ...] = ()
     energy: tuple[EnergyArc, ...] = ()
     flip_flop: FlipFlop | None = None
+    clock_gate: ClockGate | None = None
     dont_use: bool = False
     unusable: str = field(default="")
 
@@ -211,6 +230,18 @@ class Cell:
     def is_usable(self) -> bool:
         """Whether logic synthesis may choose this cell."""
         return not self.unusable
+
+    @property
+    def is_clocked(self) -> bool:
+        """Whether the cell is a flip-flop or a clock gate."""
+        return self.flip_flop is not None or self.clock_gate is not None
+
+    @property
+    def clock_pins(self) -> tuple[str, ...]:
+        """Names of the pins that the clock goes to."""
+        if self.clock_gate:
+            return (self.clock_gate.clock,)
+        return self.flip_flop.clocked_on.pins if self.flip_flop else ()
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Cells that synthesis picks from a library by rule: inverter, buffer, flip-flop, adders, tie cells."""
+"""Cells that synthesis picks from a library by rule: inverter, buffer, flip-flop, clock gates, adders, tie cells."""
 
 from __future__ import annotations
 
@@ -23,6 +23,13 @@ def flip_flop(library: Library) -> Cell:
         return flop.clocked_on.op != "pin", controls, len(flop.next_state.pins), cell.area, cell.name
 
     return min((cell for cell in library.usable_cells if cell.flip_flop), key=key)
+
+
+def clock_gates(library: Library) -> list[Cell]:
+    """The clock gates of a library, those with the fewest inputs, by area."""
+    gates = [cell for cell in library.cells.values() if cell.clock_gate]
+    fewest = min((len(cell.inputs) for cell in gates), default=0)
+    return sorted((g for g in gates if len(g.inputs) == fewest), key=lambda cell: (cell.area, cell.name))
 
 
 def smallest_buffer(library: Library) -> Cell:

@@ -135,6 +135,9 @@ class Fit:
                 for key in ("clocked_on", "next_state", "clear", "preset")
                 if getattr(flip_flop, key) is not None
             }
+        elif gate := cell.clock_gate:
+            model["outputs"] = {gate.output: "gated"}
+            model["clock_gate"] = {"clock": gate.clock, "enable": str(gate.enable)}
         else:
             model["outputs"] = {name: str(cell.pins[name].function) for name in cell.outputs}
         limits = {name: cell.pins[name].max_capacitance for name in cell.outputs}
@@ -205,15 +208,15 @@ class Fit:
     def _input_energy(self, cell: Cell) -> list:
         """Rows ``[pin, when, rise x2, fall x2]`` of input edges, which have no load.
 
-        A gate has one row per pin. A flip-flop has one per pin and condition, because an edge of its clock costs
-        several times more where the data is about to change its state.
+        A gate has one row per pin. A flip-flop or a clock gate has one per pin and condition, because an edge of its
+        clock costs several times more where the state is about to change.
         """
         rows: list[list] = []
         for pin in cell.inputs:
             arcs = [arc for arc in cell.energy if arc.pin == pin and arc.related_pin is None]
             everywhere = any(not arc.when for arc in arcs)
             arcs = [arc for arc in arcs if arc.when and not _under_reset(cell, arc.when)] or arcs
-            if cell.flip_flop:
+            if cell.is_clocked:
                 for arc in arcs:
                     rows += self._input_energy_rows(cell, pin, [arc], not arc.when)
             else:
@@ -263,7 +266,7 @@ def condition(cell: Cell, pin: str, whens: Sequence[str]) -> str:
     Outputs of a gate are replaced by their functions; outputs of a flip-flop stay.
     """
     parsed = [parse(when) for when in whens]
-    functions = {} if cell.flip_flop else {name: cell.pins[name].function for name in cell.outputs}
+    functions = {} if cell.is_clocked else {name: cell.pins[name].function for name in cell.outputs}
     names = {name for expression in parsed for name in expression.pins} - set(functions)
     if functions:
         names |= set(cell.inputs)

@@ -12,7 +12,7 @@ import numpy as np
 
 from hwsim.base.errors import InputError
 from hwsim.technology import rendering
-from hwsim.technology.cells import Cell, ConstraintArc, EnergyArc, FlipFlop, Pin, Table, TimingArc
+from hwsim.technology.cells import Cell, ClockGate, ConstraintArc, EnergyArc, FlipFlop, Pin, Table, TimingArc
 from hwsim.technology.expression import parse
 from hwsim.technology.library import Library, WireLoad
 
@@ -25,6 +25,7 @@ _HEADER = """\
 #   constraints clock, pin, kind; rise, fall (constant, per ns of clock slew, per ns of data slew)
 #   energy      from, to; rise, fall (3 each). Or: pin, condition; rise, fall (2 each), for edges of an input
 # inputs: fF of each pin. outputs: function, or for a flip-flop its state IQ or the complement IQN.
+# clock_gate: the output has pulses of this clock while this function was true when it rose.
 """
 
 
@@ -96,11 +97,12 @@ class _Reader:
 
     def cell(self, name: str, model: Mapping) -> Cell:
         """The cell that a model describes."""
-        flip_flop = model.get("flip_flop")
+        flip_flop, clock_gate = model.get("flip_flop"), model.get("clock_gate")
         limits = model.get("max_capacitance", {})
         pins = {pin: Pin(pin, "input", fF, None, None) for pin, fF in model.get("inputs", {}).items()}
         for pin, function in model["outputs"].items():
-            pins[pin] = Pin(pin, "output", 0.0, None if flip_flop else parse(function), limits.get(pin))
+            has_state = flip_flop or clock_gate
+            pins[pin] = Pin(pin, "output", 0.0, None if has_state else parse(function), limits.get(pin))
         return Cell(
             name=name,
             area=model["area"],
@@ -111,6 +113,8 @@ class _Reader:
             constraints=tuple(self._constraint(*row) for row in model.get("constraints", ())),
             energy=tuple(self._energy(*row) for row in model.get("energy", ())),
             flip_flop=_flip_flop(flip_flop, model["outputs"]) if flip_flop else None,
+            clock_gate=_clock_gate(clock_gate, model["outputs"]) if clock_gate else None,
+            unusable="clock gate" if clock_gate else "",
         )
 
     def _timing(self, related: str, pin: str, kind: str, *planes: float) -> TimingArc:
@@ -141,6 +145,11 @@ class _Reader:
 def _flip_flop(stated: Mapping[str, str], outputs: Mapping[str, str]) -> FlipFlop:
     functions = {name: parse(text) for name, text in stated.items()}
     return FlipFlop(outputs=dict(outputs), **functions)
+
+
+def _clock_gate(stated: Mapping[str, str], outputs: Mapping[str, str]) -> ClockGate:
+    (output,) = outputs
+    return ClockGate(stated["clock"], output, parse(stated["enable"]))
 
 
 def library(pack: Mapping, path: str | Path) -> Library:

@@ -7,10 +7,11 @@ from pathlib import Path
 from hwsim.technology import fit, liberty, pack, selection
 from hwsim.technology.library import CLOCK_PERIOD_IN_FO4, Library
 
-# Estimated wire length per sink in gate pitches; a pitch is the square root of the area that a NAND2 takes at 70 %
-# utilisation. The default wire loads of public libraries say, for up to five sinks, 1.6 to 2.2 (Nangate 45 nm),
-# 3.1 to 3.7 (IHP SG13G2) and 6 to 10 (SkyWater 130 nm); this is the middle one.
-_WIRE_PITCHES_PER_SINK = 3.0
+# Wire length per sink in gate pitches; a pitch is the square root of the area that a NAND2 takes at 70 % utilisation.
+# Steiner lengths of placed dot units (Coloquinte, cells spread evenly at 70 %) are 4.7 pitches a sink, and differ by
+# less than 10 % between ASAP7, SkyWater 130 nm and IHP SG13G2 (`--wire-load placed` measures them). Wire-load models
+# in Liberty files are of no use beside that: from a fifth of it (SkyWater) to about as much (IHP SG13G2).
+_WIRE_PITCHES_PER_SINK = 4.7
 _UTILISATION = 0.7
 
 
@@ -92,19 +93,19 @@ def _library_table(library: Library, about: dict) -> dict:
         "nand2_area": library.nand2_area,
     }
     wire, per_um = library.wire_load, about.get("wire_fF_per_um")
-    if wire.lengths:
+    if per_um is not None:
+        per_sink = _WIRE_PITCHES_PER_SINK * (library.nand2_area / _UTILISATION) ** 0.5 * per_um
+        table["wire_load"] = {
+            "name": "estimate",
+            "source": f"{_WIRE_PITCHES_PER_SINK:g} * sqrt(nand2_area / {_UTILISATION:g}) um per sink, of placements",
+            "fanout_fF": [[1, per_sink]],
+            "slope_fF": per_sink,
+        }
+    elif wire.lengths:
         table["wire_load"] = {
             "name": wire.name,
             "source": "default_wire_load of the Liberty file",
             "fanout_fF": [[int(fanout), wire.capacitance(int(fanout))] for fanout, _ in wire.lengths],
             "slope_fF": wire.slope * wire.capacitance_per_length,
-        }
-    elif per_um is not None:
-        per_sink = _WIRE_PITCHES_PER_SINK * (library.nand2_area / _UTILISATION) ** 0.5 * per_um
-        table["wire_load"] = {
-            "name": "estimate",
-            "source": f"{_WIRE_PITCHES_PER_SINK:g} * sqrt(nand2_area / {_UTILISATION:g}) um per sink",
-            "fanout_fF": [[1, per_sink]],
-            "slope_fF": per_sink,
         }
     return table

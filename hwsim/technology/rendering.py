@@ -91,6 +91,15 @@ class _Renderer:
             groups.append(Group("ff", '"IQ", "IQN"', simple))
         groups += [self._pin(cell, pin) for pin in cell.pins.values()]
         simple = {"area": _number(cell.area), "cell_leakage_power": _number(cell.leakage)}
+        if gate := cell.clock_gate:
+            has_test = len(gate.enable.pins) > 1
+            simple["clock_gating_integrated_cell"] = f'"latch_posedge{"_precontrol" if has_test else ""}"'
+            # Of the clock and the enable, low and low: the latch is open and closes the gate; and so on.
+            rows = ", ".join(["L L : - : L", "L H : - : H", "H - : - : N"])
+            if has_test:
+                rows = ", ".join(["L L L : - : L", "L H - : - : H", "L - H : - : H", "H - - : - : N"])
+            table = Group("statetable", f'"{" ".join((gate.clock, *gate.enable.pins))}", "IQ"', {"table": f'"{rows}"'})
+            groups += [table, Group("pin", '"IQ"', {"direction": "internal", "internal_node": '"IQ"'})]
         return Group("cell", f'"{cell.name}"', simple, groups=groups)
 
     def _pin(self, cell: Cell, pin: Pin) -> Group:
@@ -103,8 +112,14 @@ class _Renderer:
         state = cell.flip_flop.outputs.get(pin.name) if cell.flip_flop else None
         if state or pin.function is not None:
             simple["function"] = f'"{state or pin.function}"'
-        if cell.flip_flop and pin.name in cell.flip_flop.clocked_on.pins:
+        if pin.name in cell.clock_pins:
             simple["clock"] = "true"
+        if gate := cell.clock_gate:
+            enable, *tests = gate.enable.pins
+            roles = {gate.clock: "clock", gate.output: "out", enable: "enable"} | dict.fromkeys(tests, "test")
+            simple[f"clock_gate_{roles[pin.name]}_pin"] = "true"
+            if pin.name == gate.output:
+                simple["state_function"] = f'"{gate.clock} & IQ"'
         groups = [self._timing(arc) for arc in cell.timing if arc.pin == pin.name]
         for constraint in cell.constraints:
             if constraint.pin == pin.name:

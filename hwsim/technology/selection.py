@@ -26,7 +26,8 @@ def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], 
 
     Without, a rule decides. It considers gates of up to `MAX_GATE_INPUTS` inputs unless some inputs are inverted
     and others not, adders, tie cells, and D flip-flops on the rising edge without scan or enable, of the kind with
-    the fewest resets and then the least area. Hold buffers are left out (`HOLDBUFFER`). Of the cells of one
+    the fewest resets and then the least area, and clock gates, which libraries keep from logic synthesis. Hold
+    buffers are left out (`HOLDBUFFER`). Of the cells of one
     function, whatever the order of their inputs, it takes the smallest and then, by increasing area, each that is
     faster by `FASTER` than the one taken before, which leaves out delay cells, up to the number that `_drives`
     allows.
@@ -39,7 +40,7 @@ def select(library: Library, patterns: Sequence[str] = ()) -> tuple[list[Cell], 
     left_out: dict[str, str] = {}
     candidates = []
     for cell in library.cells.values():
-        reason = cell.unusable or incomplete(cell)
+        reason = ("" if cell.clock_gate else cell.unusable) or incomplete(cell)
         if not reason and patterns:
             reason = "" if any(_match(pattern, cell.name) for pattern in patterns) else "not asked for"
         elif not reason:
@@ -67,7 +68,7 @@ def incomplete(cell: Cell) -> str:
     arcs = {(arc.related_pin, arc.pin) for arc in cell.timing if {"rise", "fall"} <= arc.delay.keys()}
     for output in cell.outputs:
         function = cell.pins[output].function
-        needed = function.pins if function else cell.flip_flop.clocked_on.pins if cell.flip_flop else ()
+        needed = function.pins if function else cell.clock_pins
         for pin in needed:
             if (pin, output) not in arcs:
                 return f"no arc {pin} -> {output} for both edges"
@@ -78,6 +79,8 @@ def _unsuitable(cell: Cell) -> str:
     """Why a usable cell has no place in a pack, by its function; or ""."""
     if cell.flip_flop:
         return "" if cell.flip_flop.clocked_on.op == "pin" else "clocked by the falling edge"
+    if cell.clock_gate:
+        return ""
     inputs, tables = len(cell.inputs), cell.tables()
     if not inputs:
         return "" if sorted(tables) in ([0], [1], [0, 1]) else "constant outputs beyond a tie cell"
@@ -102,6 +105,8 @@ def _drives(cell: Cell) -> int:
     """How many drive strengths of a cell's function to take."""
     if cell.flip_flop:
         return 2
+    if cell.clock_gate:
+        return 4
     if len(cell.outputs) > 1:
         return 1
     return {1: 5, 2: 2, 3: 2}.get(len(cell.inputs), 1)
@@ -113,15 +118,21 @@ def _fastest_by_area(library: Library, cells: list[Cell], left_out: dict[str, st
     slew, load, _ = fanout_of_4(inverter)
     too_slow = HOLDBUFFER * _worst_delay(inverter, slew, HEAVY_LOAD * load)
     groups: dict[tuple, list[tuple[float, float, str, Cell]]] = defaultdict(list)
+    pins_of_gates = min((len(cell.inputs) for cell in cells if cell.clock_gate), default=0)
     flops = [cell for cell in cells if cell.flip_flop]
     simplest = min((_flip_flop_key(cell)[0], cell.area, cell.name) for cell in flops)[2] if flops else ""
     for cell in cells:
         if cell.flip_flop and _flip_flop_key(cell) != _flip_flop_key(library.cells[simplest]):
             left_out[cell.name] = f"another kind of flip-flop than {simplest}"
+        elif cell.clock_gate and len(cell.inputs) > pins_of_gates:
+            left_out[cell.name] = "clock gate with a test pin"
         elif cell.computes(BUFFER, 1) and _worst_delay(cell, slew, HEAVY_LOAD * load) > too_slow:
             left_out[cell.name] = "hold buffer"
         elif cell.inputs:
-            key = _flip_flop_key(cell) if cell.flip_flop else canonical_class(cell.tables(), len(cell.inputs))
+            if cell.clock_gate:
+                key: tuple = ("clock gate",)
+            else:
+                key = _flip_flop_key(cell) if cell.flip_flop else canonical_class(cell.tables(), len(cell.inputs))
             groups[key].append((cell.area, _worst_delay(cell, slew, HEAVY_LOAD * load), cell.name, cell))
     chosen: list[Cell] = []
     for group in groups.values():

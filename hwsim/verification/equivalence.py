@@ -2,7 +2,8 @@
 
 Instances of other modules are cut out of a module: their inputs become outputs of the module, their outputs inputs. Two
 designs are equal if their modules are, pair by pair, so that a design is compared module by module. Registers are
-unrolled (:func:`hwsim.verification.aig.unrolled`): their number, place and polarity may differ.
+unrolled (:func:`hwsim.verification.aig.unrolled`), those with enables after a look at their order
+(:mod:`hwsim.verification.enables`): their number, place and polarity may differ.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from hwsim.base import children, yosys
 from hwsim.base.errors import ToolError
 from hwsim.verification.aig import Aig, unrolled
+from hwsim.verification.enables import always_loaded
 
 SPECS = Path(__file__).parent / "specs"
 _PYOSYS = importlib.util.find_spec("pyosys")
@@ -108,7 +110,11 @@ def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> di
         script += ["setattr -mod -unset top *", f"setattr -mod -set top 1 {name}"]
         script.append(f"write_aiger -symbols {side}_{name}.aig")
     yosys.run(script, build, side)
-    return {name: Aig.read(build / f"{side}_{name}.aig") for name in names}
+
+    def same(gold: Aig, gate: Aig) -> bool:
+        return equal("held", gold, gate, build, f"{side}_held").holds
+
+    return {name: always_loaded(Aig.read(build / f"{side}_{name}.aig"), same) for name in names}
 
 
 def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int | None = None) -> Proof:

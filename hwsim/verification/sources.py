@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from hwsim.base.errors import InputError
 from hwsim.base.files import write
+from hwsim.synthesis import clock_gating
 from hwsim.synthesis.emit import module_names, ports, to_rtlil, to_verilog
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
@@ -81,10 +83,18 @@ def netlist(design: Design, mapped: Path, library: Library) -> list[str]:
 
 
 def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]:
-    """Yosys commands that read a mapped netlist with its hierarchy; each cell is a module of its library function."""
+    """Yosys commands that read a mapped netlist with its hierarchy; each cell is a module of its library function.
+
+    Clock gates become multiplexers in front of the flip-flops that they clock. ``mapped`` is the netlist as Verilog;
+    what is read is its JSON, which lies beside it.
+    """
+    document = json.loads(mapped.with_suffix(".json").read_text())
+    clock_gating.undo(document["modules"], library)
+    ungated = mapped.with_name("ungated.json")
+    write(ungated, json.dumps(document))
     return [
         f'read_liberty -ignore_miss_func "{library.liberty_path}"',
-        f'read_verilog "{mapped}"',
+        f'read_json "{ungated}"',
         f"hierarchy -check -top {design.name}",
         "proc",
     ]

@@ -247,7 +247,8 @@ class AlignedSum(wiring.Component):
 
     Ports
     -----
-    clk : in, 1 bit; only with ``registered``
+    clk, enable : in, 1 bit; only with ``registered``
+        ``enable`` loads the register.
     q : in
         Terms in one's complement: magnitude, every bit inverted where the sign is set, and the sign above it.
     distances : in
@@ -263,7 +264,7 @@ class AlignedSum(wiring.Component):
     stage = Stage.ALIGN
 
     def __init__(self, shape: TermShape, fraction_bits: int, registered: bool, arithmetic: Arithmetic):
-        ports = {"clk": In(1)} if registered else {}
+        ports = {"clk": In(1), "enable": In(1)} if registered else {}
         super().__init__(ports | {
             "q": In(shape.terms * (shape.magnitude_width + 1)),
             "distances": In(shape.terms * shape.distance_width(fraction_bits)),
@@ -293,7 +294,7 @@ class AlignedSum(wiring.Component):
             total.add_ones_complement(magnitude, sign)
         low, high = total.halves(m, "total_tree")
         if self.registered:
-            low, high = registered(m, low, "low"), registered(m, high, "high")
+            low, high = (registered(m, row, name, self.enable) for row, name in ((low, "low"), (high, "high")))
         m.d.comb += self.total.eq(fast_add(m, low, high, "carry", self.arithmetic))
         return m
 

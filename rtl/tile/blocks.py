@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 
 from hwsim.rtl.arith import Arithmetic, sized
-from hwsim.rtl.hierarchy import Pipeline, instantiate
+from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.tile.align import TermShape
 from hwsim.rtl.tile.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
 from hwsim.rtl.tile.operands import BlockScheme, OperandDecoder
@@ -68,12 +68,12 @@ class BlockDot(DotUnit):
             self.parts["mma_factor"] = ScaleProduct(scheme.scale, arithmetic)
         self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale, arithmetic)
 
-    def terms(self, m: Module) -> dict[str, Value]:
+    def terms(self, m: Module, registers: Registers) -> dict[str, Value]:
         scale = self.scheme.scale
         ports = {name: getattr(self, name) for name in self.signature.members}
         q, exponents, nonzero = [], [], []
         for i in range(self.shape.terms):
-            total, present = self._block(m, i)
+            total, present = self._block(m, registers, i)
             number = Signal(self.shape.magnitude_width + 1, name=f"q_{i}")
             inputs = {}
             if scale.fraction_width:
@@ -81,13 +81,12 @@ class BlockDot(DotUnit):
                 a, b = (ports[f"{side}_significands"].word_select(i, scale.significand_width) for side in "ab")
                 product = Signal(2 * scale.significand_width, name=f"factor_product_{i}")
                 instantiate(m, self, "mma_factor", f"factor_{i}", a=a, b=b, factor=product)
-                factor = self.pipe.register(m, "block", product, f"factor_{i}")
+                factor = registers.at("block", product, f"factor_{i}")
                 inputs["factor"] = factor
                 present = present & factor.any()
             instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
             a, b = (ports[f"{side}_exponents"].word_select(i, self.scheme.exponent_width) for side in "ab")
-            exponent = self.pipe.delay(
-                m,
+            exponent = registers.delay(
                 sized(m, a + b, self.shape.exponent_width, f"exponent_{i}", "Sum of both blocks' exponents"),
                 f"exponent_{i}",
                 *self.FRONT,
@@ -98,10 +97,10 @@ class BlockDot(DotUnit):
         nan = ports["a_nan"] | ports["b_nan"]
         return {"q": Cat(*q), "exponents": Cat(*exponents), "nonzero": Cat(*nonzero), "nan": nan}
 
-    def _block(self, m: Module, i: int) -> tuple[Value, Value]:
+    def _block(self, m: Module, registers: Registers, i: int) -> tuple[Value, Value]:
         """Sum of block ``i`` behind the register at ``block``, and whether it is not zero."""
         if self.scheme.refined:
-            total = self.pipe.register(m, "block", self._refined(m, i), f"total_{i}")
+            total = registers.at("block", self._refined(m, registers, i), f"total_{i}")
             return total, total.any()
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         parts = -(-self.block_size // LANES)
@@ -111,7 +110,7 @@ class BlockDot(DotUnit):
             block_total = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
             a, b = (x.word_select(part, len(x) // count) for x in (a_operands, b_operands))
             instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=block_total)
-            sums.append(self.pipe.register(m, "block", block_total, f"total_{part}"))
+            sums.append(registers.at("block", block_total, f"total_{part}"))
         if parts == 1:
             return sums[0], sums[0].any()
         low, high = sums
@@ -119,7 +118,7 @@ class BlockDot(DotUnit):
         # Zero test without carry propagation: low + high = 0 if and only if low ^ high = (low | high) << 1.
         return total, ((low ^ high) ^ ((low | high) << 1)[: len(low)]).any()
 
-    def _refined(self, m: Module, i: int) -> Signal:
+    def _refined(self, m: Module, registers: Registers, i: int) -> Signal:
         """M2XFP: sum of block ``i``, of refined activations and weights with their multipliers."""
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
         total = Signal(self.total_width, name=f"block_total_{i}")
@@ -133,7 +132,7 @@ class BlockDot(DotUnit):
                 b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.product.width("b")),
                 refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
             )  # fmt: skip
-            parts.append(self.pipe.register(m, "group", part, f"subgroup_{i}_{group}"))
+            parts.append(registers.at("group", part, f"subgroup_{i}_{group}"))
         instantiate(
             m, self, "mma_block", f"block_{i}", totals=Cat(*parts),
             multipliers=multipliers.word_select(i, 2 * SUBGROUPS), total=total,

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E8M0, MiniFloat, Nan
 from hwsim.rtl.arith import Arithmetic, maximum, sized
-from hwsim.rtl.hierarchy import Pipeline, instantiate, registered
+from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.hierarchy import clocked as clock_from
 from hwsim.rtl.tile.align import TermShape, present_exponent
 from hwsim.rtl.tile.scale import exponent_field, significand
@@ -43,6 +43,8 @@ class ElementDecoder(wiring.Component):
     Ports
     -----
     clk : in, 1 bit
+    enable : in
+        Loads the registers: bit 0 those at the inputs, bit 1 those at ``exponent``.
     codes : in
         Element codes, element 0 in the lowest bits.
     scales : in, 8 bits; only scaled
@@ -66,6 +68,7 @@ class ElementDecoder(wiring.Component):
     def __init__(self, element: MiniFloat, k: int, scaled: bool, pipe: Pipeline):
         ports = {
             "clk": In(1),
+            "enable": In(1 + pipe.count("exponent")),
             "codes": In(k * element.width),
             "exponents": Out(k * element.exponent_width),
             "nonzero": Out(k),
@@ -82,6 +85,7 @@ class ElementDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         clock_from(m, self.clk)
+        registers = Registers(m, self.pipe, self.enable)
         element = self.element
         codes = [self.codes.word_select(i, element.width) for i in range(self.k)]
         magnitudes = [code[: element.magnitude_width] for code in codes]
@@ -99,9 +103,9 @@ class ElementDecoder(wiring.Component):
             late["infinite"] = Cat(*(code == element.infinity_code for code in magnitudes))
         late["nan"] = nan
         for name, value in early.items():
-            m.d.comb += getattr(self, name).eq(registered(m, value, f"{name}_q"))
+            m.d.comb += getattr(self, name).eq(registers.input(value, f"{name}_q"))
         for name, value in late.items():
-            value = self.pipe.register(m, "exponent", registered(m, value, f"{name}_q"), name)
+            value = registers.at("exponent", registers.input(value, f"{name}_q"), name)
             m.d.comb += getattr(self, name).eq(value)
         return m
 
@@ -174,7 +178,7 @@ class ElementDot(DotUnit):
         self.element, self.k, self.scaled = element, k, scaled
         self.parts["mma_product"] = ElementProduct(element)
 
-    def terms(self, m: Module) -> dict[str, Value]:
+    def terms(self, m: Module, registers: Registers) -> dict[str, Value]:
         ports = {name: getattr(self, name) for name in self.signature.members}
         width, count = self.element.exponent_width, self.element.significand_width + 1
         q, exponents = [], []
@@ -199,14 +203,16 @@ class ElementDot(DotUnit):
             )
         if self.scaled:
             outputs["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")
-        outputs = {name: self.pipe.register(m, "exponent", value, name) for name, value in outputs.items()}
+        outputs = {name: registers.at("exponent", value, name) for name, value in outputs.items()}
         outputs |= {"q": Cat(*q), "nan": ports["a_nan"] | ports["b_nan"]}
-        return outputs | (self._infinities(m, ports, q) if self.element.has_infinity else {})
+        return outputs | (self._infinities(m, registers, ports, q) if self.element.has_infinity else {})
 
-    def _infinities(self, m: Module, ports: dict[str, Value], q: list[Signal]) -> dict[str, Value]:
+    def _infinities(
+        self, m: Module, registers: Registers, ports: dict[str, Value], q: list[Signal]
+    ) -> dict[str, Value]:
         """``nan``, ``infinite`` and ``infinity_sign`` of the terms; zero times infinity and infinities of both signs
         are NaN."""
-        zero = [self.pipe.register(m, "exponent", ~ports[f"{side}_nonzero"], f"{side}_zero") for side in "ab"]
+        zero = [registers.at("exponent", ~ports[f"{side}_nonzero"], f"{side}_zero") for side in "ab"]
         a, b = ports["a_infinite"], ports["b_infinite"]
         infinite = a | b
         negative = Cat(*(number[-1] for number in q))

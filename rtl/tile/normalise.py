@@ -34,7 +34,8 @@ class Normalise(wiring.Component):
 
     Ports
     -----
-    clk : in, 1 bit; only with ``registered``
+    clk, enable : in, 1 bit; only with ``registered``
+        ``enable`` loads the register.
     total : in
         Two's complement, in units of ``2**(largest - common bias - fraction_bits)``.
     exponent : in
@@ -70,7 +71,7 @@ class Normalise(wiring.Component):
         self.may_underflow = shape.may_underflow(fraction_bits)
         width = sum_width(shape.terms, fraction_bits) - 1
         self.shift_width = width.bit_length()
-        super().__init__(({"clk": In(1)} if registered else {}) | {
+        super().__init__(({"clk": In(1), "enable": In(1)} if registered else {}) | {
             "total": In(width + 1),
             "exponent": In(shape.common_width + 2),
             **({"limit": In(self.shift_width), "lower": In(LOWER_WIDTH)} if self.may_underflow else {"floats": In(1)}),
@@ -155,10 +156,10 @@ class Normalise(wiring.Component):
         }
         if self.registered:
             # Constants need no register, and ``below``, where it is the sign, no second one.
-            held = registered(m, sign, "sign_held")
+            held = registered(m, sign, "sign_held", self.enable)
             values = {
                 name: held if value is sign else value if isinstance(value, Const)
-                else registered(m, value, f"{name}_held")
+                else registered(m, value, f"{name}_held", self.enable)
                 for name, value in values.items()
             }  # fmt: skip
         inverted, zeros, sign, below, floats, nan, infinite, infinity_sign, at_top, limit, tail = values.values()

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hwsim.golden.formats import E8M0, UE4M3, MiniFloat
 from hwsim.golden.terms import BLOCK_TERMS, BlockTerm
 from hwsim.rtl.arith import Arithmetic, select, sized
-from hwsim.rtl.hierarchy import COMMENT, Pipeline, clocked, registered
+from hwsim.rtl.hierarchy import COMMENT, Pipeline, Registers, clocked
 from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, Code, Product
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, refinement
 from hwsim.rtl.tile.scale import exponent_field, significand
@@ -93,6 +93,8 @@ class OperandDecoder(wiring.Component):
     Ports
     -----
     clk : in, 1 bit
+    enable : in
+        Loads the registers: bit 0 those at the inputs, the others those at ``group`` and ``block``.
     codes : in, 4 bits an element
     scales : in, 8 bits a block
     block_metadata : in, 8 bits a block; only M2XFP
@@ -123,6 +125,7 @@ class OperandDecoder(wiring.Component):
         refined = scheme.refined and side == "a"
         ports = {
             "clk": In(1),
+            "enable": In(1 + pipe.count("group", "block")),
             "codes": In(k * CODE_WIDTH),
             "scales": In(blocks * SCALE_CODE_WIDTH),
             "operands": Out(k * product.width(side)),
@@ -145,6 +148,7 @@ class OperandDecoder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         clocked(m, self.clk)
+        registers = Registers(m, self.pipe, self.enable)
         scales = [self.scales.word_select(i, SCALE_CODE_WIDTH) for i in range(self.blocks)]
         types = (
             [~scale[-1] if self.polarity else scale[-1] for scale in scales]
@@ -160,10 +164,10 @@ class OperandDecoder(wiring.Component):
             else:
                 magnitude = encoded(code[:-1], is_integer, self.encoding)
             operands.append(Cat(magnitude, code[-1]))
-        m.d.comb += self.operands.eq(registered(m, Cat(*operands), "operands_q"))
+        m.d.comb += self.operands.eq(registers.input(Cat(*operands), "operands_q"))
         if self.refined:
-            m.d.comb += self.refinements.eq(registered(m, self._refinements(m), "refinements_q"))
-        self._scales(m, scales, types)
+            m.d.comb += self.refinements.eq(registers.input(self._refinements(m), "refinements_q"))
+        self._scales(m, registers, scales, types)
         return m
 
     def _refinements(self, m: Module) -> Value:
@@ -174,7 +178,7 @@ class OperandDecoder(wiring.Component):
             refinements.append(refinement(m, elements, metadata, f"group_{group}"))
         return Cat(*refinements)
 
-    def _scales(self, m: Module, scales: list[Value], types: list[Value | None]) -> None:
+    def _scales(self, m: Module, registers: Registers, scales: list[Value], types: list[Value | None]) -> None:
         scale = self.scheme.scale
         magnitudes = [s[: scale.magnitude_width] for s in scales]
         nan = Cat(*(s == scale.nan_code for s in magnitudes)).any()
@@ -193,16 +197,16 @@ class OperandDecoder(wiring.Component):
                 )
             )
             exponents.append(raised)
-        m.d.comb += self.exponents.eq(registered(m, Cat(*exponents), "exponents_q"))
-        m.d.comb += self.nan.eq(self.pipe.delay(m, registered(m, nan, "nan_q"), "nan", "group", "block"))
+        m.d.comb += self.exponents.eq(registers.input(Cat(*exponents), "exponents_q"))
+        m.d.comb += self.nan.eq(registers.delay(registers.input(nan, "nan_q"), "nan", "group", "block"))
         later: dict[str, Value] = {}
         if scale.fraction_width:
             later["significands"] = Cat(*(significand(s, scale) for s in magnitudes))
         if self.scheme.refined and not self.refined:
             later["multipliers"] = self.block_metadata
         for name, value in later.items():
-            value = registered(m, value, f"{name}_q")
-            m.d.comb += getattr(self, name).eq(self.pipe.delay(m, value, name, "group"))
+            value = registers.input(value, f"{name}_q")
+            m.d.comb += getattr(self, name).eq(registers.delay(value, name, "group"))
         unused = SCALE_CODE_WIDTH - scale.magnitude_width - self.scheme.typed
         if unused:
             # An unsigned scale leaves the top bit of its byte unread.

@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.arith import Arithmetic, sized
-from hwsim.rtl.hierarchy import Parts, Pipeline, clocked, instantiate, registered
+from hwsim.rtl.hierarchy import Parts, Pipeline, Registers, clocked, instantiate, registered
 from hwsim.rtl.tile.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, ExponentMaximum, TermShape
 from hwsim.rtl.tile.normalise import ROUNDINGS, Normalise
 from hwsim.rtl.tile.stage import Stage
@@ -22,8 +22,7 @@ BACK = ("term", "align", "sum", "magnitude")
 class DotUnit(wiring.Component):
     """One element of D. This class has what all formats share, from the terms to FP32; a subclass makes the terms.
 
-    ``d`` keeps its value while ``enable`` is low. No register has a reset: nothing uses ``d`` before ``enable`` has
-    loaded it.
+    No register has a reset: nothing uses ``d`` before ``enable`` has loaded it.
 
     Ports
     -----
@@ -32,8 +31,8 @@ class DotUnit(wiring.Component):
         FP32, in the cycle of the tile's inputs.
     accumulate : in, 1 bit
         Use ``d`` instead of ``c``. It must come one cycle before C is needed.
-    enable : in, 1 bit
-        Load the output register.
+    enable : in
+        Bit i loads the registers that an instruction passes i cycles after it came: from those at the inputs to ``d``.
     a_*, b_* : in
         From the operand decoder of that side.
     d : out, 32 bits
@@ -55,7 +54,8 @@ class DotUnit(wiring.Component):
         groups: int = 0,
     ):
         fraction_bits, result_bits, rounding = accumulator
-        ports = {"clk": In(1), "c": In(FP32_WIDTH), "accumulate": In(1), "enable": In(1), "d": Out(FP32_WIDTH)}
+        ports = {"clk": In(1), "enable": In(2 + pipe.count()), "c": In(FP32_WIDTH), "accumulate": In(1)}
+        ports["d"] = Out(FP32_WIDTH)
         for side, decoder in operands.items():
             for name, member in decoder.signature.members.items():
                 if member.flow is wiring.Out:
@@ -70,7 +70,7 @@ class DotUnit(wiring.Component):
             "mma_normalise": self.normalise,
         }  # fmt: skip
 
-    def terms(self, m: Module) -> dict[str, Value]:
+    def terms(self, m: Module, registers: Registers) -> dict[str, Value]:
         """Values, by name, in the cycle in which C is aligned: ``q``, the inputs of :class:`ExponentMaximum` but ``c``,
         ``nan``, and for elements with infinities ``infinite`` and ``infinity_sign``."""
         raise TypeError(f"{type(self).__name__} does not say what its terms are")
@@ -78,11 +78,11 @@ class DotUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         clocked(m, self.clk)
-        pipe = self.pipe
-        terms = self.terms(m)
-        c = pipe.delay(m, registered(m, self.c, "c_q"), "c", *self.FRONT)
+        registers = Registers(m, self.pipe, self.enable)
+        terms = self.terms(m, registers)
+        c = registers.delay(registers.input(self.c, "c_q"), "c", *self.FRONT)
         # Registered in every dot unit: driven across the tile from its edge, it would arrive late.
-        accumulate = registered(m, self.accumulate, "accumulate_q")
+        accumulate = registered(m, self.accumulate, "accumulate_q", self.enable[self.pipe.count(*self.FRONT)])
         c = sized(m, Mux(accumulate, self.d, c), FP32_WIDTH, "c_used", "The addend: C, or the result before in a chain")
         alignment = self._exponents(m, terms, c)
         special = sized(m, c[FP32_FRACTION:-1].all(), 1, "c_special", "Whether C is infinite or NaN")
@@ -101,21 +101,23 @@ class DotUnit(wiring.Component):
             flags["floats"] = alignment["floats"]
         distances = {name: alignment[name] for name in ("distances", "c_distance")}
         sum_inputs: dict[str, Value] = {"q": terms["q"], "c": c_q, **distances}
-        sum_inputs = {name: pipe.register(m, "term", value, f"{name}_held") for name, value in sum_inputs.items()}
+        sum_inputs = {name: registers.at("term", value, f"{name}_held") for name, value in sum_inputs.items()}
         total = Signal(len(self.parts["mma_sum"].total))  # type: ignore[attr-defined]
-        instantiate(m, self, "mma_sum", "sum", total=total, **sum_inputs)
-        total_late = pipe.register(m, "sum", total, "total")
-        flags = {name: pipe.delay(m, value, name, "term", "align", "sum") for name, value in flags.items()}
-        largest = pipe.delay(m, alignment["largest"], "largest", "term", "align")
+        instantiate(m, self, "mma_sum", "sum", total=total, **self._enabled("align"), **sum_inputs)
+        total_late = registers.at("sum", total, "total")
+        flags = {name: registers.delay(value, name, "term", "align", "sum") for name, value in flags.items()}
+        largest = registers.delay(alignment["largest"], "largest", "term", "align")
         prepared = self.normalise.prepare(m, largest)
-        late = {name: pipe.register(m, "sum", value, name) for name, value in prepared.items()}
+        late = {name: registers.at("sum", value, name) for name, value in prepared.items()}
+        late |= self._enabled("magnitude")
         d = Signal(FP32_WIDTH)
         instantiate(m, self, "mma_normalise", "normalise", total=total_late, d=d, **flags, **late)
-        result = Signal(FP32_WIDTH, reset_less=True)
-        with m.If(self.enable):
-            m.d.sync += result.eq(d)
-        m.d.comb += self.d.eq(result)
+        m.d.comb += self.d.eq(registered(m, d, "result", self.enable[-1]))
         return m
+
+    def _enabled(self, place: str) -> dict[str, Value]:
+        """The port ``enable`` of a part that has the registers at a place, if there are any."""
+        return {"enable": self.enable[self.pipe.position(place)]} if place in self.pipe.chosen else {}
 
     def _exponents(self, m: Module, terms: dict[str, Value], c: Value) -> dict[str, Signal]:
         """Outputs of the :class:`ExponentMaximum` by name."""
@@ -178,7 +180,7 @@ class Tile(wiring.Component):
         ports: dict[str, Any] = {"valid": In(1), "accumulate": In(1)}
         for side, rows in (("a", m), ("b", n)):
             for name, member in operands[side].signature.members.items():
-                if member.flow is wiring.In and name != "clk":
+                if member.flow is wiring.In and name not in ("clk", "enable"):
                     ports[_port(side, name)] = In(rows * len(getattr(operands[side], name)))
         return ports | {"c": In(m * n * FP32_WIDTH), "out_valid": Out(1), "d": Out(m * n * FP32_WIDTH)}
 
@@ -198,30 +200,33 @@ class Tile(wiring.Component):
         in_flight = Signal(self.latency)
         m.d.sync += in_flight.eq(Cat(self.valid, in_flight[:-1]))
         m.d.comb += self.out_valid.eq(in_flight[-1])
+        # Registers without an instruction in front of them hold what they have, and what is behind them is still.
+        enable = Cat(self.valid, in_flight[:-1])
         accumulate: Value = self.accumulate
         for stage in range(self.pipe.count(*self.dot.FRONT)):
             accumulate = registered(m, accumulate, f"accumulate_{stage}")
-        decoded = {side: [self._decode(m, side, i) for i in range(rows)] for side, rows in self.rows.items()}
+        front = enable[: 1 + self.pipe.count(*self.dot.FRONT)]
+        decoded = {side: [self._decode(m, side, i, front) for i in range(rows)] for side, rows in self.rows.items()}
         for i, a in enumerate(decoded["a"]):
             for j, b in enumerate(decoded["b"]):
                 at = i * self.rows["b"] + j
                 instantiate(
-                    m, self, "mma_dot", f"dot_{i}_{j}", accumulate=accumulate, enable=in_flight[-2],
+                    m, self, "mma_dot", f"dot_{i}_{j}", accumulate=accumulate, enable=enable,
                     c=self.c.word_select(at, FP32_WIDTH), d=self.d.word_select(at, FP32_WIDTH),
                     **{f"a_{name}": value for name, value in a.items()},
                     **{f"b_{name}": value for name, value in b.items()},
                 )  # fmt: skip
         return m
 
-    def _decode(self, m: Module, side: str, row: int) -> dict[str, Signal]:
+    def _decode(self, m: Module, side: str, row: int, enable: Value) -> dict[str, Signal]:
         part = self.operands[side]
-        ports: dict[str, Value] = {}
+        ports: dict[str, Value] = {"enable": enable}
         outputs: dict[str, Signal] = {}
         for name, member in part.signature.members.items():
             width = len(getattr(part, name))
             if member.flow is wiring.Out:
                 outputs[name] = Signal(width, name=f"{side}_{name}_{row}")
-            elif name != "clk":
+            elif name not in ("clk", "enable"):
                 ports[name] = getattr(self, _port(side, name)).word_select(row, width)
         instantiate(m, self, f"mma_decode_{side}", f"decode_{side}_{row}", **ports, **outputs)
         return outputs
