@@ -159,7 +159,7 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
         folder / "abc.constr",
         f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n",
     )
-    script = ";".join(recipes.ABC_STRUCTURED[0][0]).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+    script = ";".join(recipes.STRUCTURED[0].script).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
     log = yosys.run(
         [
             "read_rtlil block.il",

@@ -31,13 +31,15 @@ from hwsim.base import yosys
 from hwsim.base.errors import InputError
 from hwsim.base.files import is_plain, made_once, plain_folder, write
 from hwsim.synthesis import adder_cells, clock_gating, emit
-from hwsim.synthesis.recipes import ABC_FLAT, ABC_STRUCTURED
+from hwsim.synthesis.recipes import FLAT, STRUCTURED, Way
 from hwsim.synthesis.sizing import resize, strengthen
 from hwsim.technology.choice import clock_gates, flip_flop, smallest_buffer, tie_cells
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
 
 _PLACEMENT = "placement.npz"
+#: Files with the design before ABC maps it, by whether adders are the library's cells.
+_UNMAPPED = {True: "unmapped.il", False: "unmapped_adders.il"}
 #: Most rounds of timing the whole design and choosing a faster module.
 _ROUNDS = 30
 
@@ -185,16 +187,25 @@ def _code() -> str:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A module mapped in one way: area (um2) and delay (ps) as ABC reports them."""
+    """A module mapped in one way: area (um2), and the delay (ps) of its longest path by static timing."""
 
     area: float
     delay: float
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """The way of every module, the design in Yosys' JSON that they make, and its timing."""
+
+    chosen: dict[str, int]
+    mapped: dict
+    timed: timing.Timing
+
+
 class _Mapper:
     """Maps one design to a library, in one folder.
 
-    A *way* of mapping is an index of ``scripts``. ``candidates`` holds for every module its candidates, one for each
+    A *way* of mapping is an index of ``ways``. ``candidates`` holds for every module its candidates, one for each
     way that was tried, from way 0 on.
     """
 
@@ -208,7 +219,7 @@ class _Mapper:
         # ABC takes no target below a picosecond. Where registers alone take longer than the period, that is its target
         # and the result is as fast as ABC can make it.
         self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
-        self.scripts = ABC_STRUCTURED if options.hierarchical else ((ABC_FLAT, 1.0),)
+        self.ways = STRUCTURED if options.hierarchical else (Way(FLAT),)
         load = f"set_load {library.output_load_fF:.6g}"
         write(folder / "clock_gates.v", clock_gating.boxes(library))
         write(folder / "abc.constr", f"set_driving_cell {smallest_buffer(library).name}\n{load}\n")
@@ -218,7 +229,7 @@ class _Mapper:
         # Until something is placed, wires are by fanout.
         self._wires: bool | np.ndarray = options.wires is not Wires.ZERO
         self._prepare()
-        text = (folder / "unmapped.il").read_text()
+        text = (folder / _UNMAPPED[True]).read_text()
         #: Whether there are clock gates.
         self.gated = any(f"cell \\{gate.name} " in text for gate in clock_gates(library))
         # Cells that are instantiated already are modules too.
@@ -228,18 +239,38 @@ class _Mapper:
     def hierarchical(self) -> list[str]:
         """Yosys commands that read the design, its modules mapped so that the whole meets timing if it can."""
         chosen = dict.fromkeys(self.candidates, 0)
-        best: tuple[dict, timing.Timing] | None = None
+        best: _Choice | None = None
         for _ in range(_ROUNDS):
-            mapped = self._strengthened(chosen)
-            timed = self._timing(mapped)
-            if best is None or timed.slack_ns > best[1].slack_ns:
-                best = mapped, timed
-            faster = self._faster(chosen, timed, mapped) if timed.slack_ns < 0 else None
+            choice = self._choice(chosen)
+            if best is None or choice.timed.slack_ns > best.timed.slack_ns:
+                best = choice
+            faster = self._faster(choice) if choice.timed.slack_ns < 0 else None
             if faster is None:
                 break
             chosen = chosen | faster
         assert best is not None
-        return self._finished(self._resized(*best))
+        best = self._relaxed(best)
+        return self._finished(self._resized(best.mapped, best.timed))
+
+    def _choice(self, chosen: dict[str, int]) -> _Choice:
+        mapped = self._strengthened(chosen)
+        return _Choice(chosen, mapped, self._timing(mapped))
+
+    def _relaxed(self, best: _Choice) -> _Choice:
+        """The choice with modules that need not be as fast as they are mapped in smaller ways, of those tried.
+
+        While slack was sought, a module may have become faster than another that was on the same path allows.
+        """
+        least = min(best.timed.slack_ns, 0.0)
+        for name, way in sorted(best.chosen.items(), key=lambda item: -self.candidates[item[0]][item[1]].area):
+            tried = self.candidates[name]
+            smaller = sorted((c.area, k) for k, c in enumerate(tried) if c.area < tried[way].area)
+            for _, k in smaller:
+                choice = self._choice(best.chosen | {name: k})
+                if choice.timed.slack_ns >= least:
+                    best = choice
+                    break
+        return best
 
     def flat(self) -> list[str]:
         """Yosys commands that read the design, mapped as one module."""
@@ -294,14 +325,12 @@ class _Mapper:
             print(f"{self.design.name} on {self.library.name}: {what}", file=sys.stderr, flush=True)
 
     def _prepare(self) -> None:
-        """Write ``unmapped.il``: flip-flops mapped to the library, all other logic still Yosys' own gates for ABC."""
+        """Write the designs of `_UNMAPPED`: all but flip-flops, clock gates and adder cells still Yosys' own gates."""
         flop = flip_flop(self.library)
         others = [cell.name for cell in self.library.usable_cells if cell.flip_flop and cell is not flop]
-        script = [
-            "read_rtlil rtl.il",
-            f"hierarchy -check -top {self.design.name}",
-            "proc",
-            *self._with_adder_cells(),
+        read = ["read_rtlil rtl.il", f"hierarchy -check -top {self.design.name}", "proc"]
+        bound = self._with_adder_cells(read)
+        finish = [
             *([] if self.options.hierarchical else ["flatten"]),
             f"synth -noabc -run begin:fine -top {self.design.name}",
             "synth -noabc -run fine:check",
@@ -309,16 +338,30 @@ class _Mapper:
             # With a choice, dfflibmap would prefer a flip-flop with a true output to one of half the size.
             f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.liberty}",
             "opt",
-            "write_rtlil unmapped.il",
         ]
+        names = emit.adder_names(self.design).values()
+        without = ["setattr -mod -set keep_hierarchy 1 *"]
+        without += [f"setattr -mod -unset keep_hierarchy {name}" for name in names if name in self._adders()]
+        without += ["flatten", "setattr -mod -unset keep_hierarchy *"]
+        script = [*read, *bound, *finish, f"write_rtlil {_UNMAPPED[True]}"]
+        script += ["design -reset", *read, *without, *finish, f"write_rtlil {_UNMAPPED[False]}"] if bound else []
         yosys.run(script, self.folder, "prepare")
+        if not bound:
+            shutil.copy(self.folder / _UNMAPPED[True], self.folder / _UNMAPPED[False])
 
-    def _with_adder_cells(self) -> list[str]:
-        """Yosys commands that bind the adders of the RTL to the library's cells, or make them gates."""
+    def _adders(self) -> list[str]:
+        """Names of the modules of adders that the design instantiates."""
+        text = (self.folder / "rtl.il").read_text()
+        return [name for name in emit.adder_names(self.design).values() if f"cell \\{name} " in text]
+
+    def _with_adder_cells(self, read: list[str]) -> list[str]:
+        """Yosys commands that bind the adders of the RTL to the library's cells, or make them gates.
+
+        None if the RTL has no adders. ``read`` reads the design.
+        """
         names = emit.adder_names(self.design)
-        if not any(f"cell \\{name} " in (self.folder / "rtl.il").read_text() for name in names.values()):
+        if not self._adders():
             return []
-        read = ["read_rtlil rtl.il", f"hierarchy -check -top {self.design.name}", "proc"]
         yosys.run([*read, "write_json adders.json"], self.folder, "adders")
         document = json.loads((self.folder / "adders.json").read_text())
         adder_cells.bind(document["modules"], self.library, names)
@@ -343,18 +386,34 @@ class _Mapper:
         self._progress(f"mapping {', '.join(modules)}")
         script = []
         for way in ways:
-            commands, share = self.scripts[way]
-            target = f"-D {share * self.target_ps:.0f}"
-            joined = ";".join(commands).replace("{D}", target).replace(" ", ",")
+            how_to = self.ways[way]
+            target = f"-D {how_to.share * self.target_ps:.0f}"
+            joined = ";".join(how_to.script).replace("{D}", target).replace(" ", ",")
             how = f"abc -liberty {self.liberty} -constr abc.constr {target} -script +{joined}"
             fresh = not any(len(tried) > way for tried in self.candidates.values())
-            script += ["design -reset", f"read_rtlil {'unmapped.il' if fresh else f'mapped_{way}.il'}"]
+            script += ["design -reset", f"read_rtlil {_UNMAPPED[how_to.adder_cells] if fresh else f'mapped_{way}.il'}"]
             script += [*(f"{how} {name}" for name in modules), f"write_rtlil mapped_{way}.il"]
-        log = yosys.run(script, self.folder, "map")
-        for name, text in re.findall(r"gate netlist of module `\\(\S+)'(.*?)(?=gate netlist of|\Z)", log, re.S):
-            # ABC reports neither for a module without logic: both are 0.
-            areas, delays = (re.findall(rf"{what} *= *([\d.]+)", text) for what in ("Area", "Delay"))
-            self.candidates[name].append(_Candidate(float((areas or [0])[-1]), float((delays or [0])[-1])))
+            script += [f"write_json mapped_{way}.json"]
+        yosys.run(script, self.folder, "map")
+        for way in ways:
+            read = json.loads((self.folder / f"mapped_{way}.json").read_text())["modules"]
+            for name in modules:
+                self.candidates[name].append(self._candidate(read, name))
+
+    def _candidate(self, modules: dict, name: str) -> _Candidate:
+        """Area and delay of one mapped module; neither of the modules that it instantiates, which are timed apart."""
+        module = modules[name]
+        cells = {n: c for n, c in module["cells"].items() if c["type"] in self.library.cells}
+        inside = {bit for cell in module["cells"].values() if cell["type"] not in self.library.cells
+                  for port, bits in cell["connections"].items()
+                  if cell["port_directions"].get(port) == "output" for bit in bits}  # fmt: skip
+        given = {"direction": "input", "bits": sorted(bit for bit in inside if isinstance(bit, int))}
+        alone = module | {"cells": cells, "ports": module["ports"] | {"\\instances": given}}
+        netlist = netlist_reader.build({name: alone}, name, self.library)
+        timed = timing.analyse(
+            netlist, self.options.clock_period_ns, netlist.loads(self.options.wires is not Wires.ZERO)
+        )
+        return _Candidate(netlist.area, 1000 * timed.critical_path_ns)
 
     def _strengthened(self, chosen: dict[str, int]) -> dict:
         """Yosys' JSON of the design, modules mapped as chosen, drivers between them strong enough for their loads."""
@@ -393,12 +452,13 @@ class _Mapper:
                 fixed |= stronger.keys()
         return mapped
 
-    def _faster(self, chosen: dict[str, int], timed: timing.Timing, mapped: dict) -> dict[str, int] | None:
+    def _faster(self, choice: _Choice) -> dict[str, int] | None:
         """A module and a faster way to map it; None if no module of the critical path has one.
 
         It is the module that the path spends most time in, of those that can be faster. The way is the smallest that
         makes up for the negative slack, or else the fastest. More ways are tried until one does.
         """
+        chosen, mapped, timed = choice.chosen, choice.mapped, choice.timed
         slack, before = timed.slack_ns, 0.0
         delays: dict[str, float] = defaultdict(float)
         for step in timed.path:
@@ -407,7 +467,7 @@ class _Mapper:
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
             tried = self.candidates[name]
             now = tried[chosen[name]].delay
-            while (ahead := self._first(tried, now + 1000 * slack)) is None and len(tried) < len(self.scripts):
+            while (ahead := self._first(tried, now + 1000 * slack)) is None and len(tried) < len(self.ways):
                 self._map([name], range(len(tried), len(tried) + 1))
             if ahead is None:
                 ahead = min(range(len(tried)), key=lambda k: (tried[k].delay, k))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 #: Merge equivalent nodes and registers.
 _CLEAN = ("strash", "ifraig", "scorr")
 
@@ -25,24 +27,45 @@ _SOPB = ("strash", "&get -n", "&st", "&sopb")
 _AREA_BALANCED = (*_CLEAN, *_SOPB, "&dch -f", "&nf {D}", "&put", *_sized())
 _SPEED_BALANCED = (*_CLEAN, *_SOPB, "&put", "dch -f", "map -B 0.9 {D}", "topo", *_sized())
 #: ABC script for a flat design: restructure, map for area under the delay target, size.
-ABC_FLAT = (*_CLEAN, "dc2", "dc2", *_AREA[len(_CLEAN) :])
-#: ABC scripts for the modules of hierarchical designs, from small to fast, each with its delay target as a share of the
-#: time between registers. These modules are structured by hand: ``dc2`` makes them smaller, and turns their trees and
-#: prefix adders into chains.
-ABC_STRUCTURED = (
-    ((*_CLEAN, "dc2", *_SMALLEST, *_sized(24)), 1.0),
-    ((*_CLEAN, *_SMALLEST, *_sized(24)), 1.0),
-    ((*_CLEAN, *_SMALL, *_sized(16)), 1.0),
-    (_AREA_ROUNDS, 1.0),
-    (_AREA_ROUNDS, 0.6),
-    (_AREA, 1.0),
-    (_AREA, 0.8),
-    (_AREA_BALANCED, 1.0),
-    (_AREA_BALANCED, 0.8),
-    ((*_CLEAN, "strash", "dch -f", "map {D}", "topo", *_sized()), 0.9),
-    (_SPEED, 0.9),
-    (_SPEED, 0.75),
-    (_SPEED_BALANCED, 0.9),
-    (_SPEED_BALANCED, 0.75),
-    (_SPEED_BALANCED, 0.6),
+FLAT = (*_CLEAN, "dc2", "dc2", *_AREA[len(_CLEAN) :])
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to map a module.
+
+    Attributes
+    ----------
+    script : tuple of str
+        ABC's commands.
+    share : float
+        The delay target as a share of the time between registers.
+    adder_cells : bool
+        Whether adders become the library's adder cells. Otherwise ABC makes them of gates, which are larger but, in
+        some libraries, much faster.
+    """
+
+    script: tuple[str, ...]
+    share: float = 1.0
+    adder_cells: bool = True
+
+
+#: Ways to map the modules of hierarchical designs, from small to fast. These modules are structured by hand: ``dc2``
+#: makes them smaller, and turns their trees and prefix adders into chains.
+STRUCTURED = (
+    Way((*_CLEAN, "dc2", *_SMALLEST, *_sized(24))),
+    Way((*_CLEAN, *_SMALLEST, *_sized(24))),
+    Way((*_CLEAN, *_SMALL, *_sized(16))),
+    Way(_AREA_ROUNDS),
+    Way(_AREA_ROUNDS, 0.6),
+    Way(_AREA_ROUNDS, adder_cells=False),
+    Way(_AREA, 0.8, False),
+    Way(_AREA_BALANCED, 1.0, False),
+    Way(_AREA_BALANCED, 0.8, False),
+    Way((*_CLEAN, "strash", "dch -f", "map {D}", "topo", *_sized()), 0.9, False),
+    Way(_SPEED, 0.9, False),
+    Way(_SPEED, 0.75, False),
+    Way(_SPEED_BALANCED, 0.9, False),
+    Way(_SPEED_BALANCED, 0.75, False),
+    Way(_SPEED_BALANCED, 0.6, False),
 )
