@@ -1,12 +1,11 @@
 """``reports/mma_choices``: encodings of products, measured.
 
-Each row is the sum of a block of 16 products, mapped as :mod:`hwsim.synthesis.mapping` maps a module of a hierarchical
-design.
+Each row is the sum of a block of 16 products, mapped in a way that :mod:`hwsim.synthesis.mapping` maps modules.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,14 +13,15 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, Module, Signal, Value
 from amaranth.sim import Simulator
 
+from hwsim.analysis import netlist_reader, timing
 from hwsim.base import files, yosys
 from hwsim.base.errors import ToolError
 from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
-from hwsim.rtl.arith import Arithmetic, Columns, columns, compress, sized
+from hwsim.rtl.arith import ADDERS, Arithmetic, Columns, columns, sized
 from hwsim.rtl.tile.block_sum import BlockSum
 from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
-from hwsim.synthesis import recipes
+from hwsim.synthesis import adder_cells, recipes
 from hwsim.technology import catalogue, choice
 from hwsim.technology.library import Library
 
@@ -32,10 +32,10 @@ _TEXT = """\
 
 Made by `python -m hwsim.report mma_choices`; not edited by hand.
 
-Sum of a block of {lanes} signed products (`BlockSum` in `rtl/tile/block_sum.py`), in NAND2 equivalents, with the delay
-that ABC estimates (ps) under the target in brackets, and the bits of both operands without their signs: each bit more
-stands in a register at the tile's edge, which 8 dot units share. Each row was simulated with every pair of its operands
-first. {generator}.
+Sum of a block of {lanes} signed products (`BlockSum` in `rtl/tile/block_sum.py`), in NAND2 equivalents, adders bound to
+the library's cells, with the delay of static timing (ps; the target is in brackets), and the bits of both operands
+without their signs: each bit more stands in a register at the tile's edge, which 8 dot units share. Each row was
+simulated with every pair of its operands first. {generator}.
 
 {rows}
 
@@ -89,8 +89,8 @@ def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) 
             named[position] = [sized(m, bit, 1, f"{name}_{position}_{i}") for i, bit in enumerate(column)]
         if not rows:
             return named
-        low, high = compress(m, named, f"{name}_row")
-        return [[bit] for bit in sized(m, low + high, len(named), f"{name}_row")]
+        total = sum(bit << i for i, column in enumerate(named) for bit in column)
+        return [[bit] for bit in sized(m, total, len(named), f"{name}_row")]
 
     return Product({"a": _BINARY, "b": _BINARY}, product_columns)
 
@@ -154,24 +154,33 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     arithmetic = Arithmetic.STRUCTURED if product.columns else Arithmetic.OPERATORS
     block = BlockSum(LANES, product, LARGEST, arithmetic)
-    files.write(folder / "block.il", rtlil.convert(block, name="block", emit_src=False))
+    parts = {"block": block} | {name: adder() for name, adder in ADDERS.items()}
+    text = "".join(rtlil.convert(part, name=name, emit_src=False) for name, part in parts.items())
+    files.write(folder / "block.il", text)
+    read = ["read_rtlil block.il", "hierarchy -top block", "proc", "write_json block.json"]
+    yosys.run(read, folder, "read")
+    document = json.loads((folder / "block.json").read_text())
+    adder_cells.bind(document["modules"], library, {name: name for name in ADDERS})
+    files.write(folder / "block.json", json.dumps(document))
     files.write(
         folder / "abc.constr",
         f"set_driving_cell {choice.smallest_buffer(library).name}\nset_load {library.output_load_fF:.6g}\n",
     )
-    script = ";".join(recipes.STRUCTURED[0].script).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
-    log = yosys.run(
+    script = ";".join(recipes.STRUCTURED[1].script).replace("{D}", f"-D {target_ps:.0f}").replace(" ", ",")
+    yosys.run(
         [
-            "read_rtlil block.il",
+            f"read_liberty -lib -ignore_miss_func {library.liberty_path}",
+            "read_json block.json",
             "synth -noabc -flatten -top block",
             f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{script}",
-            f"stat -liberty {library.liberty_path}",
+            "write_json mapped.json",
         ],
         folder,
         "map",
     )
-    area = float(re.findall(r"Chip area for .*: ([\d.]+)", log)[-1])
-    return area / library.nand2_area, float(re.findall(r"Delay *= *([\d.]+) ps", log)[-1])
+    netlist = netlist_reader.read(folder / "mapped.json", "block", library)
+    timed = timing.analyse(netlist, target_ps / 1000, netlist.loads(True))
+    return netlist.area / library.nand2_area, 1000 * timed.critical_path_ns
 
 
 def write(folder: Path, build: Path) -> list[Path]:

@@ -48,17 +48,19 @@ def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.rand
     dict of arrays [count, fields]
         Ports of A, B and C.
     """
-    m, n, k, block = unit.shape(parameters)
+    m, n, k, _ = unit.shape(parameters)
     element, scale, term = unit.element(parameters), unit.scale(parameters), unit.term(parameters)
     ports: Ports = {}
     kind = rng.integers(0, 8, count)
     for side, rows in (("a", m), ("b", n)):
         ports[f"{side}_codes"] = codes(element, kind, rows * k, rng)
         if scale is not None:
-            fields = rows * (k // block)
+            fields = rows * unit.blocks(parameters)
             ports[f"{side}_scales"] = scales(scale, rng.integers(0, 8, count), fields, rng)
             if term is not None and term.has_metadata:
-                ports[f"{side}_metadata"] = rng.integers(0, 256, (count, fields), np.uint8)
+                ports[f"{side}_metadata"] = rng.integers(
+                    0, 1 << unit.metadata_width(parameters), (count, fields), np.uint16
+                )
     # Terms that cancel in pairs: the second half of K repeats the first, with B negated.
     pairs = np.flatnonzero(rng.random(count) < 0.2)
     if k >= 2:

@@ -10,10 +10,13 @@ import numpy as np
 
 from hwsim.golden.accumulate import Accumulator
 from hwsim.golden.formats import E2M1, E8M0, MiniFloat, Rounding
+from hwsim.golden.m2xfp import SUBGROUP
 from hwsim.golden.mma import instruction
 from hwsim.golden.terms import BLOCK_TERMS, ELEMENT_TERMS, BlockTerm
 from hwsim.units.ports import Parameters, Ports, comes_out
 
+#: Bits of metadata that a subgroup of M2XFP has.
+METADATA_BITS = 2
 _ROUNDINGS = {"rz": Rounding.TOWARD_ZERO, "rne": Rounding.NEAREST_EVEN}
 
 
@@ -60,10 +63,19 @@ class MMAUnit:
         """m, n, K and block size, which is 0 without scales."""
         return parameters["m"], parameters["n"], parameters["k"], parameters.get("block_size", self.block_size)
 
+    def blocks(self, parameters: Parameters) -> int:
+        """Scales of a row: K may be a part of one block."""
+        _, _, k, block = self.shape(parameters)
+        return -(-k // block) if block else 0
+
+    def metadata_width(self, parameters: Parameters) -> int:
+        """Bits of a block's metadata: two for each subgroup that K has of it."""
+        _, _, k, block = self.shape(parameters)
+        return METADATA_BITS * (min(k, block) // SUBGROUP)
+
     def accumulator(self, parameters: Parameters) -> Accumulator:
         """The accumulation step of the unit: all of its K at once."""
-        _, _, k, block = self.shape(parameters)
-        terms = k // block if self.term(parameters) else k
+        terms = self.blocks(parameters) if self.term(parameters) else self.shape(parameters)[2]
         return Accumulator(
             terms, parameters["fraction_bits"], parameters["result_bits"], _ROUNDINGS[parameters["rounding"]]
         )
@@ -96,7 +108,9 @@ class MMAUnit:
             codes = ports[f"{side}_codes"].astype(dtype).reshape(count, rows, k)
             if not self.block_size:
                 return codes, None, None
-            scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, k // block)
+            # The elements of a block beyond K are zero.
+            codes = np.pad(codes, ((0, 0), (0, 0), (0, max(block - k, 0))))
+            scales = ports[f"{side}_scales"].astype(np.uint8).reshape(count, rows, self.blocks(parameters))
             metadata = ports.get(f"{side}_metadata")
             if metadata is not None:
                 metadata = metadata.astype(np.uint8).reshape(scales.shape)

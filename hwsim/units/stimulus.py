@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from hwsim import golden
-from hwsim.golden.layouts import pack_bits
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units import edge_cases
-from hwsim.units.mma import MMAUnit
+from hwsim.units.mma import METADATA_BITS, MMAUnit
 from hwsim.units.ports import Parameters, Ports
 
 #: Slices of length K that a row of a tensor is divided into.
@@ -59,7 +58,7 @@ def random_codes(unit: MMAUnit, parameters: Parameters, ports: Ports, rng: np.ra
             plain = np.zeros(len(values), int)
             replaced[name] = edge_cases.codes(unit.element(parameters), plain, values.shape[1], rng)
         elif name.endswith("_metadata"):
-            replaced[name] = rng.integers(0, 256, values.shape, np.uint8)
+            replaced[name] = rng.integers(0, 1 << unit.metadata_width(parameters), values.shape, np.uint16)
     return ports | replaced
 
 
@@ -92,9 +91,13 @@ def _operand(
 
     ports = {f"{side}_codes": by_tile(codes)}
     if scales is not None:
-        ports[f"{side}_scales"] = by_tile(np.asarray(scales).reshape(len(codes), -1))
+        # Where K is a part of a block, slices share its scale.
+        by_slice = np.asarray(scales).reshape(len(codes), -1)
+        ports[f"{side}_scales"] = by_tile(by_slice.repeat(max(block // k, 1), axis=1))
     if metadata is not None:
-        ports[f"{side}_metadata"] = by_tile(pack_bits(np.asarray(metadata).reshape(len(codes), -1), 2))
+        width = unit.metadata_width(parameters)
+        subgroups = np.asarray(metadata).reshape(len(codes), -1, width // METADATA_BITS)
+        ports[f"{side}_metadata"] = by_tile((subgroups << np.arange(0, width, METADATA_BITS)).sum(axis=2))
     return ports, np.float32(1) if tensor_scale is None else tensor_scale
 
 

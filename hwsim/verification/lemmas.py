@@ -123,7 +123,7 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
         )  # fmt: skip
         yield Lemma(
             "mma_block", "total is the sum of multiplied subgroups", "mma_block.v", "mma_multiplied_spec",
-            {"S": len(group), "W": width}, "total",
+            {"S": len(group), "W": width, "G": block.subgroups}, "total",
         )  # fmt: skip
     else:
         yield Lemma(

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.arith import Arithmetic, Columns, Sum, add_bits, add_constant, columns, compress, sized
 from hwsim.rtl.tile.products import MAGNITUDE_WIDTH, PRODUCT_WIDTH, Product, e2m1_magnitude
-from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH, SUBGROUPS
+from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH
 from hwsim.rtl.tile.stage import Stage
 
 #: Largest sum of a subgroup in sixteenths: one refined activation of up to 56 eighths, the others of up to 48, times
@@ -187,6 +187,7 @@ class MultipliedSum(wiring.Component):
 
     Parameters
     ----------
+    subgroups : int
     arithmetic : Arithmetic
 
     Ports
@@ -201,19 +202,19 @@ class MultipliedSum(wiring.Component):
 
     stage = Stage.PRODUCTS
 
-    def __init__(self, arithmetic: Arithmetic) -> None:
+    def __init__(self, subgroups: int, arithmetic: Arithmetic) -> None:
         super().__init__({
-            "totals": In(SUBGROUPS * SUBGROUP_WIDTH),
-            "multipliers": In(SUBGROUPS * METADATA_WIDTH),
-            "total": Out(total_width(SUBGROUPS, LARGEST_SUBGROUP * 7)),
+            "totals": In(subgroups * SUBGROUP_WIDTH),
+            "multipliers": In(subgroups * METADATA_WIDTH),
+            "total": Out(total_width(subgroups, LARGEST_SUBGROUP * 7)),
         })  # fmt: skip
-        self.arithmetic = arithmetic
+        self.subgroups, self.arithmetic = subgroups, arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         result = Sum(len(self.total), self.arithmetic)
         bits = result.bits
-        for group in range(SUBGROUPS):
+        for group in range(self.subgroups):
             total = self.totals.word_select(group, SUBGROUP_WIDTH)
             k = self.multipliers.word_select(group, METADATA_WIDTH)
             if self.arithmetic is Arithmetic.OPERATORS:

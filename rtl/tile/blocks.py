@@ -10,7 +10,7 @@ from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.tile.align import TermShape
 from hwsim.rtl.tile.block_sum import SUBGROUP_WIDTH, BlockSum, MultipliedSum, SubgroupSum, total_width
 from hwsim.rtl.tile.operands import BlockScheme, OperandDecoder
-from hwsim.rtl.tile.refinement import ELEMENTS, REFINEMENT_WIDTH, SUBGROUPS
+from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH
 from hwsim.rtl.tile.scale import ScaledTerm, ScaleProduct
 from hwsim.rtl.tile.tile import BACK, DotUnit, Tile, accumulator, tile_size
 
@@ -20,13 +20,13 @@ PLACES = ("group", "block", *BACK)
 
 def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
     """Widths of the terms of a format."""
-    scale, term = scheme.scale, scheme.term
+    scale, term, lanes = scheme.scale, scheme.term, min(k, block_size)
     significand = (1 << scale.significand_width) - 1
     # The exponent of a term is the sum of both scales' fields, each of which has the scale's bias.
     bias = 2 * scale.bias - term.constant(block_size)
     return TermShape(
-        terms=k // block_size,
-        magnitude_width=(block_size * term.a_largest * term.b_largest * significand**2).bit_length(),
+        terms=k // lanes,
+        magnitude_width=(lanes * term.a_largest * term.b_largest * significand**2).bit_length(),
         fraction_width=term.q(block_size),
         exponent_width=scheme.exponent_width + 1,
         bias=bias,
@@ -55,15 +55,15 @@ class BlockDot(DotUnit):
     ):
         shape = term_shape(scheme, k, block_size)
         super().__init__(shape, operands, pipe, step, arithmetic)
-        self.scheme, self.block_size, self.product = scheme, block_size, scheme.multiplier(arithmetic)
+        self.scheme, self.lanes, self.product = scheme, min(k, block_size), scheme.multiplier(arithmetic)
+        self.subgroups = self.lanes // ELEMENTS
         if scheme.refined:
-            multiplied = MultipliedSum(arithmetic)
+            multiplied = MultipliedSum(self.subgroups, arithmetic)
             self.parts |= {"mma_subgroup": SubgroupSum(self.product, arithmetic), "mma_block": multiplied}
             self.total_width = len(multiplied.total)
         else:
-            lanes = min(block_size, LANES)
-            self.parts["mma_block"] = BlockSum(lanes, self.product, scheme.largest, arithmetic)
-            self.total_width = total_width(block_size, scheme.largest)
+            self.parts["mma_block"] = BlockSum(min(self.lanes, LANES), self.product, scheme.largest, arithmetic)
+            self.total_width = total_width(self.lanes, scheme.largest)
         if scheme.scale.fraction_width:
             self.parts["mma_factor"] = ScaleProduct(scheme.scale, arithmetic)
         self.parts["mma_scale"] = ScaledTerm(self.total_width, shape.magnitude_width, scheme.scale, arithmetic)
@@ -103,11 +103,11 @@ class BlockDot(DotUnit):
             total = registers.at("block", self._refined(m, registers, i), f"total_{i}")
             return total, total.any()
         a_operands, b_operands = getattr(self, "a_operands"), getattr(self, "b_operands")  # noqa: B009
-        parts = -(-self.block_size // LANES)
+        parts = -(-self.lanes // LANES)
         count = self.shape.terms * parts
         sums = []
         for part in range(i * parts, (i + 1) * parts):
-            block_total = Signal(total_width(self.block_size // parts, self.scheme.largest), name=f"block_total_{part}")
+            block_total = Signal(total_width(self.lanes // parts, self.scheme.largest), name=f"block_total_{part}")
             a, b = (x.word_select(part, len(x) // count) for x in (a_operands, b_operands))
             instantiate(m, self, "mma_block", f"block_{part}", a=a, b=b, total=block_total)
             sums.append(registers.at("block", block_total, f"total_{part}"))
@@ -124,18 +124,18 @@ class BlockDot(DotUnit):
         total = Signal(self.total_width, name=f"block_total_{i}")
         refinements, multipliers = getattr(self, "a_refinements"), getattr(self, "b_multipliers")  # noqa: B009
         parts = []
-        for group in range(SUBGROUPS):
+        for group in range(self.subgroups):
             part = Signal(SUBGROUP_WIDTH, name=f"subgroup_total_{i}_{group}")
             instantiate(
                 m, self, "mma_subgroup", f"subgroup_{i}_{group}",
-                a=a_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.product.width("a")),
-                b=b_operands.word_select(i * SUBGROUPS + group, ELEMENTS * self.product.width("b")),
-                refinement=refinements.word_select(i * SUBGROUPS + group, REFINEMENT_WIDTH), total=part,
+                a=a_operands.word_select(i * self.subgroups + group, ELEMENTS * self.product.width("a")),
+                b=b_operands.word_select(i * self.subgroups + group, ELEMENTS * self.product.width("b")),
+                refinement=refinements.word_select(i * self.subgroups + group, REFINEMENT_WIDTH), total=part,
             )  # fmt: skip
             parts.append(registers.at("group", part, f"subgroup_{i}_{group}"))
         instantiate(
             m, self, "mma_block", f"block_{i}", totals=Cat(*parts),
-            multipliers=multipliers.word_select(i, 2 * SUBGROUPS), total=total,
+            multipliers=multipliers.word_select(i, METADATA_WIDTH * self.subgroups), total=total,
         )  # fmt: skip
         return total
 
@@ -148,7 +148,9 @@ class BlockMMA(Tile):
     scheme : BlockScheme
         The format.
     k : int
-        Elements of K in an instruction, a multiple of ``block_size``; all terms are one accumulation step.
+        Elements of K in an instruction: a multiple of ``block_size``, all blocks of which are one accumulation step; or
+        8 or 16 elements of a block, as a processing element has them that works through a block in several cycles. Then
+        the term is that of a block whose other elements are zero.
     m, n : int
         Rows and columns of D.
     block_size : int
@@ -175,8 +177,10 @@ class BlockMMA(Tile):
         if block_size not in scheme.term.block_sizes:
             allowed = " or ".join(map(str, scheme.term.block_sizes))
             raise ValueError(f"block_size must be {allowed}, got {block_size!r}")
-        if not isinstance(k, int) or k < block_size or k % block_size:
-            raise ValueError(f"k must be a positive multiple of {block_size}, got {k!r}")
+        partial = [n for n in (ELEMENTS, 2 * ELEMENTS) if n < block_size]
+        if not isinstance(k, int) or k < 1 or (k % block_size and k not in partial):
+            shown = " or ".join(map(str, partial))
+            raise ValueError(f"k must be a positive multiple of {block_size}, or {shown} of its elements, got {k!r}")
         if polarity not in (0, 1):
             raise ValueError(f"polarity must be 0 or 1, got {polarity!r}")
         step = accumulator(fraction_bits, result_bits, rounding)

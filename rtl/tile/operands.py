@@ -97,7 +97,7 @@ class OperandDecoder(wiring.Component):
         Loads the registers: bit 0 those at the inputs, the others those at ``group`` and ``block``.
     codes : in, 4 bits an element
     scales : in, 8 bits a block
-    block_metadata : in, 8 bits a block; only M2XFP
+    block_metadata : in, 2 bits a subgroup; only M2XFP
     operands : out
         Per element its magnitude in half units and the sign above it; structured, the magnitude is in a code
         (:data:`hwsim.rtl.tile.products.Code`).
@@ -105,7 +105,7 @@ class OperandDecoder(wiring.Component):
         Exponent fields of the scales, 1 for subnormals; MixFP4 adds 1 for E1M2.
     significands : out; only scales with fraction bits
         Significands of the scales, with the hidden bit.
-    multipliers : out, 8 bits a block; only M2XFP, B
+    multipliers : out, 2 bits a subgroup; only M2XFP, B
         k of every subgroup.
     refinements : out; only M2XFP, A
         Per subgroup which element is refined, by what power of two, and its sign; see
@@ -121,7 +121,7 @@ class OperandDecoder(wiring.Component):
         arithmetic: Arithmetic,
     ):  # fmt: skip
         product = scheme.multiplier(arithmetic)
-        blocks, scale = k // block_size, scheme.scale
+        blocks, scale = -(-k // block_size), scheme.scale
         refined = scheme.refined and side == "a"
         ports = {
             "clk": In(1),
@@ -135,11 +135,11 @@ class OperandDecoder(wiring.Component):
         if scale.fraction_width:
             ports["significands"] = Out(blocks * scale.significand_width)
         if scheme.refined:
-            ports["block_metadata"] = In(blocks * SCALE_CODE_WIDTH)
+            ports["block_metadata"] = In(k // ELEMENTS * METADATA_WIDTH)
             if refined:
                 ports["refinements"] = Out(k // ELEMENTS * REFINEMENT_WIDTH)
             else:
-                ports["multipliers"] = Out(blocks * SCALE_CODE_WIDTH)
+                ports["multipliers"] = Out(k // ELEMENTS * METADATA_WIDTH)
         super().__init__(ports)
         self.scheme, self.k, self.blocks, self.pipe = scheme, k, blocks, pipe
         self.refined, self.polarity, self.encoding = refined, polarity, product.codes[side]

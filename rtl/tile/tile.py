@@ -158,11 +158,11 @@ class Tile(wiring.Component):
     b_codes : in
         Elements of B transposed, [n, K], row-major, element (0, 0) in the lowest bits.
     a_scales : in
-        Scale bytes of A's blocks, [m, K / block]; formats with scales only.
+        Scale bytes of A's blocks, [m, K / block], or [m] if K is less than a block; formats with scales only.
     b_scales : in
-        Scale bytes of B's blocks, [n, K / block]; formats with scales only.
+        Scale bytes of B's blocks, as those of A; formats with scales only.
     a_metadata, b_metadata : in
-        A byte per block; M2XFP only.
+        Two bits per subgroup of 8; M2XFP only.
     c : in, d : out
         FP32, [m, n], row-major.
     out_valid : out, 1 bit

@@ -62,7 +62,7 @@ def test_short_stream_and_its_twins(simulated, tmp_path, runtime, monkeypatch):
 @pytest.mark.parametrize(
     "name, settings, message",
     [
-        ("nvfp4_mma", {"k": 24}, "k must be a positive multiple of 16, got 24"),
+        ("nvfp4_mma", {"k": 24}, "k must be a positive multiple of 16, or 8 of its elements, got 24"),
         ("nvfp4_mma", {"block_size": 8}, "block_size must be 16 or 32, got 8"),
         ("nvfp4_mma", {"m": 0}, "m must be a positive integer, got 0"),
         ("nvfp4_mma", {"fraction_bits": 41}, "fraction_bits must be 1 to 40, got 41"),

@@ -3,12 +3,12 @@
 // module must be the sum of where all bits of care are 1.
 
 module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, POLARITY = 0, REFINED = 0,
-                         B = K / BLOCK, WIDTH = 6, OF_B = 0) (
-  input [4*K-1:0] codes, input [8*B-1:0] scales, input [8*B-1:0] block_metadata,
+                         B = K / BLOCK, G = K >= 8 ? K / 8 : 1, WIDTH = 6, OF_B = 0) (
+  input [4*K-1:0] codes, input [8*B-1:0] scales, input [2*G-1:0] block_metadata,
   input [WIDTH*K-1:0] operands, input [((FRACTION ? 4 : 8) + TYPED)*B-1:0] exponents, input [4*B-1:0] significands,
-  input [8*B-1:0] multipliers, input [11*K/8-1:0] refinements, input nan,
-  output reg [K-1:0] ok_value, ok_encoding, ok_refined, output reg [B-1:0] ok_exponent, ok_significand, ok_multiplier,
-  output ok_nan
+  input [2*G-1:0] multipliers, input [11*K/8-1:0] refinements, input nan,
+  output reg [K-1:0] ok_value, ok_encoding, ok_refined, output reg [B-1:0] ok_exponent, ok_significand,
+  output ok_multiplier, ok_nan
 );
   `include "mma_operands.vh"
   function [3:0] halves(input [2:0] code);
@@ -72,10 +72,10 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
         ok_significand[i] = 1;
         nans[i] = scale == 8'hff;
       end
-      ok_multiplier[i] = multipliers[8*i +: 8] == block_metadata[8*i +: 8];
     end
   end
   assign ok_nan = nan == |nans;
+  assign ok_multiplier = multipliers == block_metadata;
 endmodule
 
 // A block's total is the sum of its products, for all operands whose codes occur.
@@ -121,19 +121,19 @@ module mma_subgroup_spec #(parameter W = 15, WIDTH = 6) (
   end
 endmodule
 
-// M2XFP: the totals of four subgroups, each times 4 + k, where k is the subgroup's field of multipliers.
-module mma_multiplied_spec #(parameter S = 15, W = 19) (
-  input [4*S-1:0] totals, input [7:0] multipliers, output reg [W*4-1:0] terms, output [3:0] care
+// M2XFP: the totals of G subgroups, each times 4 + k, where k is the subgroup's field of multipliers.
+module mma_multiplied_spec #(parameter S = 15, W = 19, G = 4) (
+  input [G*S-1:0] totals, input [2*G-1:0] multipliers, output reg [W*G-1:0] terms, output [G-1:0] care
 );
   integer i;
   reg signed [W-1:0] term;
   always @*
-    for (i = 0; i < 4; i = i + 1) begin
+    for (i = 0; i < G; i = i + 1) begin
       term = $signed(totals[S*i +: S]);
       term = term * $signed({2'b01, multipliers[2*i +: 2]});
       terms[W*i +: W] = term;
     end
-  assign care = 4'hf;
+  assign care = {G{1'b1}};
 endmodule
 
 // The product of both scales' significands.
