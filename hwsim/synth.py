@@ -58,6 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--placement", metavar="FILE.png", type=Path, help="draw the placement, cells coloured by stage"
     )
+    parser.add_argument(
+        "--range", action="store_true",
+        help="measure the overhead at five clocks around the period too, and print the median and the range",
+    )  # fmt: skip
     parser.add_argument("--require-timing", action="store_true", help="exit with 1 if a design misses its clock")
     parser.add_argument("--json", metavar="FILE", help="write all figures as JSON; - for standard output alone")
     args = parser.parse_args(argv)
@@ -96,7 +100,7 @@ def execute(args: argparse.Namespace) -> int:
             raise InputError(f"{one} and {other} name the same file, {first}")
     for option, target in targets.items():
         refuse_unwritable(option, target, [args.tensor, *(args.liberty or [])])
-    cost = compare(design, baseline, library, options, workload, build_from(args))
+    cost = compare(design, baseline, library, options, workload, build_from(args), args.range)
     files: dict[Path, str | bytes] = {}
     if args.saif:
         files[args.saif] = to_saif(cost.result.netlist, cost.result.busy.sample, options.clock_period_ns)

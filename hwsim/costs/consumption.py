@@ -38,6 +38,8 @@ class Consumption:
         Toggles per cycle of all nets but the clock.
     latest_ns : float
         When in a cycle of the sample the last net changed.
+    timed_rate : float64 [nets]
+        Toggles per cycle of every net, glitches included.
     """
 
     timed: Power
@@ -47,6 +49,7 @@ class Consumption:
     timed_toggles: float
     settled_toggles: float
     latest_ns: float
+    timed_rate: np.ndarray
 
 
 def consumption(
@@ -123,4 +126,4 @@ def consumption(
             break
     without, _ = spent(rate)
     toggles = float(with_glitches[data].sum()), float(rate[data].sum())
-    return Consumption(whole, without, float(error), sample, *toggles, latest)
+    return Consumption(whole, without, float(error), sample, *toggles, latest, with_glitches)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from hwsim import units
-from hwsim.base import children
 from hwsim.base.errors import InputError
-from hwsim.costs import flow, summary
+from hwsim.costs import fan, flow, summary
+from hwsim.costs.fan import Fan
 from hwsim.costs.flow import Result, Workload
-from hwsim.synthesis.mapping import Options, Wires, map_design
+from hwsim.synthesis.mapping import Options, Wires
+from hwsim.synthesis.together import map_together
 from hwsim.technology import catalogue
 from hwsim.technology.library import Library
 from hwsim.units.table import baseline_of
@@ -32,15 +32,18 @@ class Cost:
         Area, timing, activity, power and provenance of the unit.
     baseline : Result or None
         The same of the unit that it is compared with.
+    fan : Fan or None
+        The overhead at several clocks, if asked for.
     """
 
     result: Result
     baseline: Result | None = None
+    fan: Fan | None = None
 
     @property
     def overhead(self) -> dict[str, Any] | None:
         """Costs over the baseline in percent, and the published figure if there is one; None without a baseline."""
-        return summary.overhead(self.result, self.baseline) if self.baseline else None
+        return summary.overhead(self.result, self.baseline, self.fan) if self.baseline else None
 
     def to_dict(
         self, saif: Path | None = None, sdf: Path | None = None, placement: Path | None = None
@@ -57,7 +60,7 @@ class Cost:
 
     def __str__(self) -> str:
         """The table that ``hwsim.synth`` prints."""
-        return summary.to_text(self.result, self.baseline, self.overhead)
+        return summary.to_text(self.result, self.baseline, self.overhead, self.fan)
 
 
 def cost(
@@ -71,6 +74,7 @@ def cost(
     vectors: int | None = None,
     seed: int = 1,
     tensor: np.ndarray | None = None,
+    with_range: bool = False,
     build: str | Path = "build",
     **settings: Any,
 ) -> Cost:
@@ -98,6 +102,8 @@ def cost(
         Seed of the random tensors and of the testbench.
     tensor : float32 array, optional
         A tensor to quantise instead of random ones.
+    with_range : bool
+        Measure the overhead at several clocks too.
     build : path
         Folder for scripts, logs and netlists.
     **settings
@@ -127,25 +133,25 @@ def cost(
     options = Options(period, Wires(wire_load), hierarchical=design.unit.is_tile)
     name = "" if tensor is None else "given as an array"
     workload = Workload(vectors, seed, tensor, name)
-    return compare(design, baseline_of(design, settings, baseline), library, options, workload, folder)
+    return compare(design, baseline_of(design, settings, baseline), library, options, workload, folder, with_range)
 
 
 def compare(
-    design: Design, baseline: Design | None, library: Library, options: Options, workload: Workload, build: Path
+    design: Design,
+    baseline: Design | None,
+    library: Library,
+    options: Options,
+    workload: Workload,
+    build: Path,
+    with_range: bool = False,
 ) -> Cost:
     """Map a design and its baseline to a library, both with the same options, and measure both.
+
+    With ``with_range``, the overhead is measured at several clocks too.
 
     Raises what :func:`hwsim.synthesis.mapping.map_design` and :func:`hwsim.costs.flow.measure` raise.
     """
     designs = [design] if baseline is None else [design, baseline]
-    # Mapping mostly waits for child processes (Yosys), so that two threads map both designs at the same time.
-    pool = ThreadPoolExecutor(2)
-    try:
-        mapped = list(pool.map(lambda d: map_design(d, library, options, build), designs))
-    except BaseException:
-        # Of an interrupt too: without their children both threads end at once.
-        children.end_all()
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    return Cost(*(flow.measure(m, workload) for m in mapped))
+    measured = [flow.measure(m, workload) for m in map_together(designs, library, options, build)]
+    over = fan.overhead(design, baseline, library, options, workload, build) if baseline and with_range else None
+    return Cost(measured[0], measured[1] if baseline else None, over)

@@ -190,8 +190,8 @@ _ARITHMETIC = {
 _DEFAULT_STIMULUS = "quantised random tensors, half Gaussian, half Student's t (3 degrees of freedom)"
 
 
-def measure(mapped: Mapped, workload: Workload) -> Result:
-    """Timing, activity and power of a mapped design.
+def measure(mapped: Mapped, workload: Workload, idle: bool = True) -> Result:
+    """Timing, activity and power of a mapped design; where it has ``valid`` and ``idle`` is set, without work too.
 
     Raises
     ------
@@ -203,11 +203,13 @@ def measure(mapped: Mapped, workload: Workload) -> Result:
     name = _DEFAULT_STIMULUS if tensor is None else f"tensor {workload.tensor_name}, repeated to length"
     vectors = design.unit.default_vectors if workload.vectors is None else workload.vectors
     inputs = design.unit.stimulus(design.parameters, vectors, workload.seed, tensor)
-    [result] = measure_each(mapped, {name: inputs}, workload.seed, workload.delays)
+    [result] = measure_each(mapped, {name: inputs}, workload.seed, workload.delays, idle)
     return result
 
 
-def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays: Delays = NOMINAL) -> list[Result]:
+def measure_each(
+    mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays: Delays = NOMINAL, idle: bool = True
+) -> list[Result]:
     """Timing, activity and power of a mapped design on several stimuli.
 
     Parameters
@@ -219,6 +221,8 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
         Seed that the stimuli were made with; the testbench takes the same.
     delays : Delays
         How cells delay, for glitches.
+    idle : bool
+        Whether to measure a unit with ``valid`` idle and with bubbles too, on the first stimulus.
 
     Returns
     -------
@@ -261,10 +265,10 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
                 f"delays ({delays}) let nets of {design.name} change until {busy.latest_ns:.4g} ns after the clock's "
                 f"edge, later than the period of {options.clock_period_ns:g} ns"
             )
-        idle = bubbles = None
-        if design.unit.streams and not results:
+        without = bubbles = None
+        if idle and design.unit.streams and not results:
             half = np.random.default_rng(seed).integers(0, 2, inputs["valid"].shape, np.uint8)
-            idle, bubbles = (spent(inputs | {"valid": valid})[1] for valid in (0 * half, half))
+            without, bubbles = (spent(inputs | {"valid": valid})[1] for valid in (0 * half, half))
         results.append(
             Result(
                 mapped,
@@ -274,7 +278,7 @@ def measure_each(mapped: Mapped, stimuli: Mapping[str, Ports], seed: int, delays
                 counted,
                 tree,
                 busy,
-                idle,
+                without,
                 bubbles,
                 bench.cycles,
                 warnings,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hwsim.analysis import power
 from hwsim.analysis.netlist import Netlist
 from hwsim.base.errors import InputError
 from hwsim.costs.flow import Result
@@ -15,8 +16,10 @@ from hwsim.rtl.tile.stage import stages as stages_of_parts
 from hwsim.synthesis import emit
 from hwsim.units.unit import Design
 
-#: Name of the stage that holds all flip-flops, wherever in the data path they stand.
+#: Name of the stage that holds all flip-flops and clock gates, wherever in the data path they stand.
 REGISTERS = "registers"
+#: What takes energy beside the cells of the netlist.
+CLOCK_TREE = "clock tree, leakage"
 
 
 def of_modules(design: Design) -> dict[str, Stage]:
@@ -37,10 +40,30 @@ def areas(netlist: Netlist, of_module: Mapping[str, Stage]) -> dict[str, float]:
     names, stage = _stage_of_scopes(netlist, of_module)
     total = np.zeros(len(names))
     for group in netlist.groups:
-        if not group.cell.flip_flop:
+        if not group.cell.is_clocked:
             total += np.bincount(stage[group.scopes], minlength=len(names)) * group.cell.area
     areas = dict(zip(names, total.tolist(), strict=True)) | {REGISTERS: netlist.sequential_area}
     return {name: area / netlist.library.nand2_area for name, area in areas.items()}
+
+
+def energies(result: Result, of_module: Mapping[str, Stage]) -> dict[str, float]:
+    """Energy of every stage per cycle, fJ, glitches included: of its cells, and of charging the nets that they drive.
+
+    The sum is the total power times the period. Parameters as of :func:`areas`.
+    """
+    netlist, activity = result.netlist, result.activity
+    names, stage = _stage_of_scopes(netlist, of_module)
+    spent = power.by_instance(netlist, result.timing, result.loads, result.busy.timed_rate, activity.probability())
+    total = np.zeros(len(names))
+    registers = 0.0
+    for group, of_instance in zip(netlist.groups, spent, strict=True):
+        if group.cell.is_clocked:
+            registers += float(of_instance.sum())
+        else:
+            total += np.bincount(stage[group.scopes], of_instance, len(names))
+    # mW times ns is pJ.
+    rest = 1000 * result.power.total * result.timing.period_ns - float(total.sum()) - registers
+    return dict(zip(names, total.tolist(), strict=True)) | {REGISTERS: registers, CLOCK_TREE: rest}
 
 
 def picture(result: Result) -> bytes:
@@ -65,7 +88,7 @@ def picture(result: Result) -> bytes:
     assert height is not None, "nothing is placed without"
     names, stage = _stage_of_scopes(netlist, of_modules(result.design) if result.design.unit.is_tile else {})
     of_cell = np.concatenate([
-        np.full(len(group), len(names)) if group.cell.flip_flop else stage[group.scopes] for group in netlist.groups
+        np.full(len(group), len(names)) if group.cell.is_clocked else stage[group.scopes] for group in netlist.groups
     ])  # fmt: skip
     labels = [*names, REGISTERS] if result.design.unit.is_tile else [*[""] * (len(names) - 1), "logic", REGISTERS]
     width, tall = placed.core

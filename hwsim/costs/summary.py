@@ -7,7 +7,9 @@ counted), ``power_standard_error_percent``, ``power_settled_mw``, ``power_idle_m
 of ``power_mw``; without glitches, with ``valid`` low, with ``valid`` low half of the time; null for a unit without
 ``valid``), ``toggles.{settled,timed}`` (of all nets, per cycle), ``energy_pj_per_cycle``, ``energy_fj_per_operand``,
 ``overhead.{baseline,area_percent,power_percent,power_settled_percent,power_idle_percent,power_bubbles_percent,
-delay_percent,energy_per_operand_percent,published,timing_met}``, ``provenance``, ``seed``, ``clock_period_ns``,
+delay_percent,energy_per_operand_percent,range,published,timing_met}``, ``overhead.range.{clocks_ns,timing_met,
+area_percent,power_percent,power_settled_percent}`` (null unless asked for; percentages as ``median``, ``low``, ``high``
+and ``resolved``), ``provenance``, ``seed``, ``clock_period_ns``,
 ``vector_cycles``, ``timed_vector_cycles``, ``clock_tree.{flip_flops,levels,area_um2,power_mw}``, ``nets``,
 ``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,placement,log}`` and ``baseline``, which holds the same keys
 of the baseline, but for its own, or null. A percentage over a baseline of zero is null.
@@ -22,11 +24,12 @@ from typing import Any
 from hwsim.analysis.power import Power
 from hwsim.base.text import table
 from hwsim.costs.consumption import Consumption
+from hwsim.costs.fan import Fan
 from hwsim.costs.flow import Result, percent
 
 
-def overhead(result: Result, baseline: Result) -> dict[str, Any]:
-    """Costs over a baseline in percent, and the published figure if there is one."""
+def overhead(result: Result, baseline: Result, fan: Fan | None = None) -> dict[str, Any]:
+    """Costs over a baseline in percent, their range if it was measured, and the published figure if there is one."""
     published = result.design.unit.published
     return {
         "baseline": baseline.design.slug,
@@ -38,6 +41,7 @@ def overhead(result: Result, baseline: Result) -> dict[str, Any]:
         "delay_percent": percent(result.timing.critical_path_ns, baseline.timing.critical_path_ns),
         "energy_per_operand_percent": percent(result.energy_per_operand_fj, baseline.energy_per_operand_fj),
         "timing_met": result.timing_met and baseline.timing_met,
+        "range": fan.to_dict() if fan else None,
         "published": asdict(published) if published else None,
     }
 
@@ -104,7 +108,7 @@ def to_json(
     }
 
 
-def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | None) -> str:
+def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | None, fan: Fan | None = None) -> str:
     """The figures of a result beside its baseline as a table, with critical path and provenance.
 
     Parameters
@@ -113,6 +117,8 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
     baseline : Result or None
     extra : dict or None
         Result of :func:`overhead`.
+    fan : Fan, optional
+        The overhead at several clocks.
     """
     compared = [result] if baseline is None else [result, baseline]
     # Of designs that miss their clock, the difference says little about their formats.
@@ -129,6 +135,8 @@ def to_text(result: Result, baseline: Result | None, extra: dict[str, Any] | Non
         rows.append(row)
     lines = [table(rows, right=range(1, len(rows[0]))), ""]
     lines += [f"critical path of {result.design.name} ({result.timing.endpoint}):", _path(result), ""]
+    if fan:
+        lines += [f"overhead at several clocks: {fan}", ""]
     published = (extra or {}).get("published")
     if published:
         figures = [

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import io
+import functools
 import json
-import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hwsim import units
+from hwsim.analysis.timed import Delays
 from hwsim.base.files import replace_all
-from hwsim.base.text import markdown
 from hwsim.benchmarks.machine import processor
-from hwsim.costs import flow, stages
-from hwsim.costs.flow import Result, Workload, percent
+from hwsim.costs import fan, flow, stages
+from hwsim.costs.fan import Figures
+from hwsim.costs.flow import Workload, percent
+from hwsim.reports.overhead_text import headline as headline
+from hwsim.reports.overhead_text import plot, to_text
 from hwsim.reports.parallel import in_parallel
 from hwsim.synthesis import emit
 from hwsim.synthesis.mapping import Options, map_design
+from hwsim.synthesis.together import map_together
 from hwsim.technology import catalogue
 from hwsim.units import stimulus
 from hwsim.units.ports import Ports
@@ -41,6 +46,15 @@ TILES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 #: Instructions of each stimulus; every one of them is seen by 64 dot units.
 VECTORS, SEED = 1 << 13, 1
+
+#: Delays are multiplied by random factors within this share, once for each seed, to see whether that moves a sign.
+SPREAD, SPREAD_SEEDS = 0.15, (1, 2, 3)
+#: Clocks of the curves of area over delay, as multiples of a technology's, beside those of `fan.CLOCKS`.
+CURVE = (0.8, 0.88, 1.2, 1.5, 2.0)
+#: The shape of M2XFP's published processing element: 8 lanes, one accumulation for every 8 products.
+ELEMENT: dict[str, Any] = {"k": 8, "m": 1, "n": 1}
+#: Processing elements and their published area in um2 (M2XFP, arXiv 2601.19213, 28 nm).
+ELEMENTS = (("mxfp4", "mxfp4_mma", 2057.6), ("nvfp4", "nvfp4_mma", 2104.7), ("m2xfp", "m2xfp_mma", 2140.1))
 
 #: Comparisons: tile, baseline, published overheads of area and power in percent (None: not published), their source.
 COMPARISONS = (
@@ -80,15 +94,36 @@ def stimuli(design: Design, vectors: int = VECTORS, seed: int = SEED) -> dict[st
     }
 
 
-def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
-    """Figures of one tile on one technology, ready for JSON."""
-    unit, settings = next((unit, settings) for name, unit, settings in TILES if name == label)
-    design = units.design(unit, settings)
+def _options(technology: str, build: Path, factor: float = 1.0) -> tuple[Any, Options]:
     library = catalogue.load(technology, build_dir=build)
-    options = Options(library.clock_period_ns, hierarchical=True)
+    return library, Options(factor * library.clock_period_ns, hierarchical=True)
+
+
+def _designs(labels: tuple[str, ...]) -> list[Design]:
+    of = {label: (unit, settings) for label, unit, settings in TILES}
+    return [units.design(*of[label]) for label in labels]
+
+
+def ways(technology: str, build: Path) -> dict[str, dict[str, int]]:
+    """Map all tiles of a technology together; the ways of their parts, by label."""
+    library, options = _options(technology, build)
+    labels = tuple(label for label, *_ in TILES)
+    return {
+        label: mapped.ways
+        for label, mapped in zip(labels, map_together(_designs(labels), library, options, build), strict=True)
+    }
+
+
+def measure(label: str, technology: str, taken: dict[str, int], build: Path) -> dict[str, Any]:
+    """Figures of one tile on one technology, its parts mapped in the ways ``taken``, ready for JSON."""
+    [design] = _designs((label,))
+    library, options = _options(technology, build)
+    options = replace(options, ways=tuple((part, way) for part, way in taken.items() if way))
     mapped = map_design(design, library, options, build)
     results = {r.stimulus: r for r in flow.measure_each(mapped, stimuli(design), SEED)}
     result = next(iter(results.values()))
+    assert result.idle and result.bubbles, "tiles have valid"
+    of_module = stages.of_modules(design)
     macs = design.unit.operands(design.parameters)
     return {
         "label": label,
@@ -103,50 +138,111 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
         "area_um2": result.netlist.area,
         "gate_equivalents": result.gate_equivalents,
         "gate_equivalents_per_multiply_add": result.gate_equivalents / macs,
-        "stages_gate_equivalents": stages.areas(result.netlist, stages.of_modules(design)),
+        "stages_gate_equivalents": stages.areas(result.netlist, of_module),
         "critical_path_ns": result.timing.critical_path_ns,
         "timing_met": result.timing_met,
         "endpoint": result.timing.endpoint,
-        "power_mw": {name: settled_mw(r) for name, r in results.items()},
-        "energy_fj_per_multiply_add": {
-            name: 1000 * settled_mw(r) * options.clock_period_ns / macs for name, r in results.items()
-        },
+        "power_mw": {name: r.power.total for name, r in results.items()},
+        "power_standard_error_percent": {name: 100 * r.busy.standard_error for name, r in results.items()},
+        "power_parts_mw": asdict(result.power),
+        "power_settled_mw": result.busy.settled.total,
+        "power_bubbles_mw": result.bubbles.timed.total,
+        "power_idle_mw": result.idle.timed.total,
+        "toggles": {"settled": result.busy.settled_toggles, "timed": result.busy.timed_toggles},
+        "stages_fj_per_multiply_add": {k: v / macs for k, v in stages.energies(result, of_module).items()},
+        "energy_fj_per_multiply_add": {name: 1000 * r.energy_per_cycle_pj / macs for name, r in results.items()},
         "provenance": result.provenance,
         "warnings": result.warnings,
     }
 
 
-def settled_mw(result: Result) -> float:
-    """Power between settled values, without clock tree."""
-    power = result.busy.settled
-    return power.internal + power.switching + power.leakage
+def point(technology: str, factor: float, build: Path) -> dict[str, Any]:
+    """Figures at one clock, a multiple of the technology's: of the tiles that are compared, and of the elements."""
+    library, options = _options(technology, build, factor)
+    labels = compared_labels()
+    elements = [units.design(unit, ELEMENT) for _, unit, _ in ELEMENTS]
+    found = {"technology": technology, "clock_ns": options.clock_period_ns, "factor": factor}
+    for key, names, designs in (
+        ("tiles", labels, _designs(labels)),
+        ("elements", tuple(name for name, *_ in ELEMENTS), elements),
+    ):
+        measured = fan.figures(designs, library, options, Workload(seed=SEED), build)
+        found[key] = {name: asdict(f) for name, f in zip(names, measured, strict=True)}
+    return found
+
+
+def delayed(technology: str, seed: int, build: Path) -> dict[str, float]:
+    """Power in mW of the tiles that are compared, every delay off by a random factor, by label."""
+    library, options = _options(technology, build)
+    workload = Workload(seed=SEED, delays=Delays(spread=SPREAD, seed=seed))
+    labels = compared_labels()
+    measured = fan.figures(_designs(labels), library, options, workload, build)
+    return {label: figures.power_mw for label, figures in zip(labels, measured, strict=True)}
+
+
+def compared_labels() -> tuple[str, ...]:
+    """Labels of the tiles that are compared."""
+    named = {label for tile, over, *_ in COMPARISONS for label in (tile, over)}
+    return tuple(label for label, *_ in TILES if label in named)
 
 
 def write(folder: Path, build: Path) -> list[Path]:
     """Measure all tiles on all technologies; write ``overhead.md``, ``overhead.json`` and ``overhead.png``."""
-    jobs = [(label, technology) for technology in TECHNOLOGIES for label, *_ in TILES]
-    tiles = []
-    for tile in in_parallel([(measure, (*job, build)) for job in jobs]):
-        tiles.append(tile)
-        print(f"{tile['technology']}: {tile['label']} measured", flush=True)
+    paths = {name: folder / f"overhead.{name}" for name in ("md", "json", "png")}
+    before = _before(paths["json"])
+    done = functools.partial(_measured, build=build)
+    of_tiles = dict(zip(TECHNOLOGIES, done("tiles mapped", ways, [(t,) for t in TECHNOLOGIES]), strict=True))
+    tiles = done("tile", measure, [(label, t, of_tiles[t][label]) for t in TECHNOLOGIES for label, *_ in TILES])
+    factors = {t: sorted({*fan.CLOCKS, *(CURVE if t == TECHNOLOGIES[0] else ())}) for t in TECHNOLOGIES}
+    points = done("clock", point, [(t, factor) for t in TECHNOLOGIES for factor in factors[t]])
+    spread = done("delays off", delayed, [(t, seed) for t in TECHNOLOGIES for seed in SPREAD_SEEDS])
+    delays = {t: spread[i * len(SPREAD_SEEDS) :][: len(SPREAD_SEEDS)] for i, t in enumerate(TECHNOLOGIES)}
     document = {
         "made_by": emit.generator(),
         "machine": processor(),
+        "technologies": list(TECHNOLOGIES),
+        "vectors": VECTORS,
+        "seed": SEED,
+        "delay_spread": SPREAD,
         "tiles": tiles,
-        "comparisons": comparisons(tiles),
+        "points": points,
+        "delays_off_mw": delays,
+        "before": before,
+        "comparisons": comparisons(tiles, points, delays),
+        "elements": elements(points),
         "metadata_unit": _metadata_unit(tiles, build),
     }
-    paths = {name: folder / f"overhead.{name}" for name in ("md", "json", "png")}
     replace_all({
         paths["md"]: to_text(document),
         paths["json"]: json.dumps(document, indent=1) + "\n",
-        paths["png"]: _plot(tiles),
+        paths["png"]: plot(document),
     })  # fmt: skip
     return list(paths.values())
 
 
-def comparisons(tiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every comparison on every technology, and which stages make the difference (percent of the baseline's area)."""
+def _measured(what: str, job: Callable[..., Any], arguments: list[tuple], build: Path) -> list[Any]:
+    """Results of a job for each of several arguments, in parallel, with progress."""
+    results = []
+    for given, result in zip(arguments, in_parallel([(job, (*a, build)) for a in arguments]), strict=True):
+        results.append(result)
+        print(f"{what}: {', '.join(str(a) for a in given if not isinstance(a, dict))}", flush=True)
+    return results
+
+
+def _before(path: Path) -> list[dict[str, Any]]:
+    """Area and clock of every tile in the report that is there, to show beside the new ones."""
+    if not path.exists():
+        return []
+    tiles = json.loads(path.read_text())["tiles"]
+    return [
+        {key: t[key] for key in ("label", "technology", "clock_ns", "gate_equivalents", "timing_met")} for t in tiles
+    ]
+
+
+def comparisons(
+    tiles: list[dict[str, Any]], points: list[dict[str, Any]], delays: dict[str, list[dict[str, float]]]
+) -> list[dict[str, Any]]:
+    """Every comparison on every technology: of whole tiles, at several clocks, and by stage (percent of the base)."""
     compared = []
     for label, over, area, power, source in COMPARISONS:
         for technology in TECHNOLOGIES:
@@ -158,6 +254,16 @@ def comparisons(tiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "technology": technology,
                 "area_percent": percent(tile["area_um2"], base["area_um2"]),
                 "power_percent": {k: percent(v, base["power_mw"][k]) for k, v in tile["power_mw"].items()},
+                **{
+                    f"power_{what}_percent": percent(tile[f"power_{what}_mw"], base[f"power_{what}_mw"])
+                    for what in ("settled", "bubbles", "idle")
+                },
+                "timing_met": tile["timing_met"] and base["timing_met"],
+                "range": _range(points, "tiles", label, over, technology),
+                # The same seed gives the cells of two netlists no delays in common: every pair counts.
+                "power_spread_percent": [
+                    percent(one[label], other[over]) for one in delays[technology] for other in delays[technology]
+                ],
                 "stages_percent": {
                     k: 100 * (v - base["stages_gate_equivalents"][k]) / whole
                     for k, v in tile["stages_gate_equivalents"].items()
@@ -167,6 +273,31 @@ def comparisons(tiles: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "published_by": source,
             })  # fmt: skip
     return compared
+
+
+def elements(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """M2XFP's processing elements on every technology: areas at its clock, and overheads over the first at several."""
+    first, _, first_um2 = ELEMENTS[0]
+    found = []
+    for technology in TECHNOLOGIES:
+        [at_clock] = (p for p in points if p["technology"] == technology and p["factor"] == 1.0)
+        for name, _, um2 in ELEMENTS:
+            found.append({
+                "element": name,
+                "technology": technology,
+                "area_um2": at_clock["elements"][name]["area_um2"],
+                "range": _range(points, "elements", name, first, technology) if name != first else None,
+                "published_um2": um2,
+                "published_percent": percent(um2, first_um2),
+            })  # fmt: skip
+    return found
+
+
+def _range(points: list[dict[str, Any]], key: str, name: str, over: str, technology: str) -> dict[str, Any]:
+    """The overhead of a design over another at the clocks of `fan.CLOCKS`."""
+    used = [p for p in points if p["technology"] == technology and p["factor"] in fan.CLOCKS]
+    one, other = ([Figures(**p[key][which]) for p in used] for which in (name, over))
+    return fan.fan(one, other, [p["clock_ns"] for p in used]).to_dict()
 
 
 def _metadata_unit(tiles: list[dict[str, Any]], build: Path) -> list[dict[str, Any]]:
@@ -189,210 +320,3 @@ def _metadata_unit(tiles: list[dict[str, Any]], build: Path) -> list[dict[str, A
 
 def _tile(tiles: list[dict[str, Any]], label: str, technology: str) -> dict[str, Any]:
     return next(t for t in tiles if (t["label"], t["technology"]) == (label, technology))
-
-
-_TEXT = """\
-# What the formats cost on a tensor core's tile
-
-Made by `python -m hwsim.report overhead`; not edited by hand. All figures: `overhead.json`.
-
-{made_by}. Machine: {machine}.
-
-A tile of 8 x 8 dot units, fully pipelined, one instruction a cycle: operand decoders at the edges, one dot unit for
-every element of D. Netlists are mapped module by module and analysed whole, wires between modules included; nothing is
-a black box. Every netlist of this report was compared with the golden model in every bit of the results of its own
-stimulus and of the testbench's operands; chains, bubbles and resets are in [verification.md](verification.md).
-Pipelines are as deep as each format needs for the clock: latencies are below, and registers are a stage of their own.
-
-![area by stage and energy](overhead.png)
-
-## The four comparisons
-
-{comparisons}
-
-Power in percent for three stimuli: {stimuli}. What they are: below.
-
-### Which stages make the difference
-
-Percent of the baseline's area.
-
-{differences}
-
-Every module is mapped as fast as the whole tile needs, in one of several ways: where a stage that works alike in both
-formats differs (*scale* of mixfp4 and nvfp4, *normalise*), it had to be mapped in another way, which is not the
-format's doing. Read the sums with that much doubt.
-
-{explanation}
-
-## All tiles
-
-{tiles}
-
-Formats of blocks keep F = 35 bits below the largest exponent in the alignment, formats of elements F = 25; `nvfp4, F =
-25` is there to compare at an equal accumulator. Operands have 256 bits a row (K = 64, 32, 16 for 4, 8 and 16 bits), but
-MXFP6's 192: its blocks hold 32 elements.
-
-## Area by stage
-
-NAND2 equivalents of a dot unit and its share of the tile's edges (the tile's over 64).
-
-{stages}
-
-*products, block sums* and *align and sum* are one module each, mapped as one: their parts share gates. What products
-alone cost is in [mma_choices.md](mma_choices.md). *exponents*: largest exponent and shift distances.
-
-## M2XFP's metadata unit
-
-{metadata}
-
-`m2xfp_decode` without its registers; and what the tile's decoders (which select a refinement instead of rebuilding
-operands) take more than MXFP4's. Published: top-1 decode 82.9 um2 of a PE of 2140.1 um2, 3.9 %.
-
-## Where the figures come from
-
-{provenance}
-
-Stimuli: {vectors} instructions, seed {seed}; counted and compared are {counted} of them, the rest fill pipelines.
-*gaussian*: A and B standard normal. *outliers*: A Student's t (3 degrees
-of freedom), one channel of K in 64 times 30; B standard normal. *random codes*: codes and metadata uniform among those
-of finite numbers, scales as for *gaussian*. C is normal, as large as the dot products, and never the result of the
-instruction before. Each format stores the same tensors in its own way. Glitches are not counted, clock trees are not
-there; operand buffers in front of the tile are not part of it.
-"""
-_EXPLANATION = """\
-MixFP4's operands have ten magnitudes where E2M1 has eight, so its products need more gates however they are encoded
-(`mma_choices.md` has what was tried), and its exponent stage adds the micro-format of both blocks to every distance.
-Published figures are for a whole tensor core of unpublished shape: register files and operand delivery, which are the
-same for both formats, dilute the overhead; here is nothing but the tile. {mixfp4:+.1f} % of a tile that takes
-{share:.0f} % of a core's area is the published {published:+.1f} % of the core.
-
-M2XFP multiplies the sum of every subgroup by 4 + k and adds a refined element to it, exactly, before anything is
-rounded: sixteen products become one term in NVFP4, and eight in M2XFP need an adder and a multiplier of their own. The
-published PE tile keeps multipliers and its fixed-to-FP32 converter out of its synthesis report as black boxes. With the
-stages where those are ({left_out}) left out here as well, M2XFP would show
-{mxfp4:+.1f} % over MXFP4 and {nvfp4:+.1f} % over NVFP4."""
-#: Stages that hold what M2XFP's public synthesis report leaves out: multipliers and the fixed-to-FP32 converter.
-_BLACK_BOXES = ("products, block sums", "scale", "normalise")
-
-
-def _explanation(compared: list[dict[str, Any]], tiles: list[dict[str, Any]]) -> str:
-    """Text that explains the differences on the first technology."""
-    technology = TECHNOLOGIES[0]
-    mixfp4 = compared[0]  # of the first comparison, on the first technology
-    published, ours = mixfp4["published_area_percent"], mixfp4["area_percent"]
-
-    def reported(label: str) -> float:
-        """Area of the stages that M2XFP's synthesis report counts."""
-        stages = _tile(tiles, label, technology)["stages_gate_equivalents"]
-        return sum(area for stage, area in stages.items() if stage not in _BLACK_BOXES)
-
-    mxfp4, nvfp4 = (percent(reported("m2xfp"), reported(over)) for over in ("mxfp4, block 32", "nvfp4"))
-    return _EXPLANATION.format(
-        mixfp4=ours, published=published, share=100 * published / ours, mxfp4=mxfp4, nvfp4=nvfp4,
-        left_out=", ".join(f"*{stage}*" for stage in _BLACK_BOXES),
-    )  # fmt: skip
-
-
-def to_text(document: dict[str, Any]) -> str:
-    """The report for people."""
-    tiles, compared = document["tiles"], document["comparisons"]
-    names = list(tiles[0]["power_mw"])
-    rows = [["tile", "over", "technology", "area", f"power ({', '.join(names)})", "published"]]
-    for c in compared:
-        power = ", ".join(f"{v:+.1f} %" for v in c["power_percent"].values())
-        published = f"{c['published_area_percent']:+g} % area"
-        if c["published_power_percent"] is not None:
-            published += f", {c['published_power_percent']:+g} % power"
-        area = f"{c['area_percent']:+.1f} %"
-        rows.append([c["tile"], c["over"], c["technology"], area, power, f"{published} ({c['published_by']})"])
-    stage_names = list(tiles[0]["stages_gate_equivalents"])
-    differences = [["tile", "over", "technology", *stage_names, "sum"]]
-    for c in compared:
-        parts = c["stages_percent"]
-        figures = [*(parts[stage] for stage in stage_names), c["area_percent"]]
-        differences.append([c["tile"], c["over"], c["technology"], *(f"{figure:+.1f}" for figure in figures)])
-    table = [[
-        "tile", "technology", "cells", "um2", "NAND2 eq.", "NAND2 eq. / multiply-add", "critical path (ns)",
-        "clock (ns)", "latency", *(f"mW, {n}" for n in names), *(f"fJ/multiply-add, {n}" for n in names),
-    ]]  # fmt: skip
-    by_stage = [["tile", "technology", *stage_names, "sum"]]
-    for t in tiles:
-        met = "" if t["timing_met"] else " **not met**"
-        table.append([
-            t["label"], t["technology"], str(t["cells"]), f"{t['area_um2']:.0f}", f"{t['gate_equivalents']:.0f}",
-            f"{t['gate_equivalents_per_multiply_add']:.1f}", f"{t['critical_path_ns']:.3f}{met}", f"{t['clock_ns']:g}",
-            str(t["latency_cycles"]), *(f"{v:.1f}" for v in t["power_mw"].values()),
-            *(f"{v:.1f}" for v in t["energy_fj_per_multiply_add"].values()),
-        ])  # fmt: skip
-        shares = [t["stages_gate_equivalents"][s] / t["dot_units"] for s in stage_names]
-        by_stage.append([t["label"], t["technology"], *(f"{s:.0f}" for s in shares), f"{sum(shares):.0f}"])
-    metadata = [["technology", "m2xfp_decode (NAND2 eq.)", "decoders more (NAND2 eq.)", "of the tile"]]
-    for entry in document["metadata_unit"]:
-        alone, more = entry["unit_gate_equivalents"], entry["decoders_more_gate_equivalents"]
-        share = f"{entry['decoders_more_percent_of_tile']:.1f} %"
-        metadata.append([entry["technology"], f"{alone:.0f}", f"{more:.0f}", share])
-    keys = ("corner", "liberty", "area", "tools", "licence", "clock", "io", "wire_load", "mapping")
-    first = {t["technology"]: t["provenance"] for t in reversed(tiles)}
-    provenance = [["", *TECHNOLOGIES], *([k.replace("_", " "), *(first[t][k] for t in TECHNOLOGIES)] for k in keys)]
-    return _TEXT.format(
-        made_by=document["made_by"], machine=document["machine"], stimuli=", ".join(names),
-        comparisons=markdown(rows, right=(3,)),
-        differences=markdown(differences, right=range(3, len(differences[0]))),
-        explanation=_explanation(compared, tiles),
-        tiles=markdown(table, right=range(2, len(table[0]))),
-        stages=markdown(by_stage, right=range(2, len(by_stage[0]))),
-        metadata=markdown(metadata, right=(1, 2, 3)), provenance=markdown(provenance),
-        vectors=VECTORS, seed=SEED, counted=_counted(tiles),
-    )  # fmt: skip
-
-
-def _counted(tiles: list[dict[str, Any]]) -> str:
-    """Instructions over which activity is counted, least to most: the number depends on the latency."""
-    seen = sorted({int(re.search(r"(\d+) vector-cycles", t["provenance"]["activity"])[1]) for t in tiles})  # type: ignore[index]
-    return f"{seen[0]} to {seen[-1]}"
-
-
-def headline(document: dict[str, Any]) -> str:
-    """The comparisons as the README shows them."""
-    stimulus = next(iter(document["tiles"][0]["power_mw"]))
-    rows = [["tile", "over", *(f"{what}, {t}" for what in ("area", "power") for t in TECHNOLOGIES), "published"]]
-    for label, over, area, power, _ in COMPARISONS:
-        compared = [c for c in document["comparisons"] if (c["tile"], c["over"]) == (label, over)]
-        published = f"{area:+g} %" + (f", {power:+g} %" if power is not None else "")
-        areas = [f"{c['area_percent']:+.1f} %" for c in compared]
-        rows.append([label, over, *areas, *(f"{c['power_percent'][stimulus]:+.1f} %" for c in compared), published])
-    return markdown(rows, right=range(2, len(rows[0])))
-
-
-def _plot(tiles: list[dict[str, Any]]) -> bytes:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    shown = [t for t in tiles if t["technology"] == TECHNOLOGIES[0]]
-    labels = [t["label"] for t in shown]
-    figure, (area, energy) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
-    left = np.zeros(len(shown))
-    for stage in shown[0]["stages_gate_equivalents"]:
-        widths = np.array([t["stages_gate_equivalents"][stage] / t["multiply_adds_per_cycle"] for t in shown])
-        area.barh(labels, widths, 0.7, left=left, label=stage)
-        left += widths
-    for position, whole in enumerate(left):
-        area.text(whole, position, f" {whole:.0f}", va="center", fontsize=8)
-    area.set_title(f"area per multiply-add (NAND2 equivalents), {TECHNOLOGIES[0]}", fontsize=10)
-    area.legend(fontsize=7, frameon=False, loc="upper right")
-    names = list(shown[0]["energy_fj_per_multiply_add"])
-    for number, name in enumerate(names):
-        places = np.arange(len(shown)) + 0.25 * (number - 1)
-        energy.barh(places, [t["energy_fj_per_multiply_add"][name] for t in shown], 0.23, label=name)
-    energy.set_title(f"energy per multiply-add (fJ), {TECHNOLOGIES[0]}", fontsize=10)
-    energy.legend(fontsize=7, frameon=False, loc="upper right")
-    area.invert_yaxis()
-    for axis in (area, energy):
-        axis.spines[["top", "right"]].set_visible(False)
-    buffer = io.BytesIO()
-    # Without matplotlib's version in its metadata, the same figures give the same file.
-    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
-    plt.close(figure)
-    return buffer.getvalue()

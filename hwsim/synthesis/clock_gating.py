@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from hwsim.technology.cells import Cell, ClockGate
 from hwsim.technology.choice import clock_gates
 from hwsim.technology.library import Library
@@ -84,14 +86,17 @@ def _split(module: dict[str, Any], name: str, library: Library, wire_load: bool)
 def _chosen(library: Library, sinks: int, each_fF: float, wire_load: bool) -> tuple[Cell, int]:
     """The cell of a clock gate and how many share the sinks: of least area among those with edges as fast as needed."""
     choices = []
+    counts = np.arange(-(-sinks // _MOST), sinks + 1)
+    most = -(-sinks // counts)
+    wires = np.array([library.wire_load.capacitance(n) if wire_load else 0.0 for n in most.tolist()])
+    loads = most * each_fF + wires
     for cell in clock_gates(library):
         gate = cell.clock_gate
         assert gate is not None
-        limit = cell.pins[gate.output].max_capacitance or float("inf")
-        for count in range(-(-sinks // _MOST), sinks + 1):
-            most = -(-sinks // count)
-            load = most * each_fF + (library.wire_load.capacitance(most) if wire_load else 0.0)
-            slew = max(float(t.lookup(library.clock_slew_ns, load)) for arc in cell.timing for t in arc.slew.values())
+        limit = cell.pins[gate.output].max_capacitance or np.inf
+        tables = [table for arc in cell.timing for table in arc.slew.values()]
+        slews = np.max([table.lookup(library.clock_slew_ns, loads) for table in tables], axis=0)
+        for count, load, slew in zip(counts.tolist(), loads.tolist(), slews.tolist(), strict=True):
             choices.append((max(slew, library.clock_slew_ns), load > limit, count * cell.area, cell.name, count))
     _, _, _, name, count = min(choices)
     return library.cells[name], count

@@ -7,6 +7,7 @@ byte-identical for every run.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import re
 
@@ -62,6 +63,17 @@ def to_rtlil(design: Design) -> str:
         return f"{match[1]} {number} {match[2]}\\{match[3]}"
 
     return parts + head + re.sub(r"^(  wire width \d+ (?:input|output)) \d+ ( ?)\\(\S+)", renumber, top, flags=re.M)
+
+
+def fingerprints(design: Design, rtlil: str) -> dict[str, str]:
+    """By part of a design whose RTLIL is given, a hash of its hardware: equal for equal parts of different designs."""
+    parts = {module: part for part, module in module_names(design).items()}
+    bodies = re.findall(r"^module \\(\S+)$(.*?)^end$", rtlil, re.M | re.S)
+    return {
+        parts[name]: hashlib.sha256(body.replace(f"\\{design.base}_", "\\").encode()).hexdigest()
+        for name, body in bodies
+        if name in parts
+    }
 
 
 def _rtlil(component: wiring.Component, name: str, names: dict[str, str]) -> str:

@@ -9,7 +9,6 @@ ones. Where wires are to be placed, the netlist is placed then, and sized once m
 from __future__ import annotations
 
 import contextlib
-import copy
 import enum
 import functools
 import hashlib
@@ -19,7 +18,7 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +32,11 @@ from hwsim.base.files import is_plain, made_once, plain_folder, write
 from hwsim.synthesis import adder_cells, clock_gating, emit
 from hwsim.synthesis.recipes import FLAT, STRUCTURED, Way
 from hwsim.synthesis.sizing import resize, strengthen
-from hwsim.technology.choice import clock_gates, flip_flop, smallest_buffer, tie_cells
+from hwsim.technology.choice import flip_flop, smallest_buffer, tie_cells
 from hwsim.technology.library import Library
 from hwsim.units.unit import Design
 
-_PLACEMENT = "placement.npz"
+_PLACEMENT, _WAYS = "placement.npz", "ways.json"
 #: Files with the design before ABC maps it, by whether adders are the library's cells.
 _UNMAPPED = {True: "unmapped.il", False: "unmapped_adders.il"}
 #: Most rounds of timing the whole design and choosing a faster module.
@@ -66,6 +65,9 @@ class Options:
         Where the capacitance of wires comes from.
     hierarchical : bool
         Whether modules are mapped one by one.
+    ways : tuple of (str, int)
+        For parts of a hierarchical design, by name, the first way of :data:`hwsim.synthesis.recipes.STRUCTURED` that
+        may be taken; for all others it is the first.
     clock_gates : bool
         Whether registers with an enable get a gated clock, where the library has cells for it. Otherwise each keeps its
         state through a multiplexer.
@@ -74,6 +76,7 @@ class Options:
     clock_period_ns: float
     wires: Wires = Wires.FANOUT
     hierarchical: bool = False
+    ways: tuple[tuple[str, int], ...] = ()
     clock_gates: bool = True
 
 
@@ -81,7 +84,8 @@ class Options:
 class Mapped:
     """A design mapped to a library: the options, and the files of RTL (``verilog``), netlist and Yosys' log.
 
-    ``placement`` is None unless wires are placed.
+    ``placement`` is None unless wires are placed. By part of a hierarchical design, ``ways`` are those in which each is
+    mapped, and ``fingerprints`` what :func:`hwsim.synthesis.emit.fingerprints` gives.
     """
 
     design: Design
@@ -92,6 +96,8 @@ class Mapped:
     netlist_json: Path
     log: Path
     placement: Placement | None = None
+    ways: dict[str, int] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
     @property
     def wire_load(self) -> bool | np.ndarray:
@@ -141,6 +147,7 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
                     "write_json netlist.json",
                 ]
                 yosys.run([*read, *finish], working, "synth")
+                write(working / _WAYS, json.dumps([mapper.taken, emit.fingerprints(design, rtlil)]))
                 if mapper.placed:
                     final = netlist_reader.read(working / "netlist.json", design.name, library)
                     before, placed = mapper.placed
@@ -148,6 +155,7 @@ def map_design(design: Design, library: Library, options: Options, build: Path) 
     return Mapped(
         design, library, options, source, folder / "netlist.v", folder / "netlist.json", folder / "synth.log",
         placement.load(folder / _PLACEMENT) if options.wires is Wires.PLACED else None,
+        *json.loads((folder / _WAYS).read_text()),
     )  # fmt: skip
 
 
@@ -187,10 +195,11 @@ def _code() -> str:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A module mapped in one way: area (um2), and the delay (ps) of its longest path by static timing."""
+    """A module mapped in one way, in Yosys' JSON; its area (um2), and the delay (ps) of its longest path."""
 
     area: float
     delay: float
+    module: dict
 
 
 @dataclass(frozen=True)
@@ -224,21 +233,29 @@ class _Mapper:
         write(folder / "clock_gates.v", clock_gating.boxes(library))
         write(folder / "abc.constr", f"set_driving_cell {smallest_buffer(library).name}\n{load}\n")
         self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
+        of_part = dict(options.ways)
+        parts = emit.module_names(design) if options.hierarchical else {}
+        #: Part of every module, and the first way that it may take.
+        self._part = {module: part for part, module in parts.items()}
+        self._first_way = {module: of_part.get(part, 0) for module, part in self._part.items()}
+        #: The ways that were taken in the end, by part.
+        self.taken: dict[str, int] = {}
         #: A netlist, before its cells are sized, and its placement.
         self.placed: tuple[Netlist, Placement] | None = None
         # Until something is placed, wires are by fanout.
         self._wires: bool | np.ndarray = options.wires is not Wires.ZERO
         self._prepare()
         text = (folder / _UNMAPPED[True]).read_text()
-        #: Whether there are clock gates.
-        self.gated = any(f"cell \\{gate.name} " in text for gate in clock_gates(library))
         # Cells that are instantiated already are modules too.
         modules = [name for name in re.findall(r"^module \\(\S+)", text, re.M) if name not in library.cells]
         self._map(modules, range(1))
 
     def hierarchical(self) -> list[str]:
         """Yosys commands that read the design, its modules mapped so that the whole meets timing if it can."""
-        chosen = dict.fromkeys(self.candidates, 0)
+        chosen = {name: self._first_way.get(name, 0) for name in self.candidates}
+        for name, way in chosen.items():
+            if way:
+                self._map([name], range(1, way + 1))
         best: _Choice | None = None
         for _ in range(_ROUNDS):
             choice = self._choice(chosen)
@@ -250,6 +267,7 @@ class _Mapper:
             chosen = chosen | faster
         assert best is not None
         best = self._relaxed(best)
+        self.taken = {part: best.chosen[module] for module, part in self._part.items()}
         return self._finished(self._resized(best.mapped, best.timed))
 
     def _choice(self, chosen: dict[str, int]) -> _Choice:
@@ -264,7 +282,8 @@ class _Mapper:
         least = min(best.timed.slack_ns, 0.0)
         for name, way in sorted(best.chosen.items(), key=lambda item: -self.candidates[item[0]][item[1]].area):
             tried = self.candidates[name]
-            smaller = sorted((c.area, k) for k, c in enumerate(tried) if c.area < tried[way].area)
+            first = self._first_way.get(name, 0)
+            smaller = sorted((c.area, k) for k, c in enumerate(tried) if k >= first and c.area < tried[way].area)
             for _, k in smaller:
                 choice = self._choice(best.chosen | {name: k})
                 if choice.timed.slack_ns >= least:
@@ -274,10 +293,7 @@ class _Mapper:
 
     def flat(self) -> list[str]:
         """Yosys commands that read the design, mapped as one module."""
-        chosen = {self.design.name: 0}
-        if self.options.wires is not Wires.PLACED and not self.gated:
-            return self.assembled(chosen)
-        return self._finished(self._modules(chosen))
+        return self._finished(self._modules({self.design.name: 0}))
 
     def _finished(self, mapped: dict) -> list[str]:
         """Yosys commands that read a mapped design; where wires are placed, sized for them."""
@@ -297,16 +313,10 @@ class _Mapper:
         """Yosys commands that read the library's cells as boxes."""
         return [f"read_liberty -lib -ignore_miss_func {self.liberty}", "read_verilog -lib clock_gates.v"]
 
-    def assembled(self, chosen: dict[str, int]) -> list[str]:
-        """Yosys commands that read the design, every module mapped in the way that ``chosen`` says."""
+    def _cleaned(self) -> list[str]:
+        """Yosys commands that finish mapped modules: constants from tie cells, and plain names."""
         low, high = tie_cells(self.library)
-        read = []
-        for number in sorted(set(chosen.values())):
-            read += [f"read_rtlil mapped_{number}.il", f"design -stash mapped_{number}"]
-        read += [f"design -copy-from mapped_{number} -as {name} {name}" for name, number in chosen.items()]
         return [
-            *read,
-            f"hierarchy -top {self.design.name}",
             *([f"hilomap -singleton -hicell {high} -locell {low}"] if high else []),
             "opt_clean -purge",
             *self._cells(),
@@ -379,10 +389,7 @@ class _Mapper:
         ]
 
     def _map(self, modules: list[str], ways: range) -> None:
-        """Map modules in each of several ways, and note the candidates.
-
-        ``mapped_WAY.il`` receives the result, and keeps the modules that were mapped in this way before.
-        """
+        """Map modules in each of several ways, and note the candidates."""
         self._progress(f"mapping {', '.join(modules)}")
         script = []
         for way in ways:
@@ -390,10 +397,8 @@ class _Mapper:
             target = f"-D {how_to.share * self.target_ps:.0f}"
             joined = ";".join(how_to.script).replace("{D}", target).replace(" ", ",")
             how = f"abc -liberty {self.liberty} -constr abc.constr {target} -script +{joined}"
-            fresh = not any(len(tried) > way for tried in self.candidates.values())
-            script += ["design -reset", f"read_rtlil {_UNMAPPED[how_to.adder_cells] if fresh else f'mapped_{way}.il'}"]
-            script += [*(f"{how} {name}" for name in modules), f"write_rtlil mapped_{way}.il"]
-            script += [f"write_json mapped_{way}.json"]
+            script += ["design -reset", f"read_rtlil {_UNMAPPED[how_to.adder_cells]}"]
+            script += [*(f"{how} {name}" for name in modules), *self._cleaned(), f"write_json mapped_{way}.json"]
         yosys.run(script, self.folder, "map")
         for way in ways:
             read = json.loads((self.folder / f"mapped_{way}.json").read_text())["modules"]
@@ -403,6 +408,7 @@ class _Mapper:
     def _candidate(self, modules: dict, name: str) -> _Candidate:
         """Area and delay of one mapped module; neither of the modules that it instantiates, which are timed apart."""
         module = modules[name]
+        clock_gating.split({name: module}, self.library, self.options.wires is not Wires.ZERO)
         cells = {n: c for n, c in module["cells"].items() if c["type"] in self.library.cells}
         inside = {bit for cell in module["cells"].values() if cell["type"] not in self.library.cells
                   for port, bits in cell["connections"].items()
@@ -413,7 +419,7 @@ class _Mapper:
         timed = timing.analyse(
             netlist, self.options.clock_period_ns, netlist.loads(self.options.wires is not Wires.ZERO)
         )
-        return _Candidate(netlist.area, 1000 * timed.critical_path_ns)
+        return _Candidate(netlist.area, 1000 * timed.critical_path_ns, module)
 
     def _strengthened(self, chosen: dict[str, int]) -> dict:
         """Yosys' JSON of the design, modules mapped as chosen, drivers between them strong enough for their loads."""
@@ -423,12 +429,7 @@ class _Mapper:
 
     def _modules(self, chosen: dict[str, int]) -> dict:
         """Yosys' JSON of the design, modules mapped as chosen, with the clock gates that its flip-flops need."""
-        yosys.run([*self.assembled(chosen), "write_json modules.json"], self.folder, "modules")
-        mapped = json.loads((self.folder / "modules.json").read_text())
-        # Boxes of the library's cells are modules too.
-        mapped["modules"] = {name: m for name, m in mapped["modules"].items() if name not in self.library.cells}
-        clock_gating.split(mapped["modules"], self.library, self.options.wires is not Wires.ZERO)
-        return mapped
+        return {"modules": _copied({name: self.candidates[name][way].module for name, way in chosen.items()})}
 
     def _timing(self, mapped: dict) -> timing.Timing:
         """Static timing of a design in Yosys' JSON."""
@@ -441,7 +442,7 @@ class _Mapper:
         """The design with stronger cells on its critical paths, as long as slack is negative and they improve it."""
         fixed: set[str] = set()
         while timed.slack_ns < 0 and (stronger := resize(timed.path, self.library, fixed)):
-            tried = copy.deepcopy(mapped)
+            tried = {"modules": _copied(mapped["modules"])}
             for instance, cell in stronger.items():
                 module, name = _place(tried["modules"], self.design.name, instance)
                 tried["modules"][module]["cells"][name]["type"] = cell
@@ -467,19 +468,31 @@ class _Mapper:
         for name in sorted(delays, key=lambda n: (-delays[n], n)):
             tried = self.candidates[name]
             now = tried[chosen[name]].delay
-            while (ahead := self._first(tried, now + 1000 * slack)) is None and len(tried) < len(self.ways):
+            first = self._first_way.get(name, 0)
+            while (ahead := self._first(tried, first, now + 1000 * slack)) is None and len(tried) < len(self.ways):
                 self._map([name], range(len(tried), len(tried) + 1))
             if ahead is None:
-                ahead = min(range(len(tried)), key=lambda k: (tried[k].delay, k))
+                ahead = min(range(first, len(tried)), key=lambda k: (tried[k].delay, k))
             if tried[ahead].delay < now:
                 return {name: ahead}
         return None
 
     @staticmethod
-    def _first(tried: list[_Candidate], delay: float) -> int | None:
-        """The way of least area, of those tried, whose delay is at most ``delay`` (ps); None if there is none."""
-        able = [k for k, candidate in enumerate(tried) if candidate.delay <= delay]
+    def _first(tried: list[_Candidate], first: int, delay: float) -> int | None:
+        """The way of least area, of those tried from ``first`` on, whose delay is at most ``delay`` (ps); or None."""
+        able = [k for k, candidate in enumerate(tried) if k >= first and candidate.delay <= delay]
         return min(able, key=lambda k: (tried[k].area, k), default=None)
+
+
+def _copied(modules: dict[str, dict]) -> dict[str, dict]:
+    """Modules of Yosys' JSON whose cells may be changed, and joined by others, without a change of the originals."""
+    return {
+        name: module | {
+            "cells": {n: cell | {"connections": dict(cell["connections"])} for n, cell in module["cells"].items()},
+            "netnames": dict(module["netnames"]),
+        }
+        for name, module in modules.items()
+    }  # fmt: skip
 
 
 def _place(modules: dict, top: str, path: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from hwsim.verification.aig import FALSE, TRUE, Aig
 _PORT = "enable"
 
 
-def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool]) -> Aig:
+def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool], mixed: bool = False) -> Aig:
     """The graph without enables.
 
     An output called ``PORT loads`` is added for every port that reads registers: the enable that loads them. A register
@@ -32,6 +32,9 @@ def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool]) -> Aig:
     aig : Aig
     equal : callable
         Decides whether two graphs without registers have equal outputs.
+    mixed : bool
+        Whether registers with an enable may read ones without beside those of the stage before. That is right where
+        instructions never wait, and is for comparing a design with a changed copy of itself.
 
     Raises
     ------
@@ -71,6 +74,8 @@ def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool]) -> Aig:
         for literal in literals:
             mask |= supports[literal >> 1]
         found = {enable_of.get(node, "") for node in names if mask & bit[node] & ~but}
+        if mixed and len(found) > 1:
+            found.discard("")
         if len(found) > 1:
             raise ToolError(f"{what} reads registers of several enables: {', '.join(sorted(found))}")
         return found.pop() if found else None
