@@ -104,8 +104,8 @@ Stimuli: {vectors} instructions, seed {seed}; counted and compared are {counted}
 *gaussian*: A and B standard normal. *outliers*: A Student's t (3 degrees of freedom), one channel of K in 64 times 30;
 B standard normal. *random codes*: codes and metadata uniform among those of finite numbers, scales as for *gaussian*.
 C is normal, as large as the dot products, and never the result of the instruction before. Each format stores the same
-tensors in its own way. Ranges and delays that are off are of half Gaussian and half Student's t tensors. Operand buffers in
-front of the tile are not part of it.
+tensors in its own way. Ranges, and delays that are off, are on half Gaussian and half Student's t tensors. Operand
+buffers in front of the tile are not part of it.
 
 Glitches: a random sample of the instructions is simulated with pin-to-pin delays of static timing, inertial as
 Verilog's specify paths, until the standard error of the power is below {error:g} %; it is {errors} % here. Clock trees
@@ -259,8 +259,8 @@ def _tiles(document: dict[str, Any], names: list[str]) -> str:
             shown = [f"{old['gate_equivalents']:.0f} at {old['clock_ns']:g} ns{missed}", f"{-_change(old, t):.1f} %"]
         rows.append([
             t["label"], t["technology"], str(t["cells"]), f"{t['area_um2']:.0f}", f"{t['gate_equivalents']:.0f}",
-            *shown, f"{t['gate_equivalents_per_multiply_add']:.1f}", f"{t['critical_path_ns']:.3f}{met}", f"{t['clock_ns']:g}",
-            str(t["latency_cycles"]), *(f"{v:.1f}" for v in powers),
+            *shown, f"{t['gate_equivalents_per_multiply_add']:.1f}", f"{t['critical_path_ns']:.3f}{met}",
+            f"{t['clock_ns']:g}", str(t["latency_cycles"]), *(f"{v:.1f}" for v in powers),
             *(f"{v:.1f}" for v in t["energy_fj_per_multiply_add"].values()),
         ])  # fmt: skip
     return markdown(rows, right=range(2, len(rows[0])))

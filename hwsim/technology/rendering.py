@@ -30,7 +30,7 @@ _TABLES = {
 def render(library: Library) -> str:
     """Liberty text of a library; the same text for the same library."""
     renderer = _Renderer(library)
-    cells = [renderer.cell(cell) for cell in library.usable_cells]
+    cells = [renderer.cell(cell) for cell in library.cells.values() if cell.is_usable or cell.clock_gate]
     conditions = {"process": library.process, "voltage": library.voltage, "temperature": library.temperature}
     simple = {
         "delay_model": "table_lookup",
@@ -89,7 +89,8 @@ class _Renderer:
             stated = {part: getattr(cell.flip_flop, part) for part in parts}
             simple = {part: f'"{function}"' for part, function in stated.items() if function is not None}
             groups.append(Group("ff", '"IQ", "IQN"', simple))
-        groups += [self._pin(cell, pin) for pin in cell.pins.values()]
+        # Pins inside a clock gate are those of its state table.
+        groups += [self._pin(cell, pin) for pin in cell.pins.values() if pin.direction != "internal"]
         simple = {"area": _number(cell.area), "cell_leakage_power": _number(cell.leakage)}
         if gate := cell.clock_gate:
             has_test = len(gate.enable.pins) > 1

@@ -97,7 +97,8 @@ def _operand(
     if metadata is not None:
         width = unit.metadata_width(parameters)
         subgroups = np.asarray(metadata).reshape(len(codes), -1, width // METADATA_BITS)
-        ports[f"{side}_metadata"] = by_tile((subgroups << np.arange(0, width, METADATA_BITS)).sum(axis=2))
+        places = np.arange(0, width, METADATA_BITS, dtype=np.uint8)
+        ports[f"{side}_metadata"] = by_tile((subgroups << places).sum(axis=2, dtype=np.uint8))
     return ports, np.float32(1) if tensor_scale is None else tensor_scale
 
 

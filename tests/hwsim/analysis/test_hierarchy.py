@@ -60,7 +60,7 @@ def tile(library, tmp_path_factory):
     """A small tile of 2 x 1 dot units, mapped module by module, and the same flattened by Yosys."""
     design = units.design("mxfp4_mma", {"m": 2, "n": 1, "k": 16, "block_size": 16})
     technology, build = library("asap7"), tmp_path_factory.mktemp("tile")
-    mapped = map_design(design, technology, Options(1.0, hierarchical=True), build)
+    mapped = map_design(design, technology, Options(1.25, hierarchical=True), build)
     read = ["read_json netlist.json", f"hierarchy -top {design.name}"]
     yosys.run([*read, "flatten -noscopeinfo", "write_json flat.json"], mapped.netlist.parent, "flatten")
     whole = netlist_reader.read(mapped.netlist_json, design.name, technology)
@@ -85,4 +85,4 @@ def test_analysis_of_a_hierarchy_equals_that_of_its_flattening(tile):
 
 def test_a_tile_meets_timing_with_its_true_loads(tile):
     _, netlist, _ = tile
-    assert timing.analyse(netlist, 1.0, netlist.loads(True)).slack_ns >= 0
+    assert timing.analyse(netlist, 1.25, netlist.loads(True)).slack_ns >= 0
