@@ -156,7 +156,9 @@ def _count(vcd: Path, netlist: Netlist, first_fs: int) -> np.ndarray:
             elif token.kind in (TokenKind.CHANGE_SCALAR, TokenKind.CHANGE_VECTOR):
                 change = token.scalar_change if token.kind is TokenKind.CHANGE_SCALAR else token.vector_change
                 width, value = len(last[change.id_code]), change.value
-                text = f"{value:0{width}b}" if isinstance(value, int) else str(value).rjust(width, "x")
+                # Leading zeros are left out, and all but one of leading x or z.
+                text = f"{value:b}" if isinstance(value, int) else str(value)
+                text = text.rjust(width, text[0] if text[0] in "xz" else "0")
                 new = list(reversed(text))
                 for bit, (a, b) in enumerate(zip(last[change.id_code], new, strict=True)):
                     if a != b and now >= first_fs:

@@ -19,7 +19,7 @@ def gated_register(library, width):
     cell, gate = flip_flop(library), clock_gates(library)[0]
     enable, *tests = gate.clock_gate.enable.pins
     [data] = cell.flip_flop.next_state.pins
-    [shown] = [pin for pin in list(cell.flip_flop.outputs)[:1]]
+    shown = next(iter(cell.flip_flop.outputs))
     unused = {pin: ["1"] for pin in cell.inputs if pin not in (data, *cell.clock_pins)}
     first, out = 10, 10 + width
     cells = {
