@@ -16,8 +16,9 @@ from hwsim.analysis.timed import Counts, Delays
 from hwsim.analysis.timing import Timing
 from hwsim.units.ports import Ports
 
-#: Relative standard error of the power at which no more of the stimulus is simulated with delays.
-ERROR = 0.005
+#: Relative standard error of the power at which no more of the stimulus is simulated with delays; and that of power
+#: without work, which is small.
+ERROR, IDLE_ERROR = 0.005, 0.02
 #: Streams simulated at first, and the least cycles that are counted of each.
 _STREAMS, _CYCLES = 16, 8
 
@@ -63,11 +64,12 @@ def consumption(
     seed: int,
     delays: Delays,
     check: Callable[[Ports, dict[str, np.ndarray], int], None],
+    error_limit: float | None = None,
 ) -> Consumption:
     """Measure the power on a stimulus.
 
     The toggles between settled values are those of all of the stimulus, and the sample adds its glitches. The sample
-    grows until the standard error is below `ERROR`, or it is the whole stimulus.
+    grows until the relative standard error is below a limit, or it is the whole stimulus.
 
     Parameters
     ----------
@@ -89,7 +91,10 @@ def consumption(
         How cells delay.
     check : callable (inputs, outputs, streams)
         Called with every part of the sample, which may refuse its settled outputs.
+    error_limit : float, optional
+        That limit; by default `ERROR`.
     """
+    limit = ERROR if error_limit is None else error_limit
     rate, high = settled.toggle_rate(), settled.probability()
     data = np.ones(netlist.count, bool)
     data[list(netlist.clocks)] = False
@@ -122,7 +127,7 @@ def consumption(
         per_toggle = np.where(with_glitches > 0, by_net / np.where(with_glitches > 0, with_glitches, 1.0), 0.0)
         each += (simulated.glitches @ np.where(data, per_toggle, 0.0) / simulated.cycles).tolist()
         error = np.std(each, ddof=1) / len(each) ** 0.5 * 1e-3 / timing.period_ns / whole.total
-        if error < ERROR or len(each) == len(order):
+        if error < limit or len(each) == len(order):
             break
     without, _ = spent(rate)
     toggles = float(with_glitches[data].sum()), float(rate[data].sum())

@@ -15,7 +15,7 @@ from hwsim.analysis.netlist import Netlist, NetlistError
 from hwsim.analysis.power import Power
 from hwsim.analysis.timed import NOMINAL, Delays
 from hwsim.base.bits import to_bits
-from hwsim.costs.consumption import Consumption, consumption
+from hwsim.costs.consumption import IDLE_ERROR, Consumption, consumption
 from hwsim.synthesis import emit
 from hwsim.synthesis.mapping import Mapped, Options, Wires
 from hwsim.technology.library import Library
@@ -253,9 +253,9 @@ def measure_each(
         warnings.append(f"{timed.unconstrained} endpoint edges of {design.name} are constant and not timed")
     tree = clock_tree.estimate(netlist, options.clock_period_ns, options.wires is not Wires.ZERO)
 
-    def spent(inputs: Ports) -> tuple[activity.Activity, Consumption]:
+    def spent(inputs: Ports, error_limit: float | None = None) -> tuple[activity.Activity, Consumption]:
         counted = simulate(design, netlist, inputs)
-        return counted, spend(design, netlist, timed, loads, tree, counted, inputs, seed, delays)
+        return counted, spend(design, netlist, timed, loads, tree, counted, inputs, seed, delays, error_limit)
 
     results: list[Result] = []
     for name, inputs in stimuli.items():
@@ -268,7 +268,7 @@ def measure_each(
         without = bubbles = None
         if idle and design.unit.streams and not results:
             half = np.random.default_rng(seed).integers(0, 2, inputs["valid"].shape, np.uint8)
-            without, bubbles = (spent(inputs | {"valid": valid})[1] for valid in (0 * half, half))
+            without, bubbles = (spent(inputs | {"valid": v}, IDLE_ERROR)[1] for v in (0 * half, half))
         results.append(
             Result(
                 mapped,
@@ -300,6 +300,7 @@ def spend(
     inputs: Ports,
     seed: int,
     delays: Delays,
+    error_limit: float | None = None,
 ) -> Consumption:
     """Power of a netlist on a stimulus, whose settled activity is ``counted``; every simulated output equals golden.
 
@@ -311,7 +312,9 @@ def spend(
         If an output differs from the golden model.
     """
     check = partial(_check, design, netlist)
-    return consumption(netlist, timing, loads, tree, counted, inputs, _warm_up(design), seed, delays, check)
+    return consumption(
+        netlist, timing, loads, tree, counted, inputs, _warm_up(design), seed, delays, check, error_limit
+    )
 
 
 def _independent(design: Design, inputs: Ports) -> Ports:

@@ -50,7 +50,7 @@ VECTORS, SEED = 1 << 13, 1
 #: Delays are multiplied by random factors within this share, once for each seed, to see whether that moves a sign.
 SPREAD, SPREAD_SEEDS = 0.15, (1, 2, 3)
 #: Clocks of the curves of area over delay, as multiples of a technology's, beside those of `fan.CLOCKS`.
-CURVE = (0.8, 0.88, 1.2, 1.5, 2.0)
+CURVE = (0.88, 1.2, 1.5)
 #: The shape of M2XFP's published processing element: 8 lanes, one accumulation for every 8 products.
 ELEMENT: dict[str, Any] = {"k": 8, "m": 1, "n": 1}
 #: Processing elements and their published area in um2 (M2XFP, arXiv 2601.19213, 28 nm).

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.base.text import markdown
-from hwsim.costs.consumption import ERROR
+from hwsim.costs.consumption import ERROR, IDLE_ERROR
 from hwsim.costs.fan import Range
 from hwsim.costs.flow import percent
 from hwsim.costs.stages import CLOCK_TREE
@@ -108,15 +108,14 @@ tensors in its own way. Ranges, and delays that are off, are on half Gaussian an
 buffers in front of the tile are not part of it.
 
 Glitches: a random sample of the instructions is simulated with pin-to-pin delays of static timing, inertial as
-Verilog's specify paths, until the standard error of the power is below {error:g} %; it is {errors} % here. Clock trees
-are estimates, in the power and not in the area.
+Verilog's specify paths, until the standard error of the power is below {error:g} %; it is {errors} % here, and below
+{idle:g} % without work. Clock trees are estimates, in the power and not in the area.
 """
 _EXPLANATION = """\
 MixFP4's operands have ten magnitudes where E2M1 has eight, so its products need more gates however they are encoded
 (`mma_choices.md` has what was tried), and its exponents are a bit wider, since each counts the micro-format of a block.
 Published figures are for a whole tensor core of unpublished shape: register files and operand delivery, which are the
-same for both formats, dilute the overhead; here is nothing but the tile. {mixfp4:+.1f} % of a tile that takes
-{share:.0f} % of a core's area is the published {published:+.1f} % of the core.
+same for both formats, dilute the overhead; here is nothing but the tile. {diluted}
 
 M2XFP multiplies the sum of every subgroup by 4 + k and adds a refined element to it, exactly, before anything is
 rounded: sixteen products become one term in NVFP4, and eight in M2XFP need an adder and a multiplier of their own. The
@@ -153,7 +152,7 @@ def to_text(document: dict[str, Any]) -> str:
         energies=_energies(tiles, [*stages, CLOCK_TREE]),
         metadata=markdown(metadata, right=(1, 2, 3)), provenance=markdown(provenance),
         vectors=document["vectors"], seed=document["seed"], counted=_counted(tiles), error=100 * ERROR,
-        errors=f"{min(errors):.2g} to {max(errors):.2g}",
+        idle=100 * IDLE_ERROR, errors=f"{min(errors):.2g} to {max(errors):.2g}",
     )  # fmt: skip
 
 
@@ -224,9 +223,15 @@ def _explanation(document: dict[str, Any]) -> str:
         tile = next(t for t in document["tiles"] if (t["label"], t["technology"]) == (label, technology))
         return sum(area for stage, area in tile["stages_gate_equivalents"].items() if stage not in _BLACK_BOXES)
 
+    diluted = (
+        f"{ours:+.1f} % of a tile that takes {100 * published / ours:.0f} % of a core's area is the published "
+        f"{published:+.1f} % of the core."
+        if ours > published
+        else f"With {ours:+.1f} %, the tile alone is not above the published {published:+.1f} % of a core."
+    )
     mxfp4, nvfp4 = (percent(reported("m2xfp"), reported(over)) for over in ("mxfp4, block 32", "nvfp4"))
     return _EXPLANATION.format(
-        mixfp4=ours, published=published, share=100 * published / ours, mxfp4=mxfp4, nvfp4=nvfp4,
+        diluted=diluted, mxfp4=mxfp4, nvfp4=nvfp4,
         left_out=", ".join(f"*{stage}*" for stage in _BLACK_BOXES),
     )  # fmt: skip
 
