@@ -25,7 +25,7 @@ from hwsim.cli.options import (
     tensor_from,
 )
 from hwsim.cli.run import build_from, make_parser, refuse_unwritable, run
-from hwsim.costs.cost import compare
+from hwsim.costs.cost import compare, with_found_clock
 from hwsim.costs.flow import Workload
 from hwsim.costs.stages import picture
 from hwsim.synthesis.mapping import Options, Wires
@@ -53,6 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     add_stimulus(parser)
     _add_delays(parser)
     parser.add_argument("--hierarchical", action="store_true", help="map module by module (units made of parts always)")
+    parser.add_argument(
+        "--no-clock-gates", action="store_true",
+        help="keep the state of registers with an enable by multiplexers instead of gating their clocks",
+    )  # fmt: skip
     parser.add_argument("--saif", metavar="FILE", type=Path, help="write the switching activity as SAIF")
     parser.add_argument("--sdf", metavar="FILE", type=Path, help="write the delays of the netlist as SDF")
     parser.add_argument(
@@ -82,7 +86,9 @@ def execute(args: argparse.Namespace) -> int:
     library = library_from(args)
     # A tile consists of many copies of few modules: module by module, only the distinct ones need mapping.
     hierarchical = args.hierarchical or design.unit.is_tile
-    options = Options(clock_period_from(args, library), Wires(args.wire_load), hierarchical)
+    options = Options(
+        clock_period_from(args, library), Wires(args.wire_load), hierarchical, clock_gates=not args.no_clock_gates
+    )
     workload = Workload(args.vectors, args.seed, tensor_from(args), str(args.tensor or ""), _delays_from(args))
     outputs = {
         "--json": args.json if args.json != "-" else None,
@@ -100,6 +106,8 @@ def execute(args: argparse.Namespace) -> int:
             raise InputError(f"{one} and {other} name the same file, {first}")
     for option, target in targets.items():
         refuse_unwritable(option, target, [args.tensor, *(args.liberty or [])])
+    if args.liberty and args.clock_period is None:
+        options = with_found_clock([design, *([baseline] if baseline else [])], library, options, build_from(args))
     cost = compare(design, baseline, library, options, workload, build_from(args), args.range)
     files: dict[Path, str | bytes] = {}
     if args.saif:

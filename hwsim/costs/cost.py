@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def cost(
     baseline : str, optional
         The unit to compare with; by default the one in the table of units, and ``none`` for no comparison.
     clock_period_ns : float, optional
-        Clock period in ns; by default the technology's.
+        Clock period in ns; by default the technology's, or for Liberty files one that the unit and its baseline meet.
     wire_load : str
         Where the capacitance of wires comes from: ``fanout`` (the library's wire-load model), ``placed`` (a placement;
         needs the extra ``place``) or ``zero``.
@@ -131,9 +132,28 @@ def cost(
     if wire_load not in [wires.value for wires in Wires]:
         raise InputError(f"wire_load must be fanout, placed or zero, got {wire_load!r}")
     options = Options(period, Wires(wire_load), hierarchical=design.unit.is_tile)
+    beside = baseline_of(design, settings, baseline)
+    if liberty and clock_period_ns is None:
+        options = with_found_clock([design, *([beside] if beside else [])], library, options, folder)
     name = "" if tensor is None else "given as an array"
     workload = Workload(vectors, seed, tensor, name)
-    return compare(design, baseline_of(design, settings, baseline), library, options, workload, folder, with_range)
+    return compare(design, beside, library, options, workload, folder, with_range)
+
+
+def with_found_clock(designs: Sequence[Design], library: Library, options: Options, build: Path) -> Options:
+    """The options with a clock that designs meet, for a library whose technology nobody has chosen a clock for.
+
+    Designs are mapped once, at the period of ``options``. The clock is what the slowest of them needs then, and a
+    quarter more, rounded up to two digits.
+    """
+    needed = [flow.timing_of(mapped).critical_path_ns for mapped in map_together(designs, library, options, build)]
+    return replace(options, clock_period_ns=_rounded_up(1.25 * max(needed)), clock_found=True)
+
+
+def _rounded_up(period_ns: float) -> float:
+    """A period with two digits."""
+    digit = 10.0 ** (math.floor(math.log10(period_ns)) - 1)
+    return float(f"{math.ceil(period_ns / digit - 1e-9) * digit:.6g}")
 
 
 def compare(

@@ -109,7 +109,7 @@ def figures(
     designs: Sequence[Design], library: Library, options: Options, workload: Workload, build: Path
 ) -> list[Figures]:
     """Area and power of designs that are compared with each other, tiles put together from their parts."""
-    small = [_part(design) for design in designs]
+    small = [part(design) for design in designs]
     mapped = map_together(small, library, options, build)
     measured = [flow.measure(m, workload, idle=False) for m in mapped]
     return [_composed(design, result) for design, result in zip(designs, measured, strict=True)]
@@ -138,7 +138,7 @@ def overhead(
     return fan([point[0] for point in points], [point[1] for point in points], clocks)
 
 
-def _part(design: Design) -> Design:
+def part(design: Design) -> Design:
     """A tile's dot unit with its decoders; any other design itself."""
     return replace(design, parameters=design.parameters | {"m": 1, "n": 1}) if design.unit.is_tile else design
 

@@ -156,6 +156,8 @@ class Result:
         else:
             wires = "zero: the library has no wire-load model"
         clock = "ideal" if self.netlist.flip_flops else "virtual (the unit has no registers)"
+        found = ", found: what the slowest design needs and a quarter more" if o.clock_found else ""
+        gates = f"{len(self.netlist.gated)}, counted with the registers" if len(self.netlist.gated) else "none"
         return {
             "technology": self.library.name,
             "corner": self.library.corner,
@@ -163,7 +165,8 @@ class Result:
             "area": self.library.area_note,
             "tools": emit.generator(),
             "licence": "; ".join(filter(None, (self.library.licence, self.library.attribution or self.library.source))),
-            "clock": f"{clock}, period {o.clock_period_ns:g} ns, slew {self.library.clock_slew_ns:.4g} ns",
+            "clock": f"{clock}, period {o.clock_period_ns:g} ns{found}, slew {self.library.clock_slew_ns:.4g} ns",
+            "clock_gates": gates,
             "io": f"input slew {self.library.input_slew_ns:.4g} ns, output load {self.library.output_load_fF:.4g} fF",
             "wire_load": wires,
             "mapping": "hierarchical" if o.hierarchical else "flat",
@@ -188,6 +191,12 @@ _ARITHMETIC = {
     "operators": "operators, + and *; reports/mma_choices.md measures how much smaller structured arithmetic is",
 }
 _DEFAULT_STIMULUS = "quantised random tensors, half Gaussian, half Student's t (3 degrees of freedom)"
+
+
+def timing_of(mapped: Mapped) -> timing.Timing:
+    """Static timing of a mapped design."""
+    netlist = netlist_reader.read(mapped.netlist_json, mapped.design.name, mapped.library)
+    return timing.analyse(netlist, mapped.options.clock_period_ns, netlist.loads(mapped.wire_load))
 
 
 def measure(mapped: Mapped, workload: Workload, idle: bool = True) -> Result:

@@ -46,11 +46,13 @@ TILES: tuple[tuple[str, str, dict[str, Any]], ...] = (
 )
 #: Instructions of each stimulus; every one of them is seen by 64 dot units.
 VECTORS, SEED = 1 << 13, 1
+#: Instructions for the figures at several clocks.
+POINT_VECTORS = 1 << 12
 
 #: Delays are multiplied by random factors within this share, once for each seed, to see whether that moves a sign.
 SPREAD, SPREAD_SEEDS = 0.15, (1, 2, 3)
 #: Clocks of the curves of area over delay, as multiples of a technology's, beside those of `fan.CLOCKS`.
-CURVE = (0.88, 1.2, 1.5)
+CURVE = (0.88, 1.3)
 #: The shape of M2XFP's published processing element: 8 lanes, one accumulation for every 8 products.
 ELEMENT: dict[str, Any] = {"k": 8, "m": 1, "n": 1}
 #: Processing elements and their published area in um2 (M2XFP, arXiv 2601.19213, 28 nm).
@@ -105,17 +107,17 @@ def _designs(labels: tuple[str, ...]) -> list[Design]:
 
 
 def ways(technology: str, build: Path) -> dict[str, dict[str, int]]:
-    """Map all tiles of a technology together; the ways of their parts, by label."""
+    """The ways of all tiles' parts, by label: those of dot units with their decoders, all mapped together."""
+    emit.remember()
     library, options = _options(technology, build)
-    labels = tuple(label for label, *_ in TILES)
-    return {
-        label: mapped.ways
-        for label, mapped in zip(labels, map_together(_designs(labels), library, options, build), strict=True)
-    }
+    labels = tiles_of(technology)
+    mapped = map_together([fan.part(design) for design in _designs(labels)], library, options, build)
+    return {label: m.ways for label, m in zip(labels, mapped, strict=True)}
 
 
 def measure(label: str, technology: str, taken: dict[str, int], build: Path) -> dict[str, Any]:
     """Figures of one tile on one technology, its parts mapped in the ways ``taken``, ready for JSON."""
+    emit.remember()
     [design] = _designs((label,))
     library, options = _options(technology, build)
     options = replace(options, ways=tuple((part, way) for part, way in taken.items() if way))
@@ -158,6 +160,7 @@ def measure(label: str, technology: str, taken: dict[str, int], build: Path) -> 
 
 def point(technology: str, factor: float, build: Path) -> dict[str, Any]:
     """Figures at one clock, a multiple of the technology's: of the tiles that are compared, and of the elements."""
+    emit.remember()
     library, options = _options(technology, build, factor)
     labels = compared_labels()
     elements = [units.design(unit, ELEMENT) for _, unit, _ in ELEMENTS]
@@ -166,18 +169,24 @@ def point(technology: str, factor: float, build: Path) -> dict[str, Any]:
         ("tiles", labels, _designs(labels)),
         ("elements", tuple(name for name, *_ in ELEMENTS), elements),
     ):
-        measured = fan.figures(designs, library, options, Workload(seed=SEED), build)
+        measured = fan.figures(designs, library, options, Workload(POINT_VECTORS, SEED), build)
         found[key] = {name: asdict(f) for name, f in zip(names, measured, strict=True)}
     return found
 
 
 def delayed(technology: str, seed: int, build: Path) -> dict[str, float]:
     """Power in mW of the tiles that are compared, every delay off by a random factor, by label."""
+    emit.remember()
     library, options = _options(technology, build)
-    workload = Workload(seed=SEED, delays=Delays(spread=SPREAD, seed=seed))
+    workload = Workload(POINT_VECTORS, SEED, delays=Delays(spread=SPREAD, seed=seed))
     labels = compared_labels()
     measured = fan.figures(_designs(labels), library, options, workload, build)
     return {label: figures.power_mw for label, figures in zip(labels, measured, strict=True)}
+
+
+def tiles_of(technology: str) -> tuple[str, ...]:
+    """Labels of the tiles that are measured on a technology: all on the first, those that are compared on the others."""
+    return tuple(label for label, *_ in TILES) if technology == TECHNOLOGIES[0] else compared_labels()
 
 
 def compared_labels() -> tuple[str, ...]:
@@ -192,7 +201,7 @@ def write(folder: Path, build: Path) -> list[Path]:
     before = _before(paths["json"])
     done = functools.partial(_measured, build=build)
     of_tiles = dict(zip(TECHNOLOGIES, done("tiles mapped", ways, [(t,) for t in TECHNOLOGIES]), strict=True))
-    tiles = done("tile", measure, [(label, t, of_tiles[t][label]) for t in TECHNOLOGIES for label, *_ in TILES])
+    tiles = done("tile", measure, [(label, t, of_tiles[t][label]) for t in TECHNOLOGIES for label in tiles_of(t)])
     factors = {t: sorted({*fan.CLOCKS, *(CURVE if t == TECHNOLOGIES[0] else ())}) for t in TECHNOLOGIES}
     points = done("clock", point, [(t, factor) for t in TECHNOLOGIES for factor in factors[t]])
     spread = done("delays off", delayed, [(t, seed) for t in TECHNOLOGIES for seed in SPREAD_SEEDS])

@@ -72,7 +72,8 @@ over that of MXFP4's; the range as above.
 
 Formats of blocks keep F = 35 bits below the largest exponent in the alignment, formats of elements F = 25; `nvfp4, F =
 25` is there to compare at an equal accumulator. Operands have 256 bits a row (K = 64, 32, 16 for 4, 8 and 16 bits), but
-MXFP6's 192: its blocks hold 32 elements. *before*: the area in the report before this one, at the clock that it had.
+MXFP6's 192: its blocks hold 32 elements. Tiles that are in no comparison are measured on one technology.
+*before*: the area in the report before this one, at the clock that it had.
 
 ## Area by stage
 

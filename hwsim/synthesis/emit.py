@@ -10,6 +10,8 @@ import functools
 import hashlib
 import importlib.metadata
 import re
+from collections.abc import Callable
+from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
@@ -47,6 +49,33 @@ def adder_names(design: Design) -> dict[str, str]:
     return {name: f"{design.base}_{name}" for name in ADDERS}
 
 
+#: Texts of designs by function and design, once :func:`remember` has been called.
+_texts: dict[tuple[str, Any, str], str] | None = None
+
+
+def remember() -> None:
+    """Keep the texts of designs from now on, for the rest of the process: for those that map a few designs many times.
+
+    Amaranth takes seconds for a tile, and the RTL depends on neither library nor clock.
+    """
+    global _texts
+    _texts = {} if _texts is None else _texts
+
+
+def _remembered(make: Callable[[Design], str]) -> Callable[[Design], str]:
+    @functools.wraps(make)
+    def text(design: Design) -> str:
+        if _texts is None:
+            return make(design)
+        key = make.__name__, design.unit.builder, design.slug
+        if key not in _texts:
+            _texts[key] = make(design)
+        return _texts[key]
+
+    return text
+
+
+@_remembered
 def to_rtlil(design: Design) -> str:
     """RTLIL of a design: ports numbered in declared order, no initial values (hardware has none)."""
     component, names = design.component(), module_names(design) | adder_names(design)
@@ -90,6 +119,7 @@ def _split_top(text: str, name: str) -> tuple[str, str]:
     return text[: start.start()], text[start.start() :]
 
 
+@_remembered
 def to_verilog(design: Design) -> str:
     """Verilog of a design in one text: its modules, each behind those that it instantiates."""
     return "\n".join([header(design), _OPENING, *modules(design).values(), _CLOSING])

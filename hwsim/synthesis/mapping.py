@@ -68,6 +68,8 @@ class Options:
     ways : tuple of (str, int)
         For parts of a hierarchical design, by name, the first way of :data:`hwsim.synthesis.recipes.STRUCTURED` that
         may be taken; for all others it is the first.
+    clock_found : bool
+        Whether the period was found for the design: see :func:`hwsim.costs.cost.with_found_clock`.
     clock_gates : bool
         Whether registers with an enable get a gated clock, where the library has cells for it. Otherwise each keeps its
         state through a multiplexer.
@@ -77,6 +79,7 @@ class Options:
     wires: Wires = Wires.FANOUT
     hierarchical: bool = False
     ways: tuple[tuple[str, int], ...] = ()
+    clock_found: bool = False
     clock_gates: bool = True
 
 

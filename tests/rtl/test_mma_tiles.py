@@ -41,6 +41,19 @@ def test_stream_notices_one_fraction_bit(name, simulator, simulated):
     assert "d is" in simulated(design, simulator, **wrong).wrong
 
 
+@pytest.mark.parametrize(("name", "k"), [("nvfp4_mma", 8), ("mxfp4_mma", 16), ("m2xfp_mma", 8)])
+def test_k_may_be_a_part_of_a_block(name, k, simulated, monkeypatch):
+    simulator = "icarus" if simulators.available("icarus") else "verilator"
+    monkeypatch.setenv("HWSIM_VECTORS", "400")
+    design = units.design(name, ONE | {"k": k})
+    assert simulated(design, simulator).wrong is None
+    assert "d is" in simulated(design, simulator, result_bits=22).wrong
+    # A block's scales and as many bits of metadata as it has subgroups.
+    ports = {port: len(getattr(design.component(), port)) for port in design.component().signature.members}
+    assert ports["a_scales"] == ports["b_scales"] == 8
+    assert ports.get("a_metadata", 2) == ports.get("b_metadata", 2) == 2
+
+
 def test_short_stream_and_its_twins(simulated, tmp_path, runtime, monkeypatch):
     # Icarus compiles in no time.
     simulator = "icarus" if simulators.available("icarus") else "verilator"
