@@ -185,7 +185,7 @@ def delayed(technology: str, seed: int, build: Path) -> dict[str, float]:
 
 
 def tiles_of(technology: str) -> tuple[str, ...]:
-    """Labels of the tiles that are measured on a technology: all on the first, those that are compared on the others."""
+    """Labels of the tiles that are measured on a technology: all on the first, on others those that are compared."""
     return tuple(label for label, *_ in TILES) if technology == TECHNOLOGIES[0] else compared_labels()
 
 

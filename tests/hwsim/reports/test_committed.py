@@ -28,7 +28,9 @@ def test_every_net_toggles_as_often_as_in_icarus():
 
 def test_comparisons_follow_from_the_tiles():
     document, _ = committed("overhead")
-    assert overhead.comparisons(document["tiles"]) == document["comparisons"]
+    found = overhead.comparisons(document["tiles"], document["points"], document["delays_off_mw"])
+    assert found == document["comparisons"]
+    assert overhead.elements(document["points"]) == document["elements"]
 
 
 def test_a_published_figure_stands_once():

@@ -22,7 +22,7 @@ def small(monkeypatch):
 
 
 def test_figures_of_a_tile(small, build):
-    tile = overhead.measure("small", "asap7", build)
+    tile = overhead.measure("small", "asap7", {"mma_scale": 2}, build)
     assert (tile["label"], tile["technology"], tile["dot_units"]) == ("small", "asap7", 2)
     assert tile["multiply_adds_per_cycle"] == 32
     assert list(tile["stages_gate_equivalents"]) == [*(stage.value for stage in Stage), stages.REGISTERS]
@@ -31,7 +31,16 @@ def test_figures_of_a_tile(small, build):
     assert list(tile["power_mw"]) == ["gaussian", "outliers", "random codes"]
     energy = {n: 1000 * p * tile["clock_ns"] / 32 for n, p in tile["power_mw"].items()}
     assert tile["energy_fj_per_multiply_add"] == pytest.approx(energy)
+    spent = sum(tile["stages_fj_per_multiply_add"].values())
+    assert spent == pytest.approx(tile["energy_fj_per_multiply_add"]["gaussian"])
+    assert tile["power_idle_mw"] < 0.15 * tile["power_mw"]["gaussian"]
+    assert tile["power_idle_mw"] < tile["power_bubbles_mw"] < tile["power_mw"]["gaussian"]
     assert "differs from golden" not in "".join(tile["warnings"])
+
+
+def test_a_tile_that_is_in_no_comparison_is_measured_on_one_technology():
+    assert set(overhead.compared_labels()) == set(overhead.tiles_of("sg13g2"))
+    assert set(overhead.tiles_of("asap7")) == {label for label, *_ in overhead.TILES}
 
 
 def test_every_cell_of_a_part_is_in_the_stage_that_the_rtl_states(build, library):
