@@ -8,9 +8,10 @@ from hwsim.technology import fit, liberty, pack, selection
 from hwsim.technology.library import CLOCK_PERIOD_IN_FO4, Library
 
 # Wire length per sink in gate pitches; a pitch is the square root of the area that a NAND2 takes at 70 % utilisation.
-# Steiner lengths of placed dot units (Coloquinte, cells spread evenly at 70 %) are 4.7 pitches a sink, and differ by
-# less than 10 % between ASAP7, SkyWater 130 nm and IHP SG13G2 (`--wire-load placed` measures them). Wire-load models
-# in Liberty files are of no use beside that: from a fifth of it (SkyWater) to about as much (IHP SG13G2).
+# Steiner lengths of dot units that Coloquinte placed (`--wire-load placed`) are 3.1 to 3.5 pitches a sink on ASAP7,
+# SkyWater 130 nm and IHP SG13G2 where cells are packed densely, and 1.45 to 1.58 times that where they are spread
+# evenly at 70 %. Wire-load models in Liberty files say from a fifth of the dense lengths (SkyWater) to about as much
+# (IHP SG13G2).
 _WIRE_PITCHES_PER_SINK = 4.7
 _UTILISATION = 0.7
 
