@@ -254,7 +254,7 @@ def comparisons(
     """Every comparison on every technology: of whole tiles, at several clocks, and by stage (percent of the base)."""
     compared = []
     for label, over, area, power, source in COMPARISONS:
-        for technology in TECHNOLOGIES:
+        for technology in dict.fromkeys(t["technology"] for t in tiles):
             tile, base = (_tile(tiles, name, technology) for name in (label, over))
             whole = base["gate_equivalents"]
             compared.append({
@@ -288,7 +288,7 @@ def elements(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """M2XFP's processing elements on every technology: areas at its clock, and overheads over the first at several."""
     first, _, first_um2 = ELEMENTS[0]
     found = []
-    for technology in TECHNOLOGIES:
+    for technology in dict.fromkeys(p["technology"] for p in points):
         [at_clock] = (p for p in points if p["technology"] == technology and p["factor"] == 1.0)
         for name, _, um2 in ELEMENTS:
             found.append({
@@ -312,7 +312,7 @@ def _range(points: list[dict[str, Any]], key: str, name: str, over: str, technol
 def _metadata_unit(tiles: list[dict[str, Any]], build: Path) -> list[dict[str, Any]]:
     """Area of M2XFP's metadata: of ``m2xfp_decode`` alone, and of the tile's decoders beyond that of MXFP4's."""
     areas = []
-    for technology in TECHNOLOGIES:
+    for technology in dict.fromkeys(t["technology"] for t in tiles):
         library = catalogue.load(technology, build_dir=build)
         design = units.design("m2xfp_decode", {"registered": False})
         alone = flow.measure(map_design(design, library, Options(library.clock_period_ns), build), Workload())
