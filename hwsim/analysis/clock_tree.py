@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from hwsim.analysis.netlist import Netlist
 from hwsim.technology.cells import BUFFER, Cell
 from hwsim.technology.library import Library
@@ -73,21 +71,17 @@ def estimate(netlist: Netlist, period_ns: float, wire_load: bool) -> ClockTree:
         Whether wires have capacitance.
     """
     library = netlist.library
-    gated = np.append(np.zeros(netlist.count, bool), True)
-    gated[netlist.gated] = True
-    flip_flops = pins = 0.0
-    for group in netlist.flip_flops:
-        for pin in group.cell.clock_pins:
-            leaves = int(np.count_nonzero(~gated[group.pins[pin]]))
-            flip_flops, pins = flip_flops + leaves, pins + leaves * group.cell.pins[pin].capacitance
+    clocked = [group for group in netlist.groups if group.cell.is_clocked]
+    leaves = [int(netlist.clocked_freely(group).sum()) for group in clocked]
     gates = len(netlist.gated)
-    pins += sum(len(g) * sum(g.cell.pins[pin].capacitance for pin in g.cell.clock_pins) for g in netlist.clock_gates)
-    if not flip_flops + gates:
+    below = sum(leaves)
+    if not below:
         return ClockTree()
     buffers = [cell for cell in library.usable_cells if cell.computes(BUFFER, 1)]
     levels: list[Level] = []
-    below = int(flip_flops) + gates
-    each = pins / below
+    flip_flops = below - gates
+    pins = (group.cell.pins[pin].capacitance for group in clocked for pin in group.cell.clock_pins)
+    each = sum(count * fF for count, fF in zip(leaves, pins, strict=True)) / below
     energy = area = leakage = 0.0
     while not levels or below > 1:
         choices = [_level(library, cell, sinks, below, each, wire_load) for cell in buffers for sinks in _SINKS]
@@ -100,7 +94,7 @@ def estimate(netlist: Netlist, period_ns: float, wire_load: bool) -> ClockTree:
         energy += spent - below * library.voltage**2 * each
         area += below * cell.area
         leakage += below * cell.leakage
-    return ClockTree(int(flip_flops), gates, tuple(levels), area, 1e-3 * energy / period_ns + 1e-6 * leakage)
+    return ClockTree(flip_flops, gates, tuple(levels), area, 1e-3 * energy / period_ns + 1e-6 * leakage)
 
 
 def _level(

@@ -147,6 +147,25 @@ class Netlist:
         nets = [g.pins[g.cell.clock_gate.output] for g in self.clock_gates if g.cell.clock_gate]
         return np.concatenate([np.zeros(0, np.int64), *nets])
 
+    @cached_property
+    def tied(self) -> np.ndarray:
+        """Value of every constant net, also at a tie cell, -1 of all others; int64 [nets + 1], the last for no net."""
+        tied = np.full(self.count + 1, -1)
+        for net, value in self.constants.items():
+            tied[net] = value
+        for group in self.groups:
+            for pin in group.cell.outputs:
+                function = group.cell.pins[pin].function
+                if function is not None and function.op in "01":
+                    tied[group.pins[pin]] = int(function.op)
+        tied[-1] = -1
+        return tied
+
+    def clocked_freely(self, group: Group) -> np.ndarray:
+        """Whether the clock of each instance of a group reaches it without a clock gate, bool [instances]."""
+        (pin,) = group.cell.clock_pins
+        return (group.pins[pin] >= 0) & ~np.isin(group.pins[pin], self.gated)
+
     @property
     def area(self) -> float:
         """Area of all cells in um2, as the library states it."""

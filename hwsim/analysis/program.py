@@ -88,7 +88,6 @@ class _Assembly:
         #: The first slots are the nets, then comes one that holds constant 1.
         self.one = netlist.count
         self.slots = netlist.count + 1
-        self._tied = _tied(netlist)
         self._operations: list[np.ndarray] = []
         self._ranks: list[np.ndarray] = []
         self._pairs: list[np.ndarray] = []
@@ -191,7 +190,7 @@ class _Assembly:
         return np.stack([*nets.values(), np.full(count, self.one), *temporary], axis=1)
 
     def _check_tied_off(self, asynchronous: Expression, group: Group) -> None:
-        values = {pin: self._tied[group.pins[pin]] for pin in asynchronous.pins}
+        values = {pin: self.netlist.tied[group.pins[pin]] for pin in asynchronous.pins}
         for i in range(len(group)):
             at = {pin: int(value[i]) for pin, value in values.items()}
             if min(at.values()) < 0 or asynchronous.evaluate(at):
@@ -199,20 +198,6 @@ class _Assembly:
                     f"{self.netlist.top}: asynchronous {asynchronous} of {self.netlist.instance_name(group, i)} is not "
                     "tied off: not simulated"
                 )
-
-
-def _tied(netlist: Netlist) -> np.ndarray:
-    """Value of every constant net (also at a tie cell), -1 of all others; int64 [nets + 1], the last for no net."""
-    tied = np.full(netlist.count + 1, -1)
-    for net, value in netlist.constants.items():
-        tied[net] = value
-    for group in netlist.groups:
-        for pin in group.cell.outputs:
-            function = group.cell.pins[pin].function
-            if function is not None and function.op in "01":
-                tied[group.pins[pin]] = int(function.op)
-    tied[-1] = -1
-    return tied
 
 
 @lru_cache(maxsize=4096)

@@ -308,18 +308,11 @@ class _Flops:
 def _enables(netlist: Netlist) -> np.ndarray:
     """The net that enables each net's clock, int64 [nets + 1]; -1 where nothing gates it."""
     enable_of = np.full(netlist.count + 1, -1)
-    low = np.zeros(netlist.count, bool)
-    low[[net for net, value in netlist.constants.items() if not value]] = True
-    for group in netlist.groups:
-        for pin in group.cell.outputs:
-            function = group.cell.pins[pin].function
-            if function is not None and function.op == "0":
-                low[group.pins[pin]] = True
     for group in netlist.clock_gates:
         gate = group.cell.clock_gate
         assert gate is not None
         enable, *tests = gate.enable.pins
-        if not all(low[group.pins[pin]].all() for pin in tests):
+        if not all((netlist.tied[group.pins[pin]] == 0).all() for pin in tests):
             raise NetlistError(f"{group.cell.name}: a test pin is not tied to 0, so it is not simulated with delays")
         enable_of[group.pins[gate.output]] = group.pins[enable]
     return enable_of

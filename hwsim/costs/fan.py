@@ -178,13 +178,11 @@ def _by_part(result: Result, rate: np.ndarray) -> _Parts:
     parts = sorted(set(names))
     of_scope = np.array([parts.index(name) for name in names])
     area, leaves, energy = np.zeros((3, len(parts)))
-    gated = np.append(np.zeros(netlist.count, bool), True)
-    gated[netlist.gated] = True
     spent = power.by_instance(netlist, result.timing, result.loads, rate, result.activity.probability())
     for group, of_instance in zip(netlist.groups, spent, strict=True):
         at = of_scope[group.scopes]
         energy += np.bincount(at, of_instance, len(parts))
         area += np.bincount(at, minlength=len(parts)) * group.cell.area
-        for pin in group.cell.clock_pins:
-            leaves += np.bincount(at[~gated[group.pins[pin]]], minlength=len(parts))
+        if group.cell.is_clocked:
+            leaves += np.bincount(at[netlist.clocked_freely(group)], minlength=len(parts))
     return _Parts(parts, area, energy, leaves)

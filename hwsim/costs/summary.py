@@ -10,7 +10,7 @@ of ``power_mw``; without glitches, with ``valid`` low, with ``valid`` low half o
 delay_percent,energy_per_operand_percent,range,published,timing_met}``, ``overhead.range.{clocks_ns,timing_met,
 area_percent,power_percent,power_settled_percent}`` (null unless asked for; percentages as ``median``, ``low``, ``high``
 and ``resolved``), ``provenance``, ``seed``, ``clock_period_ns``,
-``vector_cycles``, ``timed_vector_cycles``, ``clock_tree.{flip_flops,levels,area_um2,power_mw}``, ``nets``,
+``vector_cycles``, ``timed_vector_cycles``, ``clock_tree.{flip_flops,clock_gates,levels,area_um2,power_mw}``, ``nets``,
 ``warnings``, ``artifacts.{verilog,netlist,liberty,saif,sdf,placement,log}`` and ``baseline``, which holds the same keys
 of the baseline, but for its own, or null. A percentage over a baseline of zero is null.
 """

@@ -15,11 +15,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hwsim.rtl.arith import ADDERS
+from hwsim.synthesis.json_module import Additions
 from hwsim.technology.choice import AdderCell, full_adder, half_adder
 from hwsim.technology.library import Library
 
 #: Modules of the RTL that add.
-FULL, HALF = "full_adder", "half_adder"
+FULL, HALF = ADDERS
 _OUTPUTS = ("s", "co")
 #: A bit in Yosys' JSON: the number of a net, or "0" or "1".
 Bit = int | str
@@ -56,8 +58,7 @@ class _Binding:
         self.count = len(self._adders)
         if not self.count:
             return
-        self._module = module
-        self._next = 1 + max(b for entry in module["netnames"].values() for b in entry["bits"] if isinstance(b, int))
+        self._module, self._added = module, Additions(module)
         #: Inverse of a bit, where there is one.
         self._inverse: dict[Bit, Bit] = {"0": "1", "1": "0"}
         complemented = self._ways()
@@ -67,20 +68,16 @@ class _Binding:
             bound[name] = {port: cell["connections"][port][0] for port in _OUTPUTS}
             if self._inverts(cell) and not complemented[name]:
                 for port, bit in bound[name].items():
-                    bound[name][port] = self._inverse[bit] = self._net()
+                    bound[name][port] = self._inverse[bit] = self._added.net("inverted_{bit}")
         for name, cell in self._adders.items():
             adder = cells[cell["type"]]
             assert adder is not None
             inputs = _inputs(cell)
             if complemented[name]:
                 inputs = [self._inverted(bit) for bit in inputs]
-            pins = dict(zip(adder.cell.inputs, inputs, strict=True))
-            pins |= {adder.sum: bound[name]["s"], adder.carry: bound[name]["co"]}
-            module["cells"][name] = {
-                "hide_name": 0, "type": adder.cell.name, "parameters": {}, "attributes": {},
-                "port_directions": {pin: adder.cell.pins[pin].direction for pin in pins},
-                "connections": {pin: [bit] for pin, bit in pins.items()},
-            }  # fmt: skip
+            given = dict(zip(adder.cell.inputs, inputs, strict=True))
+            driven = {adder.sum: bound[name]["s"], adder.carry: bound[name]["co"]}
+            self._added.cell(name, adder.cell.name, given, driven, hidden=False)
         # The true bits of outputs that come inverted, where anybody reads them.
         read = set(self._read())
         for name, cell in self._adders.items():
@@ -143,19 +140,11 @@ class _Binding:
                     way[name] = not way[name]
         return way
 
-    def _net(self) -> int:
-        self._next += 1
-        self._module["netnames"][f"inverted_{self._next}"] = {"hide_name": 1, "bits": [self._next], "attributes": {}}
-        return self._next
-
     def _inverted(self, bit: Bit) -> Bit:
         if bit not in self._inverse:
-            self._inverse[bit] = self._net()
+            self._inverse[bit] = self._added.net("inverted_{bit}")
             self._inverter(bit, self._inverse[bit])
         return self._inverse[bit]
 
     def _inverter(self, source: Bit, target: Bit) -> None:
-        self._module["cells"][f"inverter_{target}"] = {
-            "hide_name": 1, "type": "$_NOT_", "parameters": {}, "attributes": {},
-            "port_directions": {"A": "input", "Y": "output"}, "connections": {"A": [source], "Y": [target]},
-        }  # fmt: skip
+        self._added.cell(f"inverter_{target}", "$_NOT_", {"A": source}, {"Y": target})

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.synthesis.json_module import Additions
 from hwsim.technology.cells import Cell, ClockGate
 from hwsim.technology.choice import clock_gates
 from hwsim.technology.library import Library
@@ -73,10 +74,9 @@ def _split(module: dict[str, Any], name: str, library: Library, wire_load: bool)
     each = max(library.cells[cell["type"]].pins[pin].capacitance for cell, pin in sinks)
     chosen, count = _chosen(library, len(sinks), each, wire_load)
     instance["type"] = chosen.name
-    free = 1 + max(b for entry in module["netnames"].values() for b in entry["bits"] if isinstance(b, int))
+    added = Additions(module)
     for copy in range(1, count):
-        bit = free + copy - 1
-        module["netnames"][f"{name}_clock{copy}"] = {"hide_name": 1, "bits": [bit], "attributes": {}}
+        bit = added.net(f"{name}_clock{copy}")
         connections = instance["connections"] | {gate.output: [bit]}
         module["cells"][f"{name}_{copy}"] = instance | {"connections": connections}
         for cell, pin in sinks[copy * len(sinks) // count : (copy + 1) * len(sinks) // count]:
@@ -131,8 +131,7 @@ class _Holding:
     def __init__(
         self, module: dict[str, Any], library: Library, by_clock: dict[int, tuple[ClockGate, dict[str, list]]]
     ):
-        self._module = module
-        self._next = 1 + max(b for entry in module["netnames"].values() for b in entry["bits"] if isinstance(b, int))
+        self._added, self._count = Additions(module), 0
         for cell in list(module["cells"].values()):
             flop = library.cells[cell["type"]].flip_flop if cell["type"] in library.cells else None
             pins = cell["connections"]
@@ -154,11 +153,7 @@ class _Holding:
 
     def _cell(self, kind: str, **inputs: int | str) -> int:
         """Add a gate; the net of its output."""
-        self._next += 1
-        self._module["netnames"][f"held_{self._next}"] = {"hide_name": 1, "bits": [self._next], "attributes": {}}
-        self._module["cells"][f"hold_{self._next}"] = {
-            "hide_name": 1, "type": kind, "parameters": {}, "attributes": {},
-            "port_directions": dict.fromkeys(inputs, "input") | {"Y": "output"},
-            "connections": {pin: [bit] for pin, bit in inputs.items()} | {"Y": [self._next]},
-        }  # fmt: skip
-        return self._next
+        self._count += 1
+        net = self._added.net(f"held_{self._count}")
+        self._added.cell(f"hold_{self._count}", kind, inputs, {"Y": net})
+        return net

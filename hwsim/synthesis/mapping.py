@@ -29,7 +29,8 @@ from hwsim.analysis.placement import Placement
 from hwsim.base import yosys
 from hwsim.base.errors import InputError
 from hwsim.base.files import is_plain, made_once, plain_folder, write
-from hwsim.synthesis import adder_cells, clock_gating, emit
+from hwsim.synthesis import clock_gating, emit
+from hwsim.synthesis.preparation import UNMAPPED, Prepared
 from hwsim.synthesis.recipes import FLAT, STRUCTURED, Way
 from hwsim.synthesis.sizing import resize, strengthen
 from hwsim.technology.choice import flip_flop, smallest_buffer, tie_cells
@@ -37,8 +38,6 @@ from hwsim.technology.library import Library
 from hwsim.units.unit import Design
 
 _PLACEMENT, _WAYS = "placement.npz", "ways.json"
-#: Files with the design before ABC maps it, by whether adders are the library's cells.
-_UNMAPPED = {True: "unmapped.il", False: "unmapped_adders.il"}
 #: Most rounds of timing the whole design and choosing a faster module.
 _ROUNDS = 30
 
@@ -68,19 +67,20 @@ class Options:
     ways : tuple of (str, int)
         For parts of a hierarchical design, by name, the first way of :data:`hwsim.synthesis.recipes.STRUCTURED` that
         may be taken; for all others it is the first.
-    clock_found : bool
-        Whether the period was found for the design: see :func:`hwsim.costs.cost.with_found_clock`.
     clock_gates : bool
         Whether registers with an enable get a gated clock, where the library has cells for it. Otherwise each keeps its
         state through a multiplexer.
+    clock_found : bool
+        Whether the period was found for the design: see :func:`hwsim.costs.cost.with_found_clock`.
     """
 
     clock_period_ns: float
     wires: Wires = Wires.FANOUT
     hierarchical: bool = False
     ways: tuple[tuple[str, int], ...] = ()
-    clock_found: bool = False
     clock_gates: bool = True
+    #: Left out of the text that decides the build folder.
+    clock_found: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,6 @@ class _Mapper:
         self.target_ps = max(1000 * (options.clock_period_ns - _sequential_overhead(library, design)), 1.0)
         self.ways = STRUCTURED if options.hierarchical else (Way(FLAT),)
         load = f"set_load {library.output_load_fF:.6g}"
-        write(folder / "clock_gates.v", clock_gating.boxes(library))
         write(folder / "abc.constr", f"set_driving_cell {smallest_buffer(library).name}\n{load}\n")
         self.candidates: dict[str, list[_Candidate]] = defaultdict(list)
         of_part = dict(options.ways)
@@ -247,11 +246,8 @@ class _Mapper:
         self.placed: tuple[Netlist, Placement] | None = None
         # Until something is placed, wires are by fanout.
         self._wires: bool | np.ndarray = options.wires is not Wires.ZERO
-        self._prepare()
-        text = (folder / _UNMAPPED[True]).read_text()
-        # Cells that are instantiated already are modules too.
-        modules = [name for name in re.findall(r"^module \\(\S+)", text, re.M) if name not in library.cells]
-        self._map(modules, range(1))
+        self._prepared = Prepared(design, library, self.liberty, options.hierarchical, options.clock_gates, folder)
+        self._map(self._prepared.modules, range(1))
 
     def hierarchical(self) -> list[str]:
         """Yosys commands that read the design, its modules mapped so that the whole meets timing if it can."""
@@ -310,11 +306,7 @@ class _Mapper:
             self._wires = placed.lengths * library.wire_fF_per_um
             mapped = self._resized(mapped, self._timing(mapped))
         write(self.folder / "modules.json", json.dumps(mapped))
-        return [*self._cells(), "read_json modules.json", f"hierarchy -check -top {self.design.name}"]
-
-    def _cells(self) -> list[str]:
-        """Yosys commands that read the library's cells as boxes."""
-        return [f"read_liberty -lib -ignore_miss_func {self.liberty}", "read_verilog -lib clock_gates.v"]
+        return [*self._prepared.cells, "read_json modules.json", f"hierarchy -check -top {self.design.name}"]
 
     def _cleaned(self) -> list[str]:
         """Yosys commands that finish mapped modules: constants from tie cells, and plain names."""
@@ -322,7 +314,7 @@ class _Mapper:
         return [
             *([f"hilomap -singleton -hicell {high} -locell {low}"] if high else []),
             "opt_clean -purge",
-            *self._cells(),
+            *self._prepared.cells,
             # Name cells after the register or port that they drive, and number the others.
             "rename -wire -suffix cell",
             "rename -enumerate -pattern g% c:*",
@@ -337,60 +329,6 @@ class _Mapper:
         if sys.stderr.isatty():
             print(f"{self.design.name} on {self.library.name}: {what}", file=sys.stderr, flush=True)
 
-    def _prepare(self) -> None:
-        """Write the designs of `_UNMAPPED`: all but flip-flops, clock gates and adder cells still Yosys' own gates."""
-        flop = flip_flop(self.library)
-        others = [cell.name for cell in self.library.usable_cells if cell.flip_flop and cell is not flop]
-        read = ["read_rtlil rtl.il", f"hierarchy -check -top {self.design.name}", "proc"]
-        bound = self._with_adder_cells(read)
-        finish = [
-            *([] if self.options.hierarchical else ["flatten"]),
-            f"synth -noabc -run begin:fine -top {self.design.name}",
-            "synth -noabc -run fine:check",
-            *(clock_gating.insertion(self.library) if self.options.clock_gates else []),
-            # With a choice, dfflibmap would prefer a flip-flop with a true output to one of half the size.
-            f"dfflibmap {' '.join(f'-dont_use {name}' for name in others)} -liberty {self.liberty}",
-            "opt",
-        ]
-        names = emit.adder_names(self.design).values()
-        without = ["setattr -mod -set keep_hierarchy 1 *"]
-        without += [f"setattr -mod -unset keep_hierarchy {name}" for name in names if name in self._adders()]
-        without += ["flatten", "setattr -mod -unset keep_hierarchy *"]
-        script = [*read, *bound, *finish, f"write_rtlil {_UNMAPPED[True]}"]
-        script += ["design -reset", *read, *without, *finish, f"write_rtlil {_UNMAPPED[False]}"] if bound else []
-        yosys.run(script, self.folder, "prepare")
-        if not bound:
-            shutil.copy(self.folder / _UNMAPPED[True], self.folder / _UNMAPPED[False])
-
-    def _adders(self) -> list[str]:
-        """Names of the modules of adders that the design instantiates."""
-        text = (self.folder / "rtl.il").read_text()
-        return [name for name in emit.adder_names(self.design).values() if f"cell \\{name} " in text]
-
-    def _with_adder_cells(self, read: list[str]) -> list[str]:
-        """Yosys commands that bind the adders of the RTL to the library's cells, or make them gates.
-
-        None if the RTL has no adders. ``read`` reads the design.
-        """
-        names = emit.adder_names(self.design)
-        if not self._adders():
-            return []
-        yosys.run([*read, "write_json adders.json"], self.folder, "adders")
-        document = json.loads((self.folder / "adders.json").read_text())
-        adder_cells.bind(document["modules"], self.library, names)
-        for name in document["modules"].keys() - names.values():
-            document["modules"][name]["attributes"]["keep_hierarchy"] = "1".zfill(32)
-        write(self.folder / "adders.json", json.dumps(document))
-        return [
-            "design -reset",
-            *self._cells(),
-            "read_json adders.json",
-            f"hierarchy -check -top {self.design.name}",
-            # Adders without a cell are all that is not kept.
-            "flatten",
-            "setattr -mod -unset keep_hierarchy *",
-        ]
-
     def _map(self, modules: list[str], ways: range) -> None:
         """Map modules in each of several ways, and note the candidates."""
         self._progress(f"mapping {', '.join(modules)}")
@@ -400,7 +338,7 @@ class _Mapper:
             target = f"-D {how_to.share * self.target_ps:.0f}"
             joined = ";".join(how_to.script).replace("{D}", target).replace(" ", ",")
             how = f"abc -liberty {self.liberty} -constr abc.constr {target} -script +{joined}"
-            script += ["design -reset", f"read_rtlil {_UNMAPPED[how_to.adder_cells]}"]
+            script += ["design -reset", f"read_rtlil {UNMAPPED[how_to.adder_cells]}"]
             script += [*(f"{how} {name}" for name in modules), *self._cleaned(), f"write_json mapped_{way}.json"]
         yosys.run(script, self.folder, "map")
         for way in ways:

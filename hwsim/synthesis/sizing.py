@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hwsim.analysis.timing import PathStep
+from hwsim.synthesis.json_module import Additions
 from hwsim.technology.cells import BUFFER, Cell
 from hwsim.technology.library import Library
 
@@ -159,14 +160,11 @@ def _strengthen(
                 continue
             buffers = [c for c in library.usable_cells if c.computes(BUFFER, 1)]
             chosen = _strong_enough(buffers, load, limit, library, leaf)
-            between = 1 + max(b for entry in module["netnames"].values() for b in entry["bits"] if isinstance(b, int))
+            added = Additions(module)
+            between = added.net(f"{name}_driven", hidden=False)
             instance["connections"][pin] = [between]
-            module["netnames"][f"{name}_driven"] = {"hide_name": 0, "bits": [between], "attributes": {}}
-            module["cells"][f"{name}_driver"] = {
-                "hide_name": 0, "type": chosen.name, "parameters": {}, "attributes": {},
-                "port_directions": {chosen.inputs[0]: "input", chosen.outputs[0]: "output"},
-                "connections": {chosen.inputs[0]: [between], chosen.outputs[0]: [bit]},
-            }  # fmt: skip
+            given, driven = {chosen.inputs[0]: between}, {chosen.outputs[0]: bit}
+            added.cell(f"{name}_driver", chosen.name, given, driven, hidden=False)
             done = "added"
     return done
 

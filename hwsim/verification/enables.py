@@ -48,15 +48,9 @@ def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool], mixed: bool = Fal
     if not enable_of:
         return aig
     shown = {literal >> 1: (name, literal & 1) for name, literal in aig.outputs.items() if literal >> 1 in enable_of}
-    cut = {
-        node
-        for node in shown
-        if any(
-            supports[after >> 1] & bit[node] and _place(enable_of[reader]) <= _place(enable_of[node])
-            for reader, after in states.items()
-            if reader != node and reader in enable_of
-        )
-    }
+    readers = {node: {r for r in enable_of if supports[states[r] >> 1] & bit[node]} - {node} for node in shown}
+    # Not the stage behind reads these, but one before: what comes out is fed back.
+    cut = {n for n in shown if any(_place(enable_of[reader]) <= _place(enable_of[n]) for reader in readers[n])}
     names = {state >> 1: name for name, (state, _) in aig.latches.items() if state >> 1 not in cut}
     result = Aig()
     of = {literal >> 1: result.input(name) for name, literal in aig.inputs.items()}
@@ -80,9 +74,7 @@ def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool], mixed: bool = Fal
             raise ToolError(f"{what} reads registers of several enables: {', '.join(sorted(found))}")
         return found.pop() if found else None
 
-    stages: dict[str, list[int]] = defaultdict(list)
-    for node in names:
-        stages[enable_of.get(node, "")].append(node)
+    stages = _by((enable_of.get(node, ""), node) for node in names)
     for enable, group in stages.items():
         enabled = {aig.inputs[enable] >> 1: TRUE} if enable else {}
         loaded = result.copy(aig, [states[node] for node in group], of | enabled)
@@ -94,14 +86,19 @@ def always_loaded(aig: Aig, equal: Callable[[Aig, Aig], bool], mixed: bool = Fal
     for enable, group in stages.items():
         if enable:
             _check_apart(result, [names[node] for node in group], enable, equal)
-    ports: dict[str, list[int]] = defaultdict(list)
-    for name, literal in aig.outputs.items():
-        if literal >> 1 not in cut:
-            ports[re.sub(r"\[\d+\]$", "", name)].append(literal)
-    for port, literals in ports.items():
+    uncut = ((name, literal) for name, literal in aig.outputs.items() if literal >> 1 not in cut)
+    for port, literals in _by((re.sub(r"\[\d+\]$", "", name), literal) for name, literal in uncut).items():
         if enable_name := loads(literals, 0, port):
             result.outputs[f"{port} loads"] = of[aig.inputs[enable_name] >> 1]
     return result
+
+
+def _by(pairs: Iterable[tuple[str, int]]) -> dict[str, list[int]]:
+    """Numbers by the name that they come with."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for name, number in pairs:
+        found[name].append(number)
+    return found
 
 
 def _check_apart(aig: Aig, stage: list[str], enable: str, equal: Callable[[Aig, Aig], bool]) -> None:
