@@ -16,7 +16,11 @@ SMALL = {"m": 1, "n": 2, "k": 16}
 
 @pytest.fixture
 def small(monkeypatch):
-    """The report's list of tiles, with a small one alone."""
+    """The report's list of tiles, with a small one alone; what the report keeps of its RTL is forgotten behind it.
+
+    Other tests of the same process change the RTL on purpose, and must see it made anew.
+    """
+    monkeypatch.setattr(emit, "_texts", None)
     monkeypatch.setattr(overhead, "TILES", (("small", "mixfp4_mma", SMALL),))
     monkeypatch.setattr(overhead, "VECTORS", 4096)
 
