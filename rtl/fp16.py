@@ -13,9 +13,9 @@ class FP16MMA(ElementMMA):
         self, element: str = "fp16", k: int = 16, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "exponent+term+align+sum",
-        arithmetic: str = "structured",
+        arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
         super().__init__(
             (FP16, BF16, E4M3, E5M2), element, False, k, m, n, fraction_bits, result_bits, rounding, pipeline,
-            arithmetic,
+            arithmetic, buffers,
         )  # fmt: skip

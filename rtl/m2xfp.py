@@ -113,6 +113,6 @@ class M2XFPMMA(BlockMMA):
         self, k: int = 64, m: int = 8, n: int = 8,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "group+block+term+align+sum+magnitude",
-        arithmetic: str = "structured",
+        arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
-        super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline, arithmetic)
+        super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers)

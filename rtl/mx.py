@@ -35,9 +35,11 @@ class MXFP4MMA(BlockMMA):
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 32,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "block+term+align+sum+magnitude",
-        arithmetic: str = "structured",
+        arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
-        super().__init__(MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, arithmetic)
+        super().__init__(
+            MXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers
+        )
 
 
 class MXFP6MMA(ElementMMA):
@@ -47,10 +49,11 @@ class MXFP6MMA(ElementMMA):
         self, element: str = "e2m3", k: int = 32, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "exponent+term+align+sum+magnitude",
-        arithmetic: str = "structured",
+        arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
         super().__init__(
-            (E2M3, E3M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic
+            (E2M3, E3M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic,
+            buffers,
         )  # fmt: skip
 
 
@@ -61,8 +64,9 @@ class MXFP8MMA(ElementMMA):
         self, element: str = "e4m3", k: int = 32, m: int = 8, n: int = 8,
         fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
         pipeline: str = "exponent+term+align+sum+magnitude",
-        arithmetic: str = "structured",
+        arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
         super().__init__(
-            (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic
+            (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic,
+            buffers,
         )  # fmt: skip

@@ -33,6 +33,8 @@ class NVFP4MMA(BlockMMA):
     def __init__(
         self, k: int = 64, m: int = 8, n: int = 8, block_size: int = 16,
         fraction_bits: int = 35, result_bits: int = 23, rounding: str = "rz", pipeline: str = "block+term+align+sum",
-        arithmetic: str = "structured",
+        arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
-        super().__init__(NVFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, arithmetic)
+        super().__init__(
+            NVFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers
+        )

@@ -149,7 +149,9 @@ def _composed(design: Design, result: Result) -> Figures:
         _by_part(result, rate) for rate in (result.activity.toggle_rate(), result.busy.timed_rate)
     )  # fmt: skip
     m, n = (design.parameters[name] if design.unit.is_tile else 1 for name in "mn")
-    copies = {"dot": m * n, "decode_a": m, "decode_b": n}
+    copies = {"dot": m * n, "accumulators": m * n} | {
+        f"{part}_{side}": rows for part in ("decode", "operands") for side, rows in (("a", m), ("b", n))
+    }
     share = np.array([copies.get(part, 1) for part in settled.parts])
     area = float(settled.area @ share)
     # Leakage and the clock's tree go with the area and with the clock's pins.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -18,8 +19,9 @@ from hwsim.base import files, yosys
 from hwsim.base.errors import ToolError
 from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
-from hwsim.rtl.arith import ADDERS, Arithmetic, Columns, columns, sized
+from hwsim.rtl.arith import Arithmetic, Columns, columns, sized
 from hwsim.rtl.tile.block_sum import BlockSum
+from hwsim.rtl.tile.gates import CELLS, GateNetwork
 from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
 from hwsim.synthesis import adder_cells, recipes
 from hwsim.technology import catalogue, choice
@@ -129,6 +131,9 @@ class _One(Elaboratable):
 
 def wrong_products(product: Product, magnitudes: Sequence[int]) -> list[tuple[int, int]]:
     """Pairs of magnitudes whose product is wrong, by simulation of all."""
+    if isinstance(product.columns, GateNetwork):
+        # The simulator takes no instances.
+        product = replace(product, columns=replace(product.columns, keep=False))
     wrong, one = [], _One(product)
 
     def code(side: str, magnitude: int) -> int:
@@ -154,13 +159,13 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     arithmetic = Arithmetic.STRUCTURED if product.columns else Arithmetic.OPERATORS
     block = BlockSum(LANES, product, LARGEST, arithmetic)
-    parts = {"block": block} | {name: adder() for name, adder in ADDERS.items()}
+    parts = {"block": block} | {name: cell() for name, cell in CELLS.items()}
     text = "".join(rtlil.convert(part, name=name, emit_src=False) for name, part in parts.items())
     files.write(folder / "block.il", text)
     read = ["read_rtlil block.il", "hierarchy -top block", "proc", "write_json block.json"]
     yosys.run(read, folder, "read")
     document = json.loads((folder / "block.json").read_text())
-    adder_cells.bind(document["modules"], library, {name: name for name in ADDERS})
+    adder_cells.bind(document["modules"], library, {name: name for name in CELLS})
     files.write(folder / "block.json", json.dumps(document))
     files.write(
         folder / "abc.constr",

@@ -1,7 +1,8 @@
-"""Bind adders of the RTL to the library's adder cells, in Yosys' JSON of a design.
+"""Bind adders and gates that the RTL instantiates to the library's cells, in Yosys' JSON of a design.
 
 ABC builds adders from gates, which takes nearly twice the area of a cell made for it. The RTL therefore instantiates
-its full and half adders (:data:`hwsim.rtl.arith.ADDERS`). Here they become cells that ABC leaves as they are.
+its full and half adders (:data:`hwsim.rtl.arith.ADDERS`), and the gates of networks that were searched and that ABC
+would make larger (:class:`hwsim.rtl.tile.gates.NetworkGate`). Here they become cells that ABC leaves as they are.
 
 A cell may invert both outputs. A full adder of inverted bits gives the inverted sum and carry, so such a cell either
 takes true bits and gives inverted ones, or the other way round. Where two meet, their ways should differ: then no
@@ -16,8 +17,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hwsim.rtl.arith import ADDERS
+from hwsim.rtl.tile.gates import GATES, arity
 from hwsim.synthesis.json_module import Additions
-from hwsim.technology.choice import AdderCell, full_adder, half_adder
+from hwsim.technology.cells import Cell
+from hwsim.technology.choice import AdderCell, full_adder, gate_cell, half_adder
 from hwsim.technology.library import Library
 
 #: Modules of the RTL that add.
@@ -28,9 +31,9 @@ Bit = int | str
 
 
 def bind(modules: dict[str, Any], library: Library, names: Mapping[str, str]) -> int:
-    """Replace adders by the library's cells, in place; return how many.
+    """Replace adders and gates by the library's cells, in place; return how many adders.
 
-    Adders for which the library has no cell stay.
+    Those for which the library has no cell stay.
 
     Parameters
     ----------
@@ -38,10 +41,27 @@ def bind(modules: dict[str, Any], library: Library, names: Mapping[str, str]) ->
         The ``modules`` of Yosys' JSON.
     library : Library
     names : mapping of str to str
-        Names of the modules ``full_adder`` and ``half_adder``.
+        Names of the modules of :data:`hwsim.rtl.tile.gates.CELLS`, at least those of adders.
     """
+    gates = {
+        names[gate]: found
+        for gate in GATES
+        if gate in names and (found := gate_cell(library, GATES[gate], arity(gate)))
+    }
+    for module in modules.values():
+        _bind_gates(module, gates)
     cells = {names[FULL]: full_adder(library), names[HALF]: half_adder(library)}
     return sum(_Binding(module, cells).count for module in modules.values())
+
+
+def _bind_gates(module: dict[str, Any], gates: Mapping[str, tuple[Cell, tuple[str, ...]]]) -> None:
+    """Replace gates by cells, which are given with their pins by the name of the gate's module."""
+    for name, instance in list(module["cells"].items()):
+        if instance["type"] in gates:
+            cell, pins = gates[instance["type"]]
+            bits = instance["connections"]
+            given = {pin: bits[port][0] for pin, port in zip(pins, "abcd", strict=False)}
+            Additions(module).cell(name, cell.name, given, {cell.outputs[0]: bits["y"][0]}, hidden=False)
 
 
 def _inputs(cell: dict[str, Any]) -> list[Bit]:

@@ -17,8 +17,8 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from hwsim.base import yosys
-from hwsim.rtl.arith import ADDERS
 from hwsim.rtl.hierarchy import all_parts
+from hwsim.rtl.tile.gates import CELLS
 from hwsim.synthesis.writer import ModuleWriter
 from hwsim.units.describe import described_ports, settings_text, summary
 from hwsim.units.unit import Design
@@ -44,9 +44,9 @@ def module_names(design: Design) -> dict[str, str]:
     return {part: f"{design.base}_{part.removeprefix('mma_')}" for part in all_parts(design.component())}
 
 
-def adder_names(design: Design) -> dict[str, str]:
-    """Name of the module of every adder of trees (:data:`hwsim.rtl.arith.ADDERS`), by the adder's own name."""
-    return {name: f"{design.base}_{name}" for name in ADDERS}
+def cell_names(design: Design) -> dict[str, str]:
+    """Name of the module of every adder and gate of :data:`hwsim.rtl.tile.gates.CELLS`, by its own name."""
+    return {name: f"{design.base}_{name}" for name in CELLS}
 
 
 #: Texts of designs by function and design, once :func:`remember` has been called.
@@ -78,14 +78,13 @@ def _remembered(make: Callable[[Design], str]) -> Callable[[Design], str]:
 @_remembered
 def to_rtlil(design: Design) -> str:
     """RTLIL of a design: ports numbered in declared order, no initial values (hardware has none)."""
-    component, names = design.component(), module_names(design) | adder_names(design)
+    component, names = design.component(), module_names(design) | cell_names(design)
     text = _rtlil(component, design.name, names)
     declared = ports(component)
     parts = "".join(_rtlil(part, names[name], names) for name, part in all_parts(component).items())
     head, top = _split_top(text, design.name)
-    for name, adder in ADDERS.items():
-        if re.search(rf"^ *cell \\{names[name]} ", parts + text, re.M):
-            parts += _rtlil(adder(), names[name], names)
+    used = set(re.findall(r"^ *cell \\(\S+) ", parts + text, re.M))
+    parts += "".join(_rtlil(cell(), names[name], names) for name, cell in CELLS.items() if names[name] in used)
 
     def renumber(match: re.Match[str]) -> str:
         number = list(declared).index(match[3]) + 1
@@ -139,17 +138,16 @@ _OPENING, _CLOSING = "`default_nettype none\n", "`default_nettype wire\n"
 
 def modules(design: Design) -> dict[str, str]:
     """Verilog of every module of a design by its name, each behind those that it instantiates."""
-    component, names = design.component(), module_names(design) | adder_names(design)
+    component, names = design.component(), module_names(design) | cell_names(design)
     texts: dict[str, str] = {}
-    adders = {name: adder() for name, adder in ADDERS.items()}
-    for part, module in (adders | all_parts(component) | {"": component}).items():
+    cells = {name: cell() for name, cell in CELLS.items()}
+    for part, module in (cells | all_parts(component) | {"": component}).items():
         name = names.get(part, design.name)
         text = summary(module) if part else f"{design.unit.summary}. {summary(module)}"
         texts[name] = ModuleWriter(module, name, names, ports(module), described_ports(module), text).text()
-    # Only structured arithmetic instantiates adders.
-    unused = {
-        name for name in adder_names(design).values() if not re.search(rf"^ *{name} ", "\n".join(texts.values()), re.M)
-    }
+    # Only structured arithmetic instantiates adders and gates.
+    used = set(re.findall(r"^ *(\w+) ", "\n".join(texts.values()), re.M))
+    unused = set(cell_names(design).values()) - used
     return {name: text for name, text in texts.items() if name not in unused}
 
 

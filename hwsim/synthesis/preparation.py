@@ -44,7 +44,7 @@ class Prepared:
     def __init__(
         self, design: Design, library: Library, liberty: Path, hierarchical: bool, clock_gates: bool, folder: Path
     ):
-        self._library, self._folder, self._names = library, folder, emit.adder_names(design)
+        self._library, self._folder, self._names = library, folder, emit.cell_names(design)
         write(folder / "clock_gates.v", clock_gating.boxes(library))
         self.cells = [f"read_liberty -lib -ignore_miss_func {liberty}", "read_verilog -lib clock_gates.v"]
         top = f"hierarchy -check -top {design.name}"

@@ -16,8 +16,6 @@ def _sized(fanout: int = 10) -> tuple[str, ...]:
 #: Structural choices, then the gates of least area that cover them, without regard to delay: twice, since the gates of
 #: the first round give structure to the second.
 _SMALLEST = 2 * ("strash", "&get -n", "&dch -f", "&put", "amap -m -A 10")
-#: The same once, where delay counts as much as area.
-_SMALL = ("strash", "&get -n", "&dch -f", "&put", "amap -m -Q 1")
 #: Cover choices under the delay target; in more rounds, which takes longer and makes most modules smaller.
 _AREA = (*_CLEAN, "strash", "&get -n", "&dch -f", "&nf {D}", "&put", *_sized())
 _AREA_ROUNDS = (*_CLEAN, "strash", "&get -n", "&dch -f", "&nf -R 40 -F 20 {D}", "&put", *_sized())
@@ -39,7 +37,8 @@ class Way:
     script : tuple of str
         ABC's commands.
     share : float
-        The delay target as a share of the time between registers.
+        The delay target as a share of the time between registers: small where ABC sees only what is between adder
+        cells, which to it are boxes.
     adder_cells : bool
         Whether adders become the library's adder cells. Otherwise ABC makes them of gates, which are larger but, in
         some libraries, much faster.
@@ -55,7 +54,7 @@ class Way:
 STRUCTURED = (
     Way((*_CLEAN, "dc2", *_SMALLEST, *_sized(24))),
     Way((*_CLEAN, *_SMALLEST, *_sized(24))),
-    Way((*_CLEAN, *_SMALL, *_sized(16))),
+    Way((*_CLEAN, *_SMALLEST, *_sized(24)), 0.25),
     Way(_AREA_ROUNDS),
     Way(_AREA_ROUNDS, 0.6),
     Way(_AREA_ROUNDS, adder_cells=False),

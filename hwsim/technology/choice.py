@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hwsim.technology.cells import BUFFER, INVERTER, Cell, smallest
@@ -80,6 +82,21 @@ def full_adder(library: Library) -> AdderCell | None:
 def half_adder(library: Library) -> AdderCell | None:
     """The smallest usable cell that adds two bits, as :func:`full_adder`."""
     return _adder(library, *_HALF, 2)
+
+
+def gate_cell(library: Library, function: Callable[..., int], inputs: int) -> tuple[Cell, tuple[str, ...]] | None:
+    """The smallest usable cell that computes a function of bits, and its pins in the order of the arguments."""
+    found: list[tuple[float, str, Cell, tuple[str, ...]]] = []
+    for order in itertools.permutations(range(inputs)):
+        # Argument i is at pin order[i].
+        rows = range(1 << inputs)
+        table = sum((function(*(row >> pin & 1 for pin in order)) & 1) << row for row in rows)
+        found += [
+            (cell.area, cell.name, cell, tuple(cell.inputs[pin] for pin in order))
+            for cell in library.usable_cells
+            if cell.computes(table, inputs)
+        ]
+    return min(found)[2:] if found else None
 
 
 def _adder(library: Library, total: int, carry: int, inputs: int) -> AdderCell | None:

@@ -24,7 +24,7 @@ def coverage(unit: MMAUnit, parameters: Parameters, ports: Ports) -> Counter[str
     expected = unit.golden(ports, parameters)
     valid, out = ports["valid"][:, 0].astype(bool), expected["out_valid"][:, 0].astype(bool)
     chained = ports["accumulate"][:, 0].astype(bool) & valid
-    source = source_of_chain(out, unit.builder(**parameters).chain_interval)
+    source = source_of_chain(out, unit.builder(**parameters).chain_interval, ports.get("accumulator"))
     start = np.where(chained[:, None], expected["d"][source], ports["c"])[out].astype(np.uint32)
     terms = unit.step({k: v[out] for k, v in ports.items()}, parameters, np.zeros_like(start))
     counted = bins(start, expected["d"][out], terms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.golden.formats import MiniFloat, Nan
+from hwsim.rtl.tile.buffers import ACCUMULATORS
 from hwsim.units.mma import MMAUnit, source_of_chain
 from hwsim.units.ports import Parameters, Ports
 
@@ -23,13 +24,20 @@ def stream(unit: MMAUnit, parameters: Parameters, seed: int) -> Ports:
     rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
     last_reset = np.maximum.accumulate(np.where(rst, np.arange(count), -1))
     alive = valid & ~_any_ahead(rst, component.latency)
-    source = source_of_chain(alive, component.chain_interval)
+    control: Ports = {}
+    if parameters["buffers"]:
+        control["accumulator"] = rng.integers(0, ACCUMULATORS, (count, 1), np.uint8)
+    source = source_of_chain(alive, component.chain_interval, control.get("accumulator"))
     chained = (rng.random(count) < 0.3) & (source > last_reset)
-    return {
-        "rst": rst.astype(np.uint8)[:, None],
-        "valid": valid.astype(np.uint8)[:, None],
-        "accumulate": chained.astype(np.uint8)[:, None],
-    } | ports
+    return (
+        {
+            "rst": rst.astype(np.uint8)[:, None],
+            "valid": valid.astype(np.uint8)[:, None],
+            "accumulate": chained.astype(np.uint8)[:, None],
+        }
+        | control
+        | ports
+    )
 
 
 def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.random.Generator) -> Ports:

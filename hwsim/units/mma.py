@@ -129,15 +129,16 @@ class MMAUnit:
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """``out_valid`` and ``d`` of a stream of instructions.
 
-        An instruction with ``accumulate`` takes as C the result that is in ``d`` when it reaches the alignment
-        (:func:`source_of_chain`). Where ``rst`` is among the ports, instructions that a reset clears do not come out.
+        An instruction with ``accumulate`` takes as C the result that is in ``d`` when it reaches the alignment, or with
+        ``buffers`` in the accumulator that it names (:func:`source_of_chain`). Where ``rst`` is among the ports,
+        instructions that a reset clears do not come out.
         Row i of the outputs belongs to the instruction of cycle i: there is no latency.
         """
         component = self.builder(**parameters)
         valid = comes_out(ports, component.latency)
         c = ports["c"].astype(np.uint32)
         d = np.zeros_like(c)
-        source = source_of_chain(valid, component.chain_interval)
+        source = source_of_chain(valid, component.chain_interval, ports.get("accumulator"))
         chained = ports["accumulate"][:, 0].astype(bool) & valid
         waiting = np.flatnonzero(valid)
         done = np.zeros(len(valid), bool)
@@ -151,7 +152,7 @@ class MMAUnit:
         return {"out_valid": valid.astype(np.uint8)[:, None], "d": d}
 
 
-def source_of_chain(valid: np.ndarray, interval: int) -> np.ndarray:
+def source_of_chain(valid: np.ndarray, interval: int, accumulator: np.ndarray | None = None) -> np.ndarray:
     """The instruction whose result an accumulating one takes as C.
 
     Parameters
@@ -160,11 +161,19 @@ def source_of_chain(valid: np.ndarray, interval: int) -> np.ndarray:
         Whether there is an instruction whose result comes out.
     interval : int
         The unit's chain interval in cycles.
+    accumulator : int [vectors, 1], optional
+        The accumulator that each instruction names; without, there is one for all.
 
     Returns
     -------
     int [vectors]
-        For every cycle the last valid cycle at least ``interval`` before it, or -1.
+        For every cycle the last valid cycle at least ``interval`` before it, of the same accumulator, or -1.
     """
-    last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
-    return np.concatenate([np.full(interval, -1), last])[: len(valid)]
+    cycles = np.arange(len(valid))
+    number = np.zeros(len(valid), int) if accumulator is None else accumulator[:, 0]
+    source = np.full(len(valid), -1)
+    for n in np.unique(number):
+        last = np.maximum.accumulate(np.where(valid & (number == n), cycles, -1))
+        delayed = np.concatenate([np.full(interval, -1), last])[: len(valid)]
+        source = np.where(number == n, delayed, source)
+    return source

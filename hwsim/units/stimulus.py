@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from hwsim import golden
+from hwsim.rtl.tile.buffers import ACCUMULATORS
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units import edge_cases
 from hwsim.units.mma import METADATA_BITS, MMAUnit
@@ -47,7 +48,11 @@ def instructions(
         ports, size = ports | operand, size / tensor_scale
     c = rng.standard_normal((vectors, m * n)).astype(np.float32) * size
     ones = np.ones((vectors, 1), np.uint8)
-    return {"valid": ones, "accumulate": 0 * ones} | ports | {"c": c.view(np.uint32)}
+    control: Ports = {"valid": ones, "accumulate": 0 * ones}
+    if parameters["buffers"]:
+        # As a tile that is kept busy: one accumulator after the other.
+        control["accumulator"] = (np.arange(vectors, dtype=np.uint8) % ACCUMULATORS)[:, None]
+    return control | ports | {"c": c.view(np.uint32)}
 
 
 def random_codes(unit: MMAUnit, parameters: Parameters, ports: Ports, rng: np.random.Generator) -> Ports:

@@ -19,7 +19,7 @@ from hwsim.rtl.hierarchy import all_parts
 from hwsim.rtl.tile.align import FP32_BIAS, FP32_FRACTION
 from hwsim.rtl.tile.blocks import BlockDot
 from hwsim.rtl.tile.elements import ElementDot
-from hwsim.rtl.tile.products import MAGNITUDES
+from hwsim.rtl.tile.products import MAGNITUDES, MIXED_MAGNITUDES
 from hwsim.units.unit import Design
 
 
@@ -141,7 +141,7 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
 
 def _codes(dot: BlockDot) -> str:
     """Verilog functions, for ``mma_codes.vh``, from an operand's code to its magnitude; 16 for codes not in use."""
-    magnitudes = sorted({*MAGNITUDES, *range(len(MAGNITUDES))} if dot.scheme.typed else MAGNITUDES)
+    magnitudes = MIXED_MAGNITUDES if dot.scheme.typed else MAGNITUDES
     text = ""
     for side, code in dot.product.codes.items():
         name, width = f"decoded_{side}", len(code)

@@ -50,7 +50,8 @@ class NetlistModel:
         position = np.arange(streams)[:, None] * cycles + np.arange(cycles + self.latency)
         padded = np.minimum(position, count - 1).reshape(-1)
         ones = np.ones((len(padded), 1), np.uint8)
-        inputs = {"valid": ones, "accumulate": 0 * ones} | {k: v[padded] for k, v in ports.items()}
+        zeros = {name: 0 * ones for name in ("accumulate", "accumulator") if name in self.netlist.inputs}
+        inputs = {"valid": ones} | zeros | {k: v[padded] for k, v in ports.items()}
         outputs = activity.simulate(self.netlist, inputs, streams).outputs
         if not outputs["out_valid"].reshape(streams, -1)[:, self.latency :].all():
             raise RuntimeError(f"{self.design.name}: a result does not come out")

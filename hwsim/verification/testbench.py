@@ -19,7 +19,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, Timer
+from cocotb.triggers import FallingEdge, RisingEdge, Timer
 
 from hwsim import units
 from hwsim.synthesis.emit import ports
@@ -56,6 +56,8 @@ class Bench:
         running: Any = clock.start(start_high=False)
         dut.rst.value = 1
         mismatch = None
+        # The first step from unknown to 0 is a falling edge too: wait for the rising edge that samples the reset.
+        await RisingEdge(dut.clk)
         await FallingEdge(dut.clk)
         for i in range(recording.cycles + recording.latency):
             if i < recording.cycles:

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.arith import Arithmetic, Columns, Sum, add_bits, add_constant, columns, compress, sized
-from hwsim.rtl.tile.products import MAGNITUDE_WIDTH, PRODUCT_WIDTH, Product, e2m1_magnitude
+from hwsim.rtl.tile.products import MAGNITUDE_WIDTH, PRODUCT_WIDTH, Product
 from hwsim.rtl.tile.refinement import ELEMENTS, METADATA_WIDTH, REFINEMENT_WIDTH
 from hwsim.rtl.tile.stage import Stage
 
@@ -158,10 +158,11 @@ class SubgroupSum(wiring.Component):
         # Halves times halves are quarters, the sum is in sixteenths: shift by 2.
         add_products(m, total, self.a, self.b, ELEMENTS, self.product, shift=2)
         width = MAGNITUDE_WIDTH + 1
+        inverted = self.product.columns is not None
         weight: Value = Const(0, width)
         for i in range(ELEMENTS):
             code = self.b.word_select(i, self.product.width("b"))
-            magnitude = e2m1_magnitude(code[:-1]) if self.product.columns else code[:-1]
+            magnitude = ~code[:-1] if inverted else code[:-1]
             chosen = Cat(magnitude, code[-1]) & self.refinement[i].replicate(width)
             weight = sized(
                 m, weight | chosen, width, f"weight_{i}", "The other operand at the refined lane, from that lane on"

@@ -22,15 +22,15 @@ def term_shape(scheme: BlockScheme, k: int, block_size: int) -> TermShape:
     """Widths of the terms of a format."""
     scale, term, lanes = scheme.scale, scheme.term, min(k, block_size)
     significand = (1 << scale.significand_width) - 1
-    # The exponent of a term is the sum of both scales' fields, each of which has the scale's bias.
-    bias = 2 * scale.bias - term.constant(block_size)
+    # The exponent of a term is the sum of those of both blocks.
+    bias = 2 * scheme.bias - term.constant(block_size)
     return TermShape(
         terms=k // lanes,
         magnitude_width=(lanes * term.a_largest * term.b_largest * significand**2).bit_length(),
         fraction_width=term.q(block_size),
-        exponent_width=scheme.exponent_width + 1,
+        exponent_width=scale.exponent_width + 1,
         bias=bias,
-        least_exponent=2 * int(scale.has_subnormals) - bias,
+        least_exponent=2 * (int(scale.has_subnormals) - scheme.typed) - bias,
     )
 
 
@@ -85,7 +85,7 @@ class BlockDot(DotUnit):
                 inputs["factor"] = factor
                 present = present & factor.any()
             instantiate(m, self, "mma_scale", f"scale_{i}", total=total, q=number, **inputs)
-            a, b = (ports[f"{side}_exponents"].word_select(i, self.scheme.exponent_width) for side in "ab")
+            a, b = (ports[f"{side}_exponents"].word_select(i, scale.exponent_width) for side in "ab")
             exponent = registers.delay(
                 sized(m, a + b, self.shape.exponent_width, f"exponent_{i}", "Sum of both blocks' exponents"),
                 f"exponent_{i}",
@@ -167,11 +167,14 @@ class BlockMMA(Tile):
     arithmetic : str
         ``structured`` (trees of adders, multiplexers) or ``operators`` (``+``, ``*``): see
         :class:`hwsim.rtl.arith.Arithmetic`.
+    buffers : int
+        1 for buffers and accumulators around the tile.
     """
 
     def __init__(
         self, scheme: BlockScheme, k: int, m: int, n: int, block_size: int,
-        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, arithmetic: str, polarity: int = 0,
+        fraction_bits: int, result_bits: int, rounding: str, pipeline: str, arithmetic: str,
+        buffers: int = 0, polarity: int = 0,
     ):  # fmt: skip
         tile_size(m, n)
         if block_size not in scheme.term.block_sizes:
@@ -188,4 +191,4 @@ class BlockMMA(Tile):
         pipe = Pipeline(places, pipeline)
         style = Arithmetic.of(arithmetic)
         operands = {side: OperandDecoder(scheme, k, block_size, pipe, side, polarity, style) for side in "ab"}
-        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, pipe, step, style))
+        super().__init__(m, n, operands, BlockDot(scheme, k, block_size, operands, pipe, step, style), buffers)

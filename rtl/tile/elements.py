@@ -252,11 +252,14 @@ class ElementMMA(Tile):
     arithmetic : str
         ``structured`` (trees of adders, multiplexers) or ``operators`` (``+``, ``*``): see
         :class:`hwsim.rtl.arith.Arithmetic`.
+    buffers : int
+        1 for buffers and accumulators around the tile.
     """
 
     def __init__(
         self, elements: tuple[MiniFloat, ...], element: str, scaled: bool, k: int, m: int, n: int,
         fraction_bits: int, result_bits: int, rounding: str, pipeline: str, arithmetic: str,
+        buffers: int = 0,
     ):  # fmt: skip
         tile_size(m, n)
         known = {e.name: e for e in elements}
@@ -270,4 +273,4 @@ class ElementMMA(Tile):
         pipe = Pipeline(PLACES, pipeline)
         operands: dict[str, wiring.Component] = {side: ElementDecoder(known[element], k, scaled, pipe) for side in "ab"}
         dot = ElementDot(known[element], k, scaled, operands, pipe, step, Arithmetic.of(arithmetic))
-        super().__init__(m, n, operands, dot)
+        super().__init__(m, n, operands, dot, buffers)

@@ -36,7 +36,8 @@ class BlockScheme:
         Largest product of two decoded magnitudes.
     typed : bool
         Whether bit 7 of a scale chooses between E2M1 and E1M2. Both enter the products in half units; an E1M2 code is
-        then half of what it stands for, which the exponent of its block makes up for by 1.
+        then half of what it stands for, which the exponent of its block makes up for: it is the scale's exponent field
+        for E1M2, and 1 less for E2M1, so that it needs no more bits than the field.
     refined : bool
         M2XFP: metadata refine an element of A and multiply subgroups of B.
     """
@@ -54,9 +55,9 @@ class BlockScheme:
         return self.term.scale
 
     @property
-    def exponent_width(self) -> int:
-        """Bits of a block's exponent: that of its scale, plus its type where there is one."""
-        return self.scale.exponent_width + self.typed
+    def bias(self) -> int:
+        """Bias of a block's exponent: that of its scale, or 1 less where exponents of E2M1 are 1 less."""
+        return self.scale.bias - self.typed
 
     def multiplier(self, arithmetic: Arithmetic) -> Product:
         """How elements are encoded and multiplied in a kind of arithmetic."""
@@ -102,7 +103,7 @@ class OperandDecoder(wiring.Component):
         Per element its magnitude in half units and the sign above it; structured, the magnitude is in a code
         (:data:`hwsim.rtl.tile.products.Code`).
     exponents : out
-        Exponent fields of the scales, 1 for subnormals; MixFP4 adds 1 for E1M2.
+        Exponent fields of the scales, 1 for subnormals; those of MixFP4's E2M1 blocks less 1.
     significands : out; only scales with fraction bits
         Significands of the scales, with the hidden bit.
     multipliers : out, 2 bits a subgroup; only M2XFP, B
@@ -129,7 +130,7 @@ class OperandDecoder(wiring.Component):
             "codes": In(k * CODE_WIDTH),
             "scales": In(blocks * SCALE_CODE_WIDTH),
             "operands": Out(k * product.width(side)),
-            "exponents": Out(blocks * scheme.exponent_width),
+            "exponents": Out(blocks * scale.exponent_width),
             "nan": Out(1),
         }
         if scale.fraction_width:
@@ -185,18 +186,10 @@ class OperandDecoder(wiring.Component):
         exponents: list[Value] = []
         for i, (code, kind) in enumerate(zip(magnitudes, types, strict=True)):
             field = exponent_field(code, scale)
-            raised = (
-                field
-                if kind is None
-                else sized(
-                    m,
-                    field + kind,
-                    self.scheme.exponent_width,
-                    f"exponent_{i}",
-                    "Exponent of the block, 1 more for E1M2",
-                )
-            )
-            exponents.append(raised)
+            if kind is not None:
+                note = "Exponent field of the block's scale, 1 less for E2M1"
+                field = sized(m, field - ~kind, scale.exponent_width, f"exponent_{i}", note)
+            exponents.append(field)
         m.d.comb += self.exponents.eq(registers.input(Cat(*exponents), "exponents_q"))
         m.d.comb += self.nan.eq(registers.delay(registers.input(nan, "nan_q"), "nan", "group", "block"))
         later: dict[str, Value] = {}

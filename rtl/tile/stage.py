@@ -19,6 +19,8 @@ class Stage(enum.Enum):
     EXPONENTS = "exponents"
     ALIGN = "align and sum"
     NORMALISE = "normalise"
+    #: What stands beside the tile, if asked for.
+    BUFFERS = "buffers"
     #: Wires, flags of special values and control between the parts.
     REST = "rest"
 

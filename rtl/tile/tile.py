@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.arith import Arithmetic, sized
 from hwsim.rtl.hierarchy import Parts, Pipeline, Registers, clocked, instantiate, registered
 from hwsim.rtl.tile.align import FP32_FRACTION, FP32_WIDTH, AlignedSum, ExponentMaximum, TermShape
+from hwsim.rtl.tile.buffers import ACCUMULATOR_WIDTH, ACCUMULATORS, Accumulators, OperandBuffer
 from hwsim.rtl.tile.normalise import ROUNDINGS, Normalise
 from hwsim.rtl.tile.stage import Stage
 
@@ -147,12 +149,20 @@ class Tile(wiring.Component):
     ``rst`` clears the instructions in flight: none that was issued before or during the reset gives a result after it.
     ``d`` is unknown from then until the first result: the first instruction after a reset must not accumulate.
 
+    With ``buffers``, there is around the tile what a tensor core holds beside it: two entries for every row of A and B
+    as stored, one of which is written while the other is in use; accumulators in a register file, eight for every
+    element of D; and a buffer of D. An instruction then names an accumulator, which takes its result and with
+    ``accumulate`` is its addend; latency and chain interval are longer. The first instruction on an accumulator after
+    a reset must not accumulate.
+
     Ports
     -----
     valid : in, 1 bit
         There is an instruction at the inputs.
     accumulate : in, 1 bit
-        Add to the last result, in ``d``, instead of to ``c``.
+        Add to the last result, in ``d``, instead of to ``c``; with ``buffers``, to the accumulator.
+    accumulator : in, 3 bits; only with ``buffers``
+        The accumulator of the instruction.
     a_codes : in
         Elements of A, [m, K], row-major, element (0, 0) in the lowest bits.
     b_codes : in
@@ -169,66 +179,145 @@ class Tile(wiring.Component):
         There is a new result at ``d``.
     """
 
-    def __init__(self, m: int, n: int, operands: dict[str, wiring.Component], dot: DotUnit):
-        super().__init__(self._ports(m, n, operands))
+    def __init__(self, m: int, n: int, operands: dict[str, wiring.Component], dot: DotUnit, buffers: int = 0):
+        if buffers not in (0, 1):
+            raise ValueError(f"buffers must be 0 or 1, got {buffers!r}")
         self.rows = {"a": m, "b": n}
-        self.operands, self.dot, self.pipe = operands, dot, dot.pipe
+        self.operands, self.dot, self.pipe, self.buffered = operands, dot, dot.pipe, bool(buffers)
+        super().__init__(self._ports())
         self.parts: Parts = {f"mma_decode_{side}": part for side, part in operands.items()} | {"mma_dot": dot}
+        if self.buffered:
+            for side in operands:
+                self.parts[f"mma_operands_{side}"] = OperandBuffer(sum(self._stored(side).values()))
+            self.parts["mma_accumulators"] = Accumulators()
 
-    @staticmethod
-    def _ports(m: int, n: int, operands: dict[str, wiring.Component]) -> dict[str, Any]:
+    def _stored(self, side: str) -> dict[str, int]:
+        """Bits of the inputs of an operand's decoder, by name."""
+        part = self.operands[side]
+        inputs = (name for name, member in part.signature.members.items() if member.flow is wiring.In)
+        return {name: len(getattr(part, name)) for name in inputs if name not in ("clk", "enable")}
+
+    def _ports(self) -> dict[str, Any]:
         ports: dict[str, Any] = {"valid": In(1), "accumulate": In(1)}
-        for side, rows in (("a", m), ("b", n)):
-            for name, member in operands[side].signature.members.items():
-                if member.flow is wiring.In and name not in ("clk", "enable"):
-                    ports[_port(side, name)] = In(rows * len(getattr(operands[side], name)))
-        return ports | {"c": In(m * n * FP32_WIDTH), "out_valid": Out(1), "d": Out(m * n * FP32_WIDTH)}
+        if self.buffered:
+            ports["accumulator"] = In(ACCUMULATOR_WIDTH)
+        for side, rows in self.rows.items():
+            for name, width in self._stored(side).items():
+                ports[_port(side, name)] = In(rows * width)
+        width = self.rows["a"] * self.rows["b"] * FP32_WIDTH
+        return ports | {"c": In(width), "out_valid": Out(1), "d": Out(width)}
 
     @property
     def latency(self) -> int:
         """Cycles from inputs to outputs."""
-        return 2 + self.pipe.count()
+        return 2 + self.pipe.count() + 2 * self.buffered
 
     @property
     def chain_interval(self) -> int:
         """Cycles after which an instruction may accumulate on the result of another."""
-        return 1 + self.pipe.count(*BACK)
+        # Into an accumulator and out of it again: all of the way but the buffer of D.
+        return self.latency - 1 if self.buffered else 1 + self.pipe.count(*BACK)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        valid: Value = self.valid
+        if self.buffered:
+            valid = Signal(name="valid_held")
+            m.d.sync += valid.eq(self.valid)
         # Bit i is set while an instruction is behind its register i.
-        in_flight = Signal(self.latency)
-        m.d.sync += in_flight.eq(Cat(self.valid, in_flight[:-1]))
-        m.d.comb += self.out_valid.eq(in_flight[-1])
+        in_flight = Signal(2 + self.pipe.count())
+        m.d.sync += in_flight.eq(Cat(valid, in_flight[:-1]))
         # Registers without an instruction in front of them hold what they have, and what is behind them is still.
-        enable = Cat(self.valid, in_flight[:-1])
+        enable = Cat(valid, in_flight[:-1])
+        stored = {
+            side: [{name: self._row(side, name, row) for name in self._stored(side)} for row in range(rows)]
+            for side, rows in self.rows.items()
+        }
+        count = self.rows["a"] * self.rows["b"]
+        addends = [self.c.word_select(i, FP32_WIDTH) for i in range(count)]
+        results: list[Value] = [self.d.word_select(i, FP32_WIDTH) for i in range(count)]
         accumulate: Value = self.accumulate
-        for stage in range(self.pipe.count(*self.dot.FRONT)):
-            accumulate = registered(m, accumulate, f"accumulate_{stage}")
+        if self.buffered:
+            results = [Signal(FP32_WIDTH, name=f"result_{i}") for i in range(count)]
+            stored = self._operand_buffers(m, stored)
+            addends = self._accumulators(m, valid, in_flight, results)
+            # The dot units' own way from D back to C is not used.
+            accumulate = Const(0, 1)
+        else:
+            m.d.comb += self.out_valid.eq(in_flight[-1])
+            for stage in range(self.pipe.count(*self.dot.FRONT)):
+                accumulate = registered(m, accumulate, f"accumulate_{stage}")
         front = enable[: 1 + self.pipe.count(*self.dot.FRONT)]
-        decoded = {side: [self._decode(m, side, i, front) for i in range(rows)] for side, rows in self.rows.items()}
+        decoded = {
+            side: [self._decode(m, side, i, front, inputs) for i, inputs in enumerate(rows)]
+            for side, rows in stored.items()
+        }
         for i, a in enumerate(decoded["a"]):
             for j, b in enumerate(decoded["b"]):
                 at = i * self.rows["b"] + j
                 instantiate(
                     m, self, "mma_dot", f"dot_{i}_{j}", accumulate=accumulate, enable=enable,
-                    c=self.c.word_select(at, FP32_WIDTH), d=self.d.word_select(at, FP32_WIDTH),
+                    c=addends[at], d=results[at],
                     **{f"a_{name}": value for name, value in a.items()},
                     **{f"b_{name}": value for name, value in b.items()},
                 )  # fmt: skip
         return m
 
-    def _decode(self, m: Module, side: str, row: int, enable: Value) -> dict[str, Signal]:
+    def _row(self, side: str, name: str, row: int) -> Value:
+        """What comes in for input ``name`` of a row's decoder."""
+        port: Value = getattr(self, _port(side, name))
+        return port.word_select(row, self._stored(side)[name])
+
+    def _operand_buffers(
+        self, m: Module, stored: dict[str, list[dict[str, Value]]]
+    ) -> dict[str, list[dict[str, Value]]]:
+        """The rows behind their buffers: in the cycle after they came in."""
+        writing, using = Signal(name="entry_written"), Signal(name="entry_used")
+        with m.If(self.valid):
+            m.d.sync += [using.eq(writing), writing.eq(~writing)]
+        write = Cat(self.valid & ~writing, self.valid & writing)
+        held: dict[str, list[dict[str, Value]]] = {side: [] for side in stored}
+        for side, rows in stored.items():
+            for i, inputs in enumerate(rows):
+                data = Cat(*inputs.values())
+                out = Signal(len(data), name=f"{side}_held_{i}")
+                instantiate(
+                    m, self, f"mma_operands_{side}", f"operands_{side}_{i}", write=write, entry=using, data=data,
+                    held=out,
+                )  # fmt: skip
+                ends = list(itertools.accumulate(self._stored(side).values()))
+                starts = [0, *ends[:-1]]
+                held[side].append({name: out[start:end] for name, start, end in zip(inputs, starts, ends, strict=True)})
+        return held
+
+    def _accumulators(self, m: Module, valid: Value, in_flight: Value, results: list[Value]) -> list[Value]:
+        """The addends of the instruction whose operands are in use; results go to accumulators and to ``d``."""
+        accumulate = registered(m, self.accumulate, "accumulate_held", self.valid)
+        number = registered(m, self.accumulator, "accumulator_held", self.valid)
+        late: Value = number
+        for stage, enable in enumerate([valid, *in_flight[:-1]]):
+            late = registered(m, late, f"accumulator_{stage}", enable)
+        finish = in_flight[-1]
+        write = Cat(finish & (late == i) for i in range(ACCUMULATORS))
+        m.d.sync += self.out_valid.eq(finish)
+        addends: list[Value] = []
+        for at, result in enumerate(results):
+            addends.append(Signal(FP32_WIDTH, name=f"addend_{at}"))
+            instantiate(
+                m, self, "mma_accumulators", f"accumulators_{at}", load=self.valid,
+                c=self.c.word_select(at, FP32_WIDTH), accumulate=accumulate, entry=number, addend=addends[-1],
+                write=write, finish=finish, result=result, d=self.d.word_select(at, FP32_WIDTH),
+            )  # fmt: skip
+        return addends
+
+    def _decode(self, m: Module, side: str, row: int, enable: Value, inputs: dict[str, Value]) -> dict[str, Signal]:
         part = self.operands[side]
-        ports: dict[str, Value] = {"enable": enable}
-        outputs: dict[str, Signal] = {}
-        for name, member in part.signature.members.items():
-            width = len(getattr(part, name))
-            if member.flow is wiring.Out:
-                outputs[name] = Signal(width, name=f"{side}_{name}_{row}")
-            elif name not in ("clk", "enable"):
-                ports[name] = getattr(self, _port(side, name)).word_select(row, width)
-        instantiate(m, self, f"mma_decode_{side}", f"decode_{side}_{row}", **ports, **outputs)
+        outputs = {
+            name: Signal(len(getattr(part, name)), name=f"{side}_{name}_{row}")
+            for name, member in part.signature.members.items()
+            if member.flow is wiring.Out
+        }
+        instantiate(m, self, f"mma_decode_{side}", f"decode_{side}_{row}", enable=enable, **inputs, **outputs)
         return outputs
 
 

@@ -5,7 +5,7 @@
 module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, POLARITY = 0, REFINED = 0,
                          B = K / BLOCK, G = K >= 8 ? K / 8 : 1, WIDTH = 6, OF_B = 0) (
   input [4*K-1:0] codes, input [8*B-1:0] scales, input [2*G-1:0] block_metadata,
-  input [WIDTH*K-1:0] operands, input [((FRACTION ? 4 : 8) + TYPED)*B-1:0] exponents, input [4*B-1:0] significands,
+  input [WIDTH*K-1:0] operands, input [(FRACTION ? 4 : 8)*B-1:0] exponents, input [4*B-1:0] significands,
   input [2*G-1:0] multipliers, input [11*K/8-1:0] refinements, input nan,
   output reg [K-1:0] ok_value, ok_encoding, ok_refined, output reg [B-1:0] ok_exponent, ok_significand,
   output ok_multiplier, ok_nan
@@ -62,9 +62,9 @@ module mma_decode_spec #(parameter K = 64, BLOCK = 16, FRACTION = 3, TYPED = 0, 
     for (i = 0; i < B; i = i + 1) begin
       scale = scales[8*i +: 8];
       if (FRACTION) begin
-        // An E1M2 block has half the magnitudes of its elements, and an exponent of one more.
-        ok_exponent[i] = exponents[(4+TYPED)*i +: 4+TYPED]
-          == (scale[6:3] == 0 ? 5'd1 : {1'b0, scale[6:3]}) + (TYPED && scale[7] != POLARITY);
+        // An E1M2 block has half the magnitudes of its elements, so an E2M1 block has an exponent of one less.
+        ok_exponent[i] = exponents[4*i +: 4]
+          == (scale[6:3] == 0 ? 4'd1 : scale[6:3]) - (TYPED && scale[7] == POLARITY);
         ok_significand[i] = significands[4*i +: 4] == {scale[6:3] != 0, scale[2:0]};
         nans[i] = scale[6:0] == 7'h7f;
       end else begin
