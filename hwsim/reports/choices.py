@@ -22,12 +22,26 @@ from hwsim.base.text import markdown
 from hwsim.rtl.arith import Arithmetic, Columns, columns, sized
 from hwsim.rtl.tile.block_sum import BlockSum
 from hwsim.rtl.tile.gates import CELLS, GateNetwork
-from hwsim.rtl.tile.products import BINARY, E2M1, MAGNITUDE_WIDTH, MAGNITUDES, MIXED, PRODUCT_WIDTH, Code, Product
+from hwsim.rtl.tile.products import (
+    BINARY,
+    E2M1,
+    E2M1_NETWORK,
+    MAGNITUDE_WIDTH,
+    MAGNITUDES,
+    MIXED,
+    MIXED_MAGNITUDES,
+    MIXED_NETWORK,
+    PRODUCT_WIDTH,
+    Code,
+    Product,
+)
 from hwsim.synthesis import adder_cells, recipes
 from hwsim.technology import catalogue, choice
 from hwsim.technology.library import Library
 
 LANES, LARGEST = 16, 144
+#: Dot units that share the registers of an operand.
+SHARED = 8
 TECHNOLOGIES = {"asap7": 870.0, "sky130hd": 4500.0}
 _TEXT = """\
 # Encodings of products, measured
@@ -36,18 +50,21 @@ Made by `python -m hwsim.report mma_choices`; not edited by hand.
 
 Sum of a block of {lanes} signed products (`BlockSum` in `rtl/tile/block_sum.py`), in NAND2 equivalents, adders bound to
 the library's cells, with the delay of static timing (ps; the target is in brackets), and the bits of both operands
-without their signs: each bit more stands in a register at the tile's edge, which 8 dot units share. Each row was
-simulated with every pair of its operands first. {generator}.
+without their signs: each bit more stands in a register at the tile's edge, which 8 dot units share. *With registers*
+adds their share to the first technology's area. Each row was simulated with every pair of its operands first.
+{generator}.
 
 {rows}
 
 *In one row*: the product's partial products are added before the sign inverts them; *as an array*: inverted first.
-NVFP4 and MixFP4 use the smallest row of those that hold their operands. The last row is the block sum of the Verilog
+*Searched*: by `python -m hwsim.products`; *kept*: the gates found become the library's cells where it has them, and ABC
+maps only what is around them. NVFP4 and MixFP4 use the row that is smallest with its registers, of those that hold
+their operands. The search for products of five-bit codes of MixFP4's ten magnitudes ended in codes of four bits: no
+smaller network used the fifth. The last row is the block sum of the Verilog
 for other tools (`python -m hwsim.verilog`), which leaves the structure of adders and multipliers to them: mapped by
 Yosys and ABC alone it takes {operators}.
 """
 _BINARY: Code = tuple(frozenset(n for n in range(16) if n >> i & 1) for i in range(MAGNITUDE_WIDTH))
-_MIXED = (*range(9), 12)
 
 
 def _whole_array(m: Module, a: Value, b: Value, name: str) -> Columns:
@@ -97,18 +114,65 @@ def _array(bits: Callable[[Module, Value, Value, str], Columns], rows: int = 0) 
     return Product({"a": _BINARY, "b": _BINARY}, product_columns)
 
 
+#: The best product of E2M1 in codes of five bits that was found.
+_FIVE_A: Code = (
+    frozenset({0, 1, 2, 3, 8}),
+    frozenset({0, 1, 2, 4}),
+    frozenset({0, 2, 4, 6, 8, 12}),
+    frozenset({0, 1, 4, 8, 12}),
+    frozenset({0, 1, 2, 3, 4, 6}),
+)
+_FIVE_B: Code = (
+    frozenset({0, 2, 4, 6, 8, 12}),
+    frozenset({0, 1, 2, 3, 8}),
+    frozenset({0, 1, 4, 8, 12}),
+    frozenset({0, 1, 2, 4}),
+    frozenset({0, 1, 4, 6}),
+)
+_FIVE = """\
+n0 = nor2 b0 a3
+n1 = oai22 a3 b4 b2 a4
+n2 = nor2 a2 b2
+n3 = xnor2 n0 n2
+n4 = ao21 a0 n3 b1
+n5 = nor3 n4 a4 b4
+n6 = nor2 a2 b0
+n7 = nor2 a0 b0
+n8 = oai22 b1 a1 a0 b4
+n9 = oai22 b1 a2 b2 a3
+n10 = inv n8
+n11 = aoi22 a3 b0 b1 a4
+n12 = oai22 n9 n7 n10 n3
+n13 = oai22 b4 a2 a0 b2
+n14 = xor2 n13 n11
+n15 = nor3 n10 n5 n14
+n16 = nor2 n6 n12
+n17 = xnor2 n1 n4
+n18 = nand2 n14 n3
+n19 = nand2 n12 n17
+n20 = nor3 n17 a1 b3
+columns n6 ~n3 n16 ~n18 ~n19 n15 n20 n5
+"""
+
 #: Products and the magnitudes that they must multiply.
-_MIXFP4 = "E2M1 and 5, 7, code and gates searched (MixFP4)"
+_E2M1 = "E2M1, gates searched (NVFP4, MXFP4, M2XFP)"
+_MIXFP4 = "E2M1 and 5, 7, gates searched and kept (MixFP4)"
 _OPERATORS = "magnitudes as they are, `*` and `+` (Verilog in operators)"
 
 CHOICES: dict[str, tuple[Product, Sequence[int]]] = {
     "integers 0 to 15, whole array, in one row": (_array(_whole_array, 1), range(16)),
     "E2M1, exclusive bits share places, in one row": (_array(_e2m1_array, 1), MAGNITUDES),
-    "E2M1 and 5, 7, exclusive bits share places, as an array": (_array(_mixed_array), _MIXED),
-    "E2M1 and 5, 7, exclusive bits share places, in one row": (_array(_mixed_array, 1), _MIXED),
-    "E2M1, code and gates searched (NVFP4, MXFP4, M2XFP)": (E2M1, MAGNITUDES),
-    _MIXFP4: (MIXED, _MIXED),
-    _OPERATORS: (BINARY, _MIXED),
+    "E2M1 and 5, 7, exclusive bits share places, as an array": (_array(_mixed_array), MIXED_MAGNITUDES),
+    "E2M1 and 5, 7, exclusive bits share places, in one row": (_array(_mixed_array, 1), MIXED_MAGNITUDES),
+    "E2M1 in codes of five bits, code and gates searched": (
+        Product({"a": _FIVE_A, "b": _FIVE_B}, GateNetwork(_FIVE)),
+        MAGNITUDES,
+    ),
+    _E2M1: (E2M1, MAGNITUDES),
+    "E2M1, gates searched and kept": (replace(E2M1, columns=GateNetwork(E2M1_NETWORK, keep=True)), MAGNITUDES),
+    "E2M1 and 5, 7, gates searched": (replace(MIXED, columns=GateNetwork(MIXED_NETWORK)), MIXED_MAGNITUDES),
+    _MIXFP4: (MIXED, MIXED_MAGNITUDES),
+    _OPERATORS: (BINARY, MIXED_MAGNITUDES),
 }
 
 
@@ -177,6 +241,7 @@ def measure(product: Product, library: Library, target_ps: float, folder: Path) 
             f"read_liberty -lib -ignore_miss_func {library.liberty_path}",
             "read_json block.json",
             "synth -noabc -flatten -top block",
+            "delete t:$scopeinfo",
             f"abc -liberty {library.liberty_path} -constr abc.constr -D {target_ps:.0f} -script +{script}",
             "write_json mapped.json",
         ],
@@ -196,8 +261,13 @@ def write(folder: Path, build: Path) -> list[Path]:
     ToolError
         If a product is wrong, or the units do not use the smallest one.
     """
-    rows = [["products", "bits", *(f"{name} ({target:.0f})" for name, target in TECHNOLOGIES.items())]]
+    rows = [
+        ["products", "bits", "with registers", *(f"{name} ({target:.0f})" for name, target in TECHNOLOGIES.items())]
+    ]
     areas: dict[str, list[float]] = {}
+    whole: dict[str, float] = {}
+    library = catalogue.load(next(iter(TECHNOLOGIES)), None, build)
+    register = choice.flip_flop(library).area / library.nand2_area
     for number, (title, (product, magnitudes)) in enumerate(CHOICES.items()):
         if wrong := wrong_products(product, magnitudes):
             raise ToolError(f"{title}: wrong products {wrong}")
@@ -206,13 +276,20 @@ def write(folder: Path, build: Path) -> list[Path]:
             for name, target in TECHNOLOGIES.items()
         ]
         areas[title] = [area for area, _ in measured]
-        bits = " + ".join(str(len(product.codes[side])) for side in "ab")
-        rows.append([title, bits, *(f"{area:.0f}, {delay:.0f} ps" for area, delay in measured)])
+        bits = [len(product.codes[side]) for side in "ab"]
+        whole[title] = areas[title][0] + sum(bits) * LANES * register / SHARED
+        rows.append(
+            [
+                title,
+                " + ".join(map(str, bits)),
+                f"{whole[title]:.0f}",
+                *(f"{area:.0f}, {delay:.0f} ps" for area, delay in measured),
+            ]
+        )
     for used, (product, magnitudes) in CHOICES.items():
-        if product in (E2M1, MIXED):
-            rivals = [areas[title] for title, (_, m) in CHOICES.items() if set(m) >= set(magnitudes)]
-            if areas[used] != [min(areas) for areas in zip(*rivals, strict=True)]:
-                raise ToolError(f"{used}: not the smallest of those that hold its operands")
+        rivals = [whole[title] for title, (_, m) in CHOICES.items() if set(m) >= set(magnitudes)]
+        if product in (E2M1, MIXED) and whole[used] != min(rivals):
+            raise ToolError(f"{used}: not the smallest of those that hold its operands")
     ratios = zip(TECHNOLOGIES, areas[_OPERATORS], areas[_MIXFP4], strict=True)
     more = [f"{100 * (plain / best - 1):.0f} % more area on {name}" for name, plain, best in ratios]
     text = _TEXT.format(

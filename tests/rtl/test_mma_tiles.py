@@ -73,6 +73,27 @@ def test_short_stream_and_its_twins(simulated, tmp_path, runtime, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "right, wrong",
+    [
+        (None, None),
+        # The entry that is being written, not the one in use; C instead of the accumulator; one accumulator for two.
+        ("held = entry ?", "held = !entry ?"),
+        ("addend = accumulate ?", "addend = 1'b0 ?"),
+        ("(entry[1] ?", "(1'b0 ?"),
+    ],
+)
+def test_buffers_and_accumulators(right, wrong, simulated, tmp_path, monkeypatch):
+    simulator = "icarus" if simulators.available("icarus") else "verilator"
+    monkeypatch.setenv("HWSIM_VECTORS", "400")
+    design = units.design("fp16_mma", {"element": "bf16", "k": 2, "m": 1, "n": 2, "buffers": 1})
+    if right:
+        text = to_verilog(design)
+        assert right in text
+        (tmp_path / "unit.v").write_text(text.replace(right, wrong))
+    assert (simulated(design, simulator).wrong is None) == (right is None)
+
+
+@pytest.mark.parametrize(
     "name, settings, message",
     [
         ("nvfp4_mma", {"k": 24}, "k must be a positive multiple of 16, or 8 of its elements, got 24"),
@@ -87,6 +108,7 @@ def test_short_stream_and_its_twins(simulated, tmp_path, runtime, monkeypatch):
         ("mxfp8_mma", {"k": 16}, "k must be 32, the elements that share a scale, got 16"),
         ("mxfp8_mma", {"element": "e2m1"}, "element must be one of e4m3, e5m2, got 'e2m1'"),
         ("nvfp4_mma", {"rounding": "rne", "result_bits": 13}, "rounding rne needs result_bits 23"),
+        ("nvfp4_mma", {"buffers": 2}, "buffers must be 0 or 1, got 2"),
     ],
 )
 def test_parameters_are_refused_by_name(name, settings, message):
@@ -107,3 +129,5 @@ def test_latency_and_chain_interval_follow_the_pipeline():
     for pipeline, latency, interval in (("", 2, 1), ("block", 3, 1), ("block+term+align+sum", 6, 4)):
         component = units.design("nvfp4_mma", {"pipeline": pipeline}).component()
         assert (component.latency, component.chain_interval) == (latency, interval)
+        component = units.design("nvfp4_mma", {"pipeline": pipeline, "buffers": 1}).component()
+        assert (component.latency, component.chain_interval) == (latency + 2, latency + 1)

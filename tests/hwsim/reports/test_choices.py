@@ -17,7 +17,7 @@ def test_every_product_is_right(title):
 
 def test_a_code_with_two_magnitudes_exchanged_is_noticed():
     first, *others = E2M1.codes["a"]
-    exchanged = frozenset({12 if n == 6 else 6 if n == 12 else n for n in first})
+    exchanged = frozenset({12 if n == 3 else 3 if n == 12 else n for n in first})
     wrong = replace(E2M1, codes=E2M1.codes | {"a": (exchanged, *others)})
     assert choices.wrong_products(wrong, MAGNITUDES)
 
