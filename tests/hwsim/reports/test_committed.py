@@ -30,7 +30,8 @@ def test_comparisons_follow_from_the_tiles():
     document, _ = committed("overhead")
     found = overhead.comparisons(document["tiles"], document["points"], document["delays_off_mw"])
     assert found == document["comparisons"]
-    assert overhead.elements(document["points"]) == document["elements"]
+    for name in ("elements", "buffered", "unfitted", "public"):
+        assert getattr(overhead, name)(document["points"]) == document[name]
 
 
 def test_a_published_figure_stands_once():
