@@ -11,6 +11,7 @@ from hwsim.base.files import locked
 from hwsim.cli.options import add_design, design_from
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.verification.mutation import score
+from hwsim.verification.sources import refuse_buffers
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,6 +38,7 @@ def execute(args: argparse.Namespace) -> int:
     if not 10 <= args.mutants <= 100_000:
         raise InputError(f"--mutants must be 10 to 100000, got {args.mutants}")
     design = design_from(args)
+    refuse_buffers(design)
     simulators.require(args.simulator)
     start = time.perf_counter()
     root = build_from(args)

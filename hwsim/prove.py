@@ -10,7 +10,7 @@ from hwsim.cli.options import add_design, add_technology, clock_period_from, des
 from hwsim.cli.run import build_from, make_parser, natural, run
 from hwsim.synthesis.mapping import Options, map_design
 from hwsim.verification.proofs import all_proofs
-from hwsim.verification.sources import specification
+from hwsim.verification.sources import refuse_buffers, specification
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 def execute(args: argparse.Namespace) -> int:
     """Run the proofs as the options say and print them; 1 if one is refuted or undecided."""
     design, library = design_from(args), library_from(args)
+    refuse_buffers(design)
     if not design.unit.is_tile:
         specification(design)  # raises for a unit that has none, before the slow mapping
     build = build_from(args)

@@ -51,6 +51,18 @@ def graphs(design: Design, read: list[str], build: Path, side: str) -> dict[str,
     return {part: by_module[module] for part, module in names.items()}
 
 
+def refuse_buffers(design: Design) -> None:
+    """Raise InputError for a tile with buffers: proofs are of pipelines, and accumulators hold what they have.
+
+    All other parts of such a tile are those of the tile without.
+    """
+    if design.parameters.get("buffers"):
+        raise InputError(
+            f"proofs are of tiles without buffers, got buffers={design.parameters['buffers']}: "
+            "hwsim.cosim compares the whole with golden"
+        )
+
+
 def specification(design: Design) -> list[str]:
     """Yosys commands that read a unit's specification as module ``design.name``, its parameters set.
 

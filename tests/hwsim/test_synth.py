@@ -170,6 +170,8 @@ def test_bad_input_exits_with_2_and_no_traceback(arguments, message, run_tool):
         (["bulk", "--unit", "nvfp4_mma", "--set", "m=4"], "--set m: one dot product is checked"),
         (["prove", "--unit", "nvfp4_decode", "--inject", "-1"], "argument --inject: must be 0 to 2147483647, got -1"),
         (["mutants", "--unit", "nvfp4_decode", "--mutants", "1"], "--mutants must be 10 to 100000, got 1"),
+        (["prove", "--unit", "nvfp4_mma", "--set", "buffers=1"], "proofs are of tiles without buffers, got buffers=1"),
+        (["mutants", "--unit", "nvfp4_mma", "--set", "buffers=1"], "proofs are of tiles without buffers"),
         (["bench", "--vectors", "4096", "golden"], "the benchmark comes first: python -m hwsim.bench golden"),
         (["verilog", "--unit", "nvfp4_decode", "-o", "file"], "-o must be a folder, got the file file"),
         (["tech", "render", "nangate45", "-o", "x.lib"], "nangate45 is no pack"),

@@ -71,3 +71,18 @@ def test_golden_has_what_a_notebook_needs():
     names = ["quantize", "dequantize", "mma", "Accumulator", "EXACT", "HOPPER_FP16", "HOPPER_BF16", "HOPPER_FP8"]
     assert all(hasattr(golden, name) for name in [*names, "error", "formats"])
     assert callable(golden.mma) and golden.formats.E2M1.name == "e2m1"
+
+
+def test_the_clock_of_a_users_library_is_found_and_said(build, library):
+    """A quarter more than the slower design needs, in two digits; a clock that is given stays."""
+    options = {"liberty": [library("sky130hd").liberty_path], "build": build / "cost", "vectors": 4096, "lanes": 4}
+    cost = hwsim.cost("mixfp4_decode", **options)
+    both = (cost.result, cost.baseline)
+    assert all(r.timing_met and "found: what the slowest design needs" in r.provenance["clock"] for r in both)
+    period = cost.result.timing.period_ns
+    assert float(f"{period:.2g}") == pytest.approx(period)
+    # Mapped again for the clock that was found, they need a little more or less than when it was looked for.
+    assert 1.05 < period / max(r.timing.critical_path_ns for r in both) < 1.6
+    given = hwsim.cost("mixfp4_decode", clock_period_ns=9.0, **options)
+    assert given.result.timing.period_ns == 9.0
+    assert "found" not in given.result.provenance["clock"]
