@@ -32,10 +32,10 @@ def execute(args: argparse.Namespace) -> int:
     """Run the proofs as the options say and print them; 1 if one is refuted or undecided."""
     design, library = design_from(args), library_from(args)
     refuse_buffers(design)
-    if not design.unit.is_tile:
+    if not design.unit.hierarchical:
         specification(design)  # raises for a unit that has none, before the slow mapping
     build = build_from(args)
-    options = Options(clock_period_from(args, library), hierarchical=design.unit.is_tile)
+    options = Options(clock_period_from(args, library), hierarchical=design.unit.hierarchical)
     mapped = map_design(design, library, options, build)
     failed = False
     with locked(build / design.slug / "prove"):

@@ -85,7 +85,7 @@ def execute(args: argparse.Namespace) -> int:
         baseline = baseline.in_arithmetic(design.parameters["arithmetic"])
     library = library_from(args)
     # A tile consists of many copies of few modules: module by module, only the distinct ones need mapping.
-    hierarchical = args.hierarchical or design.unit.is_tile
+    hierarchical = args.hierarchical or design.unit.hierarchical
     options = Options(
         clock_period_from(args, library), Wires(args.wire_load), hierarchical, clock_gates=not args.no_clock_gates
     )

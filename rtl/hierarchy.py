@@ -102,6 +102,10 @@ class Registers:
         """``value`` behind the registers at the inputs."""
         return registered(self._m, value, name, self._enable[0])
 
+    def output(self, value: Value, name: str) -> Signal:
+        """``value`` behind the registers at the outputs, which the last bit of ``enable`` loads."""
+        return registered(self._m, value, name, self._enable[-1])
+
     def at(self, place: str, value: Value, name: str) -> Value:
         """``value`` behind ``place``: through a register, if ``place`` has one; else itself."""
         if place not in self._pipe.chosen:

@@ -9,6 +9,9 @@ from amaranth.lib.wiring import In, Out
 from hwsim.golden.formats import E2M3, E8M0
 from hwsim.rtl.arith import sized
 from hwsim.rtl.hierarchy import registered
+from hwsim.rtl.quantise.elem_em import ElemEMPath
+from hwsim.rtl.quantise.engine import Engine
+from hwsim.rtl.quantise.floats import checked_input
 from hwsim.rtl.tile.blocks import BlockMMA
 from hwsim.rtl.tile.operands import M2XFP
 from hwsim.rtl.tile.refinement import BLOCK, ELEMENTS, FINE_WIDTH, METADATA_WIDTH, SUBGROUPS, top1
@@ -116,3 +119,38 @@ class M2XFPMMA(BlockMMA):
         arithmetic: str = "structured", buffers: int = 0,
     ):  # fmt: skip
         super().__init__(M2XFP, k, m, n, 32, fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers)
+
+
+class M2XFPQuantize(Engine):
+    """M2XFP's Elem-EM, for activations: blocks of 32 values become E2M1 codes, an E8M0 scale byte and metadata.
+
+    Equal to ``golden.quantize`` of the block for ``m2xfp_elem_em``. Where a value is infinite or NaN, the scale is NaN,
+    and codes and metadata are 0. Registers: :class:`hwsim.rtl.quantise.engine.Engine`.
+
+    Source: M2XFP, arXiv 2601.19213, Algorithm 1.
+
+    Ports
+    -----
+    valid : in, 1 bit
+        There is a block at ``x``.
+    x : in
+        The block's values, element 0 in the lowest bits.
+    out_valid : out, 1 bit
+        There is a result at the outputs.
+    codes : out
+        Element codes, element 0 in the lowest bits.
+    scale : out, 8 bits
+        Scale byte as it is stored.
+    metadata_code : out, 8 bits
+        Two bits for every subgroup of 8, the first in the lowest.
+
+    Parameters
+    ----------
+    input : str
+        Format of the values: ``bf16`` or ``fp32``.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum``, ``lanes``; or ``none``.
+    """
+
+    def __init__(self, input: str = "bf16", pipeline: str = "maximum"):
+        super().__init__(ElemEMPath(checked_input(input), pipeline))

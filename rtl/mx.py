@@ -1,11 +1,15 @@
-"""OCP MX: decoder of MXFP4, MMA tiles of MXFP4, MXFP6 and MXFP8."""
+"""OCP MX: decoder and quantiser of MXFP4, MMA tiles of MXFP4, MXFP6 and MXFP8."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Value
 
+from hwsim.golden import oas
 from hwsim.golden.formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0
 from hwsim.rtl.block_decoder import BlockDecoder, canonical_sign
+from hwsim.rtl.quantise.engine import Engine
+from hwsim.rtl.quantise.floats import checked_input
+from hwsim.rtl.quantise.power_of_two import CARRIES, E2M1Path
 from hwsim.rtl.tile.blocks import BlockMMA
 from hwsim.rtl.tile.elements import ElementMMA
 from hwsim.rtl.tile.operands import MXFP4
@@ -70,3 +74,43 @@ class MXFP8MMA(ElementMMA):
             (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic,
             buffers,
         )  # fmt: skip
+
+
+class MXFP4Quantize(Engine):
+    """OCP MXFP4 (and OAS): blocks of BF16 or FP32 values become E2M1 codes and an E8M0 scale byte.
+
+    Equal to ``golden.quantize`` of the block, for ``mxfp4`` or, with ``scale_rule`` ``oas``, ``mxfp4_oas``. Where a
+    value is infinite or NaN, the scale is NaN and all codes are 0. Ports and registers:
+    :class:`hwsim.rtl.quantise.engine.Engine`.
+
+    Sources: OCP Microscaling Formats (MX) v1.0, section 6.3; OAS, arXiv 2603.08713.
+
+    Parameters
+    ----------
+    block_size : int
+        Values of a block: 16 or 32.
+    scale_rule : str
+        How the scale is made from the largest magnitude: ``floor``, ``ceil``, ``even``, ``rceil`` or ``oas``.
+    input : str
+        Format of the values: ``bf16`` or ``fp32``.
+    subnormals : int
+        1 if subnormal values count, 0 to take them for zeros of their sign.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs: ``maximum`` or ``none``.
+    """
+
+    def __init__(
+        self, block_size: int = 32, scale_rule: str = "floor", input: str = "bf16", subnormals: int = 0,
+        pipeline: str = "maximum",
+    ):  # fmt: skip
+        if block_size not in (16, 32):
+            raise ValueError(f"block_size must be 16 or 32, got {block_size!r}")
+        if scale_rule not in CARRIES:
+            raise ValueError(f"scale_rule must be one of {', '.join(CARRIES)}, got {scale_rule!r}")
+        if subnormals not in (0, 1):
+            raise ValueError(f"subnormals must be 0 or 1, got {subnormals!r}")
+        path = E2M1Path(
+            checked_input(input), block_size, scale_rule, oas.ZERO_SCALE if scale_rule == "oas" else 0,
+            bool(subnormals), pipeline,
+        )  # fmt: skip
+        super().__init__(path)

@@ -131,7 +131,7 @@ def cost(
     period = library.clock_period_ns if clock_period_ns is None else clock_period_ns
     if wire_load not in [wires.value for wires in Wires]:
         raise InputError(f"wire_load must be fanout, placed or zero, got {wire_load!r}")
-    options = Options(period, Wires(wire_load), hierarchical=design.unit.is_tile)
+    options = Options(period, Wires(wire_load), hierarchical=design.unit.hierarchical)
     beside = baseline_of(design, settings, baseline)
     if liberty and clock_period_ns is None:
         options = with_found_clock([design, *([beside] if beside else [])], library, options, folder)

@@ -86,11 +86,11 @@ def picture(result: Result) -> bytes:
 
     netlist, height = result.netlist, result.library.row_height_um
     assert height is not None, "nothing is placed without"
-    names, stage = _stage_of_scopes(netlist, of_modules(result.design) if result.design.unit.is_tile else {})
+    names, stage = _stage_of_scopes(netlist, of_modules(result.design) if result.design.unit.hierarchical else {})
     of_cell = np.concatenate([
         np.full(len(group), len(names)) if group.cell.is_clocked else stage[group.scopes] for group in netlist.groups
     ])  # fmt: skip
-    labels = [*names, REGISTERS] if result.design.unit.is_tile else [*[""] * (len(names) - 1), "logic", REGISTERS]
+    labels = [*names, REGISTERS] if result.design.unit.hierarchical else [*[""] * (len(names) - 1), "logic", REGISTERS]
     width, tall = placed.core
     figure, axis = plt.subplots(figsize=(7, 7 * tall / width + 0.8), layout="constrained")
     colours = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
@@ -115,7 +115,9 @@ def picture(result: Result) -> bytes:
 
 def _stage_of_scopes(netlist: Netlist, of_module: Mapping[str, Stage]) -> tuple[list[str], np.ndarray]:
     """Names of the stages, and for every module instance of a netlist the place of its stage among them."""
-    shown = [stage for stage in Stage if stage is not Stage.BUFFERS or stage in of_module.values()]
+    kinds = {type(stage) for stage in of_module.values()} or {Stage}
+    [kind] = kinds
+    shown = [stage for stage in kind if stage is not Stage.BUFFERS or stage in of_module.values()]
     names = [stage.value for stage in shown]
-    of = [names.index(of_module.get(module, Stage.REST).value) for module in netlist.scope_modules]
+    of = [names.index(of_module.get(module, kind.REST).value) for module in netlist.scope_modules]
     return names, np.array(of)

@@ -70,7 +70,7 @@ def write(folder: Path, build: Path) -> list[Path]:
 
 def _map(unit: str, settings: dict[str, Any], technology: str, build: Path) -> Mapped:
     design, library = units.design(unit, settings), catalogue.load(technology, build_dir=build)
-    return map_design(design, library, Options(library.clock_period_ns, hierarchical=design.unit.is_tile), build)
+    return map_design(design, library, Options(library.clock_period_ns, hierarchical=design.unit.hierarchical), build)
 
 
 def _compared(unit: str, settings: dict[str, Any], technology: str, vectors: int, build: Path) -> dict[str, Any]:

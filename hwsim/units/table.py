@@ -12,12 +12,13 @@ from amaranth.lib import wiring
 from hwsim.base.errors import InputError
 from hwsim.base.text import unknown
 from hwsim.rtl.fp16 import FP16MMA
-from hwsim.rtl.m2xfp import M2XFPMMA, M2XFPDecode
+from hwsim.rtl.m2xfp import M2XFPMMA, M2XFPDecode, M2XFPQuantize
 from hwsim.rtl.mixfp4 import MixFP4Decode, MixFP4MMA
-from hwsim.rtl.mx import MXFP4MMA, MXFP6MMA, MXFP8MMA, MXFP4Decode
+from hwsim.rtl.mx import MXFP4MMA, MXFP6MMA, MXFP8MMA, MXFP4Decode, MXFP4Quantize
 from hwsim.rtl.nvfp4 import NVFP4MMA, NVFP4Decode
-from hwsim.units import decoders, edge_cases, stimulus
+from hwsim.units import decoders, edge_cases, engines, stimulus
 from hwsim.units.mma import MMAUnit
+from hwsim.units.ports import Parameters
 from hwsim.units.unit import Design, Published, Unit
 
 MIXFP4_PUBLISHED = Published(
@@ -53,6 +54,31 @@ def _mma(
         counted="multiply-add",
         mma=mma,
         streams=True,
+        hierarchical=True,
+    )
+
+
+def _engine(
+    format: str,
+    builder: Callable[..., wiring.Component],
+    summary: str,
+    system: Callable[[Parameters], tuple[str, dict[str, Any]]],
+    baseline: str | None = None,
+) -> Unit:
+    """The entry of a quantisation engine, which is named after its format."""
+    return Unit(
+        name=f"{format}_quantize",
+        builder=builder,
+        summary=summary,
+        golden=engines.golden(system, lambda parameters: builder(**parameters).latency),
+        stimulus=engines.stimulus,
+        testbench=engines.testbench,
+        operands=engines.block_size,
+        baseline=baseline,
+        spec="",
+        counted="element",
+        streams=True,
+        hierarchical=True,
     )
 
 
@@ -117,6 +143,14 @@ UNITS: dict[str, Unit] = {
         _mma("mxfp6", MXFP6MMA, "OCP MXFP6 MMA tile: E2M3 or E3M2, an E8M0 scale per 32", block_size=32),
         _mma("mxfp8", MXFP8MMA, "OCP MXFP8 MMA tile: E4M3 or E5M2, an E8M0 scale per 32", block_size=32),
         _mma("fp16", FP16MMA, "FP16, BF16 or FP8 MMA tile without scales"),
+        _engine("mxfp4", MXFP4Quantize, "MXFP4 (OAS) quantiser: BF16 to E2M1 and an E8M0 scale", engines.mxfp4),
+        _engine(
+            "m2xfp",
+            M2XFPQuantize,
+            "M2XFP quantiser (Elem-EM): BF16 to E2M1, an E8M0 scale and metadata",
+            engines.m2xfp,
+            "mxfp4_quantize",
+        ),
     )
 }
 

@@ -69,6 +69,8 @@ class Unit:
     streams : bool
         Whether the unit has ``valid``: its testbench then brings resets, bubbles and chains of its own, and results
         count only where ``out_valid`` says so. Other units are compared in every cycle.
+    hierarchical : bool
+        Whether the unit is mapped and proven module by module.
     """
 
     name: str
@@ -84,16 +86,17 @@ class Unit:
     counted: str = "operand"
     mma: MMAUnit | None = None
     streams: bool = False
+    hierarchical: bool = False
 
     @property
     def is_tile(self) -> bool:
-        """Whether the unit is a tile of parts, which is mapped and proven module by module."""
+        """Whether the unit is a tile of dot units."""
         return self.mma is not None
 
     @property
     def default_vectors(self) -> int:
-        """Input vectors that activity is counted over: enough for a block, fewer for a tile of many dot units."""
-        return 1 << 13 if self.is_tile else 1 << 16
+        """Input vectors that activity is counted over: enough for a block, fewer for units of many parts."""
+        return 1 << 13 if self.hierarchical else 1 << 16
 
     @property
     def defaults(self) -> dict[str, Any]:

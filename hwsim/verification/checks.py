@@ -75,7 +75,7 @@ def bulk(design: Design, build: Path, vectors: int = BULK) -> dict[str, Any]:
 def proven(design: Design, build: Path) -> list[dict[str, Any]]:
     """Verdicts of all proofs of the design, and whether the twin of each is refuted, as it must be."""
     library = catalogue.load(TECHNOLOGY, build_dir=build)
-    options = Options(library.clock_period_ns, hierarchical=design.unit.is_tile)
+    options = Options(library.clock_period_ns, hierarchical=design.unit.hierarchical)
     mapped = map_design(design, library, options, build)
     folder = build / design.slug
     # Not interleaved: proofs and twins write files of the same names.

@@ -41,7 +41,7 @@ def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[P
     structured = design.in_arithmetic("structured")
     read = rtl_modules(structured, build)
     gold = {part: labelled(aig) for part, aig in graphs(structured, read, build, "rtl").items()}
-    described = {lemma.module: lemma for lemma in lemmas(written)} if design.unit.is_tile else {}
+    described = {lemma.module: lemma for lemma in lemmas(written)} if design.unit.hierarchical else {}
     for part in gold:
         lemma = described.get(part)
         # Multipliers of few inputs are compared input by input: their adders are not those of a sum of terms.
@@ -51,7 +51,7 @@ def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[P
             continue
         claim = f"Verilog, {part}: equals RTL"
         rtl, verilog = gold[part], gate[part]
-        if described and not lemma:
+        if design.unit.mma and not lemma:
             check_operands(claim, design, rtl, verilog)
             rtl, verilog = _without_operands(rtl), _without_operands(verilog)
         yield equivalence.equal(claim, rtl, verilog, build, part, inject)

@@ -16,6 +16,7 @@ from typing import Any
 from hwsim.base.errors import ToolError
 from hwsim.golden.formats import E8M0, Nan
 from hwsim.rtl.hierarchy import all_parts
+from hwsim.rtl.quantise.power_of_two import CARRIES
 from hwsim.rtl.tile.align import FP32_BIAS, FP32_FRACTION
 from hwsim.rtl.tile.blocks import BlockDot
 from hwsim.rtl.tile.elements import ElementDot
@@ -89,8 +90,11 @@ class Meaning:
 
 
 def lemmas(design: Design) -> Iterator[Lemma]:
-    """The lemmas of an MMA unit's modules."""
+    """The lemmas of the modules of an MMA unit or of a quantisation engine."""
     parts: dict[str, Any] = dict(all_parts(design.component()))
+    if not design.unit.mma:
+        yield from _engine_lemmas(parts)
+        return
     dot = parts["mma_dot"]
     if isinstance(dot, BlockDot):
         codes = _codes(dot)
@@ -99,6 +103,28 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     else:
         yield from _element_lemmas(parts, dot)
     yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design))
+
+
+def _engine_lemmas(parts: dict[str, Any]) -> Iterator[Lemma]:
+    top, scale = parts["quantise_maximum"], parts["quantise_scale"]
+    of_values = {"F": top.fmt.fraction_width, "SUBNORMALS": int(top.subnormals)}
+    yield Lemma(
+        "quantise_maximum", "largest exponent, zeros, infinities and NaN", "quantise.v", "quantise_maximum_spec",
+        of_values | {"N": len(top.x) // top.fmt.width, "RULE": list(CARRIES).index(top.scale_rule)},
+    )  # fmt: skip
+    settings = {
+        "EMAX": scale.element.max_exponent, "ZERO": scale.zero_scale, "LEAST": scale.least,
+        "SIGNED_ZEROS": int(scale.signed_zeros),
+    }  # fmt: skip
+    yield Lemma("quantise_scale", "scale byte", "quantise.v", "quantise_scale_spec", settings)
+    refined = "quantise_metadata" in parts
+    yield Lemma(
+        "quantise_lane", "code is that of seven thresholds", "quantise.v", "quantise_lane_spec",
+        of_values | {"LEAST": scale.least, "REFINED": int(refined)},
+    )  # fmt: skip
+    if refined:
+        claim = "metadata of the largest element"
+        yield Lemma("quantise_metadata", claim, "quantise.v", "quantise_metadata_spec", {})
 
 
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:

@@ -89,7 +89,7 @@ def score(
     def chosen(number: int) -> Aig:
         """The netlist with one mutant active; with none for number 0."""
         active = mutated.with_inputs({f"mutsel[{i}]": number >> i & 1 for i in range(width)})
-        return _in_stages(active, build) if design.unit.is_tile else active
+        return _in_stages(active, build) if design.unit.hierarchical else active
 
     original = chosen(0)
     for number, command in commands.items():

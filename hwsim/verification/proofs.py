@@ -141,7 +141,7 @@ def all_proofs(design: Design, mapped: Mapped, build: Path, inject: int | None =
         Seed of the faults.
     """
     library = mapped.library
-    if design.unit.is_tile:
+    if design.unit.hierarchical:
         yield from by_module(design, mapped.netlist, library, build, inject)
         yield from lemma_proofs.proofs(design, build, inject)
         yield from delivered.proofs(design, build, inject)

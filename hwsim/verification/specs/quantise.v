@@ -1,0 +1,125 @@
+// What the modules of quantisation engines must do. A specification has the ports of its module, whose outputs are
+// inputs here; every bit of its outputs ok_* must be 1.
+
+// The largest exponent field of a block, with the carry of the rule (0 floor, 1 ceil, 2 even, 3 rceil, 4 OAS), of values
+// with F fraction bits.
+module quantise_maximum_spec #(parameter N = 32, F = 7, RULE = 0, SUBNORMALS = 0) (
+  input [N*(F+9)-1:0] x, input [7:0] reference, input special, zero,
+  output ok_reference, ok_special, ok_zero
+);
+  integer i;
+  reg [7:0] field;
+  reg [F-1:0] fraction;
+  reg carry, bounded, reached, any_special, any_present;
+  reg [8:0] raised;
+  localparam [F-1:0] HALF = 1 << (F-1), MOST = 3 << (F-2);
+  always @* begin
+    bounded = 1;
+    reached = 0;
+    any_special = 0;
+    any_present = 0;
+    for (i = 0; i < N; i = i + 1) begin
+      field = x[i*(F+9) + F +: 8];
+      fraction = x[i*(F+9) +: F];
+      case (RULE)
+        0: carry = 0;
+        1: carry = fraction != 0;
+        2: carry = fraction >= MOST;
+        3: carry = fraction > HALF;
+        4: carry = fraction > MOST;
+      endcase
+      raised = field + carry;
+      bounded = bounded && raised <= {1'b0, reference};
+      reached = reached || raised == {1'b0, reference};
+      any_special = any_special || field == 255;
+      any_present = any_present || field != 0 || (SUBNORMALS && fraction != 0);
+    end
+  end
+  assign ok_reference = any_special || (bounded && reached);
+  assign ok_special = special == any_special;
+  assign ok_zero = zero == !any_present;
+endmodule
+
+// The scale byte, for elements whose largest exponent is EMAX, of blocks whose exponent field counts as LEAST at least.
+module quantise_scale_spec #(parameter EMAX = 2, ZERO = 0, LEAST = 2, SIGNED_ZEROS = 0) (
+  input [7:0] reference, input special, zero, input [7:0] scale, highest, input clear,
+  output ok_scale, ok_highest, ok_clear
+);
+  wire [7:0] common = (reference > LEAST ? reference : LEAST) - EMAX;
+  assign ok_scale = scale == (special ? 255 : zero && ZERO ? ZERO : common);
+  assign ok_highest = highest == common + EMAX;
+  assign ok_clear = clear == (special || (zero && !SIGNED_ZEROS));
+endmodule
+
+// The E2M1 code of a value, and with REFINED the metadata that it gives its subgroup as the largest element: how many of
+// the points between codes it reaches. Nothing is claimed of values above the highest binade, nor where HIGHEST is less
+// than LEAST.
+module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED = 0) (
+  input [F+8:0] x, input [7:0] highest, input clear, input [3:0] code, input [1:0] refined,
+  output ok_code, ok_refined
+);
+  wire [7:0] field = x[F +: 8];
+  wire [7:0] exponent = field == 0 ? 8'd1 : field;
+  wire [F:0] significand = {field != 0, field != 0 || SUBNORMALS ? x[F-1:0] : {F{1'b0}}};
+  // A value is significand * 2**(2 - below - F) in units of the scale. Further down than this, all codes are 0.
+  wire [7:0] full = highest - exponent;
+  wire [3:0] below = full > 10 ? 4'd10 : full[3:0];
+  // In sixteenths, as the points between codes, times 2**(F + below).
+  wire [F+16:0] value = {significand, 6'd0};
+  function [F+16:0] point(input [6:0] sixteenths);
+    point = {{(F+10){1'b0}}, sixteenths} << (F + below);
+  endfunction
+  // Magnitudes of E2M3 in eighths; those of E2M1 are every fourth, but for the fraction.
+  function [5:0] e2m3(input [4:0] magnitude);
+    case (magnitude[4:3])
+      0: e2m3 = magnitude[2:0];
+      1: e2m3 = 8 + magnitude[2:0];
+      2: e2m3 = 16 + 2 * magnitude[2:0];
+      3: e2m3 = 32 + 4 * magnitude[2:0];
+    endcase
+  endfunction
+  function [5:0] e2m1(input [2:0] magnitude);
+    e2m1 = e2m3({magnitude, 2'd0});
+  endfunction
+  integer i;
+  reg [4:0] fine;
+  reg [2:0] coarse;
+  reg [6:0] middle;
+  reg signed [6:0] step;
+  reg [1:0] held;
+  always @* begin
+    // A tie goes to the even code.
+    fine = 0;
+    for (i = 1; i < 32; i = i + 1) begin
+      middle = e2m3(i - 1) + e2m3(i);
+      if (i % 2 ? value > point(middle) : value >= point(middle)) fine = i;
+    end
+    coarse = 0;
+    for (i = 1; i < 8; i = i + 1) begin
+      middle = e2m1(i - 1) + e2m1(i);
+      if (i % 2 ? value > point(middle) : value >= point(middle)) coarse = i;
+    end
+    step = $signed({2'b0, fine}) + 7'sd1 - $signed({2'b0, coarse, 2'b0});
+    held = step < 0 ? 2'd0 : step > 3 ? 2'd3 : step[1:0];
+  end
+  wire claimed = field <= highest && highest >= LEAST;
+  assign ok_code = clear ? code == 0 : !claimed || code == {x[F+8], coarse};
+  assign ok_refined = clear ? refined == 0 : !claimed || refined == held;
+endmodule
+
+// M2XFP: the metadata of the largest of 8 codes, the first of equals.
+module quantise_metadata_spec (input [31:0] codes, input [15:0] refined, input [1:0] chosen, output ok_chosen);
+  integer i;
+  reg [2:0] largest;
+  reg [1:0] wanted;
+  always @* begin
+    largest = codes[2:0];
+    wanted = refined[1:0];
+    for (i = 1; i < 8; i = i + 1)
+      if (codes[4*i +: 3] > largest) begin
+        largest = codes[4*i +: 3];
+        wanted = refined[2*i +: 2];
+      end
+  end
+  assign ok_chosen = chosen == wanted;
+endmodule

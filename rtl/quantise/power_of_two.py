@@ -1,0 +1,246 @@
+"""Blocks whose scale is a power of two: its exponent, and lanes of E2M1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.golden.formats import E2M1, E8M0, MiniFloat
+from hwsim.rtl.arith import maximum, sized
+from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
+from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath, fields
+from hwsim.rtl.quantise.floats import Fields, ValueFormat
+from hwsim.rtl.quantise.stage import QuantiserStage
+
+#: By rule for the scale, whether a fraction carries into the exponent of the block. Every rule is
+#: ``floor(log2(bmax / divisor + carry)) - emax``, as in :func:`hwsim.golden.e8m0_blocks.exponent_rule`; ``rceil``
+#: divides by 6 = 1.5 * 4, which only moves where the fraction begins to carry.
+CARRIES: dict[str, Callable[[Fields], Value]] = {
+    "floor": lambda x: Const(0, 1),
+    "ceil": lambda x: x.fraction.any(),
+    "even": lambda x: x.at_least(3, 2),
+    "rceil": lambda x: x.above(1, 1),
+    "oas": lambda x: x.above(3, 2),
+}
+
+
+class ReferenceExponent(wiring.Component):
+    """The largest exponent field of a block, carries of the rule included; and what is special about the block.
+
+    Combinational. The carry is counted per element: the largest of sums is the sum of the largest.
+
+    Parameters
+    ----------
+    fmt : ValueFormat
+        Format of the values.
+    block_size : int
+    scale_rule : str
+        One of :data:`CARRIES`.
+    subnormals : bool
+        Whether subnormal values count; otherwise they are zeros.
+
+    Ports
+    -----
+    x : in
+        The values.
+    reference : out, 8 bits
+        Means nothing in special blocks.
+    special : out, 1 bit
+        Whether a value is infinite or NaN.
+    zero : out, 1 bit
+        Whether all values are zero.
+    """
+
+    stage = QuantiserStage.MAXIMUM
+
+    def __init__(self, fmt: ValueFormat, block_size: int, scale_rule: str, subnormals: bool):
+        super().__init__({
+            "x": In(block_size * fmt.width), "reference": Out(SCALE_WIDTH), "special": Out(1), "zero": Out(1),
+        })  # fmt: skip
+        self.fmt, self.scale_rule, self.subnormals = fmt, scale_rule, subnormals
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        values = fields(self.x, self.fmt)
+        carries = CARRIES[self.scale_rule]
+        raised = [
+            sized(m, x.exponent + carries(x), SCALE_WIDTH, f"raised_{i}", "Exponent field and the rule's carry")
+            for i, x in enumerate(values)
+        ]
+        m.d.comb += self.reference.eq(maximum(m, raised, "largest"))
+        m.d.comb += self.special.eq(Cat(*(x.exponent.all() for x in values)).any())
+        present = (Cat(x.fraction, x.exponent) if self.subnormals else x.exponent for x in values)
+        m.d.comb += self.zero.eq(~Cat(*(value.any() for value in present)).any())
+        return m
+
+
+class PowerOfTwoScale(wiring.Component):
+    """The scale byte of a block, and what its lanes compare exponents with.
+
+    Combinational.
+
+    Parameters
+    ----------
+    element : MiniFloat
+        Format of the elements.
+    zero_scale : int
+        Scale byte of a block of zeros.
+    least : int
+        Least exponent field that blocks are taken to have: at least the elements' largest exponent.
+    signed_zeros : bool
+        Whether elements of a block of zeros keep their signs.
+
+    Ports
+    -----
+    reference, special, zero : in
+        See :class:`ReferenceExponent`.
+    scale : out, 8 bits
+    highest : out, 8 bits
+        Exponent field of values that the scale takes to the element format's highest binade.
+    clear : out, 1 bit
+        Whether all codes are 0.
+    """
+
+    stage = QuantiserStage.SCALE
+
+    def __init__(self, element: MiniFloat, zero_scale: int = 0, least: int = 0, signed_zeros: bool = False):
+        super().__init__({
+            "reference": In(SCALE_WIDTH), "special": In(1), "zero": In(1),
+            "scale": Out(SCALE_WIDTH), "highest": Out(SCALE_WIDTH), "clear": Out(1),
+        })  # fmt: skip
+        self.element, self.zero_scale, self.signed_zeros = element, zero_scale, signed_zeros
+        self.least = max(least, element.max_exponent)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        emax, least = self.element.max_exponent, self.least
+        low = sized(m, self.reference < least, 1, "low", "The block has the smallest scale")
+        m.d.comb += self.highest.eq(Mux(low, least, self.reference))
+        number = sized(
+            m, Mux(low, least - emax, self.reference - emax), SCALE_WIDTH, "number", "The scale of a common block"
+        )
+        of_zero = Mux(self.zero, self.zero_scale, number) if self.zero_scale else number
+        m.d.comb += self.scale.eq(Mux(self.special, E8M0.nan_code, of_zero))
+        m.d.comb += self.clear.eq(self.special if self.signed_zeros else self.special | self.zero)
+        return m
+
+
+def e2m1_code(m: Module, x: Fields, distance: Value) -> Signal:
+    """The E2M1 code, without its sign, of a value that is ``distance`` binades below E2M1's highest; 0 for subnormals.
+
+    The distance chooses a binade of E2M1, a few facts of the fraction the code in it.
+    """
+    above_quarter = sized(m, x.above(1, 2), 1, "above_quarter", "The fraction is above 1/4")
+    three_quarters = x.at_least(3, 2)
+    code = sized(m, 0, E2M1.magnitude_width, "magnitude", "Code without its sign")
+    with m.If(x.exponent.any()), m.Switch(distance):
+        with m.Case(0):
+            # Values are 4 to 8 here, half of that one binade below, and so on.
+            m.d.comb += code.eq(6 + above_quarter)
+        with m.Case(1):
+            m.d.comb += code.eq(Mux(three_quarters, 6, 4 + above_quarter))
+        with m.Case(2):
+            m.d.comb += code.eq(Mux(three_quarters, 4, 2 + above_quarter))
+        with m.Case(3):
+            m.d.comb += code.eq(1 + x.at_least(1, 1))
+        with m.Case(4):
+            m.d.comb += code.eq(x.fraction.any())
+    return code
+
+
+class E2M1Lane(wiring.Component):
+    """The E2M1 code of a value under a power of two: round to nearest, ties to even, saturated.
+
+    Combinational.
+
+    Parameters
+    ----------
+    fmt : ValueFormat
+        Format of the value.
+    subnormals : bool
+        Whether subnormal values count; otherwise they are zeros.
+
+    Ports
+    -----
+    x : in
+    highest : in, 8 bits
+        At least the exponent field of ``x``: see :class:`PowerOfTwoScale`.
+    clear : in, 1 bit
+    code : out, 4 bits
+    """
+
+    stage = QuantiserStage.LANES
+
+    def __init__(self, fmt: ValueFormat, subnormals: bool):
+        super().__init__({"x": In(fmt.width), "highest": In(SCALE_WIDTH), "clear": In(1), "code": Out(E2M1.width)})
+        self.fmt, self.subnormals = fmt, subnormals
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        x = Fields.of(self.x, self.fmt)
+        distance = sized(m, self.highest - x.exponent, SCALE_WIDTH, "distance", "Binades below E2M1's highest")
+        code = e2m1_code(m, x, distance)
+        if self.subnormals:
+            with m.If(~x.exponent.any()):
+                self._subnormal(m, x, code)
+        kept = ~self.clear
+        m.d.comb += self.code.eq(Cat(code, x.sign) & kept.replicate(E2M1.width))
+        return m
+
+    def _subnormal(self, m: Module, x: Fields, code: Value) -> None:
+        """The code of a subnormal: its fraction counts from 2**-126, which only the lowest scales take to anything."""
+        lowest = E2M1.max_exponent
+        with m.Switch(self.highest):
+            with m.Case(lowest):
+                counted = [x.above(1, 3), x.at_least(3, 3), x.above(5, 3), x.at_least(7, 3)]
+                m.d.comb += code.eq(sum(counted, Const(0, 1)))
+            with m.Case(lowest + 1):
+                m.d.comb += code.eq(x.above(1, 2) + x.at_least(3, 2))
+            with m.Case(lowest + 2):
+                m.d.comb += code.eq(x.above(1, 1))
+
+
+class E2M1Path(QuantiserPath):
+    """Blocks of values to E2M1 codes and an E8M0 scale byte; ports: :class:`hwsim.rtl.quantise.engine.QuantiserPath`.
+
+    Parameters
+    ----------
+    fmt : ValueFormat
+    block_size : int
+    scale_rule : str
+        One of :data:`CARRIES`.
+    zero_scale : int
+        Scale byte of a block of zeros.
+    subnormals : bool
+        Whether subnormal values count; otherwise they are zeros.
+    pipeline : str
+        ``maximum`` for a register behind the largest exponent, or ``none``.
+    """
+
+    def __init__(
+        self, fmt: ValueFormat, block_size: int, scale_rule: str, zero_scale: int, subnormals: bool, pipeline: str
+    ):
+        super().__init__(fmt, block_size, E2M1.width, Pipeline(("maximum",), pipeline))
+        self.parts = {
+            "quantise_maximum": ReferenceExponent(fmt, block_size, scale_rule, subnormals),
+            "quantise_scale": PowerOfTwoScale(E2M1, zero_scale),
+            "quantise_lane": E2M1Lane(fmt, subnormals),
+        }
+
+    def results(self, m: Module, registers: Registers, values: Value) -> dict[str, Value]:
+        found = {"reference": Signal(SCALE_WIDTH), "special": Signal(), "zero": Signal()}
+        instantiate(m, self, "quantise_maximum", "maximum", x=values, **found)
+        held = {name: registers.at("maximum", value, name) for name, value in found.items()}
+        late = registers.at("maximum", values, "x")
+        scale, highest, clear = Signal(SCALE_WIDTH), Signal(SCALE_WIDTH), Signal()
+        instantiate(m, self, "quantise_scale", "scaling", **held, scale=scale, highest=highest, clear=clear)
+        codes = []
+        for i in range(self.block_size):
+            code = Signal(E2M1.width, name=f"code_{i}")
+            x = late.word_select(i, self.fmt.width)
+            instantiate(m, self, "quantise_lane", f"lane_{i}", x=x, highest=highest, clear=clear, code=code)
+            codes.append(code)
+        return {"codes": Cat(*codes), "scale": scale}
