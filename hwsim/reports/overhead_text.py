@@ -348,16 +348,17 @@ def _counted(tiles: list[dict[str, Any]]) -> str:
 
 
 def headline(document: dict[str, Any]) -> str:
-    """The comparisons as the README shows them: medians, with their ranges."""
-    technologies = document["technologies"]
-    rows = [["tile", "over", *(f"{what}, {t}" for what in ("area", "power") for t in technologies), "published"]]
-    for label, over in dict.fromkeys((c["tile"], c["over"]) for c in document["comparisons"]):
-        compared = [c for c in document["comparisons"] if (c["tile"], c["over"]) == (label, over)]
-        published, power = f"{compared[0]['published_area_percent']:+g} %", compared[0]["published_power_percent"]
+    """The comparisons as the README shows them: medians, with their ranges; and with buffers, medians."""
+    rows = [["tile", "over", "technology", "area", "power", "area, power with buffers", "published"]]
+    beside = {(c["tile"], c["over"], c["technology"]): c["range"] for c in document["buffered"]}
+    for c in document["comparisons"]:
+        published, power = f"{c['published_area_percent']:+g} %", c["published_power_percent"]
         published += f", {power:+g} %" if power is not None else ""
-        figures = [_range(c, name) for name in ("area_percent", "power_percent") for c in compared]
-        rows.append([label, over, *figures, published])
-    return markdown(rows, right=range(2, len(rows[0])))
+        whole = beside.get((c["tile"], c["over"], c["technology"]))
+        medians = [f"{whole[name]['median']:+.1f} %" for name in ("area_percent", "power_percent")] if whole else []
+        figures = [_range(c, name) for name in ("area_percent", "power_percent")]
+        rows.append([c["tile"], c["over"], c["technology"], *figures, ", ".join(medians), published])
+    return markdown(rows, right=range(3, len(rows[0])))
 
 
 def plot(document: dict[str, Any]) -> bytes:

@@ -191,6 +191,9 @@ def _version() -> str:
     return generator().split(",")[0].split()[1]
 
 
+_FIRST = "`d` is unknown until the first result, so the first instruction after a reset must not accumulate. "
+
+
 def data_sheet(design: Design) -> str:
     """A page on a design: ports, bit order, timing, reset, special values, and how to use the folder."""
     component, name = design.component(), design.name
@@ -201,23 +204,26 @@ def data_sheet(design: Design) -> str:
         [f"`{port}`", kind, str(width), notes.get(port, "")] for port, (kind, width) in ports(component).items()
     ]  # fmt: skip
     if interval:
+        where = "in its accumulator " if design.parameters["buffers"] else ""
         timing = (
             f"An instruction a cycle. A result is at `d`, with `out_valid`, {latency} cycles after its instruction. An "
-            f"instruction with `accumulate` adds to the last result of those issued at least {interval} cycles before "
-            f"it (chain interval {interval}): up to {interval} independent chains can take turns. `d` keeps its value "
-            "while no other result comes out, but for the cycle behind a reset."
+            f"instruction with `accumulate` adds to the last result {where}of those issued at least {interval} cycles "
+            f"before it (chain interval {interval}): up to {interval} independent chains can take turns. `d` keeps its "
+            "value while no other result comes out, but for the cycle behind a reset."
         )
     elif latency:
         timing = f"A block a cycle. Results are at the outputs {latency} cycles after the inputs; both are registered."
+        if design.unit.streams:
+            timing += " Results count where `out_valid` is high."
     else:
         timing = "Combinational: there is no clock and no reset."
-    reset = (
-        "`rst` is synchronous and active high. It clears the instructions in flight: none that was issued before or "
-        "during the reset gives a result. `d` is unknown until the first result, so the first instruction after a "
-        "reset must not accumulate. Registers of the data path have no reset."
-        if design.unit.streams
-        else "`rst` is synchronous and active high, and clears the output registers. Input registers have no reset."
-    )
+    reset = "`rst` is synchronous and active high, and clears the output registers. Input registers have no reset."
+    if design.unit.streams:
+        what, first = ("blocks", "") if not interval else ("instructions", _FIRST)
+        reset = (
+            f"`rst` is synchronous and active high. It clears the {what} in flight: none that came before or during "
+            f"the reset gives a result. {first}Registers of the data path have no reset."
+        )
     special = _special_values(design)
     clocks = (
         "One clock, rising edge. No gated clocks, no latches, no tri-states, no memories, no initial values; every "
@@ -247,6 +253,11 @@ def data_sheet(design: Design) -> str:
 def _special_values(design: Design) -> str:
     """What NaN, infinities, zeros and the bits of scales mean."""
     mma = design.unit.mma
+    if mma is None and design.unit.streams:
+        return (
+            "Where a value of a block is infinite or NaN, the scale is NaN and all else is 0. Codes saturate. Zeros "
+            "keep their sign but where the format clears those of a block of zeros."
+        )
     if mma is None:
         return (
             "`scale_nan` says whether the scale is NaN (all bits one but the sign's); operands are decoded all the "

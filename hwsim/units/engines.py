@@ -82,15 +82,18 @@ def stimulus(parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray
 def testbench(parameters: Parameters, seed: int) -> Ports:
     """A stream of blocks of every class, with bubbles and resets.
 
-    Classes: exponents within a few binades of each other, anywhere; all bits random, some infinite or NaN; one element
-    alone; zeros and subnormals. Half of the fractions are at or beside the points where rules and codes change.
+    Classes: exponents mostly within a few binades of each other, anywhere; all bits random, some infinite or NaN; one
+    element alone; zeros and subnormals. Half of the fractions are at or beside the points where rules and codes change.
     """
     rng = np.random.default_rng(seed)
     count, size = TESTBENCH_VECTORS, block_size(parameters)
     random = rng.integers(0, 1 << 16, (count, size), np.uint16)
     base = rng.choice([0, 1, 2, 3, 4, 5, 100, 127, 252, 254], (count, 1))
     base = np.where(rng.random((count, 1)) < 0.5, base, rng.integers(0, 255, (count, 1)))
-    exponents = np.clip(base - rng.integers(0, 8, (count, size)), 0, 254).astype(np.uint16)
+    below = rng.integers(0, 8, (count, size))
+    # Distances whose low bits are those of small ones.
+    below += (rng.random((count, size)) < 0.2) * rng.choice([8, 16, 32, 64, 128], (count, size))
+    exponents = np.clip(base - below, 0, 254).astype(np.uint16)
     near = (random & 0x807F) | (exponents << 7)
     kind = rng.integers(0, 8, (count, 1))
     x = np.where(kind < 5, near, np.where(kind == 5, random, random & 0x80FF))

@@ -27,7 +27,7 @@ from hwsim.verification.lemmas import Lemma, lemmas
 from hwsim.verification.sources import graphs, rtl_modules
 
 #: Outputs of properties that check ports which not every format has.
-_OPTIONAL = {"ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats"}
+_OPTIONAL = {"ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats", "ok_zero"}
 
 
 def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:

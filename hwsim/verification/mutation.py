@@ -105,6 +105,21 @@ def score(
     return Score(len(commands), len(killed), equivalent, survivors, outcome.vectors)
 
 
+def _in_flight(aig: Aig) -> dict[str, int]:
+    """Latches that follow an instruction, with their places. One whose output has a mutant is not called so: it is the
+    one that the next reads."""
+    named = {
+        int(found[1]): name for name in aig.latches if (found := re.search(r"\bin_flight\[(\d+)\]", name))
+    }  # fmt: skip
+    states = {state >> 1: name for name, (state, _) in aig.latches.items()}
+    supports = aig.supports(list(states))
+    for place in reversed(range(max(named, default=0))):
+        if place not in named:
+            reads = supports[aig.latches[named[place + 1]][1] >> 1]
+            [named[place]] = [name for i, name in enumerate(states.values()) if reads >> i & 1]
+    return {name: place for place, name in named.items()}
+
+
 def _in_stages(tile: Aig, build: Path) -> Aig:
     """A flat tile as a pipeline without enables: see :mod:`hwsim.verification.enables`.
 
@@ -113,12 +128,9 @@ def _in_stages(tile: Aig, build: Path) -> Aig:
     """
     result = Aig()
     of = {i >> 1: result.input("enable[0]" if name == "valid" else name) for name, i in tile.inputs.items()}
-    follow = {}
+    follow = _in_flight(tile)
     for name, (state, _) in tile.latches.items():
-        found = re.search(r"\bin_flight\[(\d+)\]", name)
-        if found:
-            follow[name] = int(found[1])
-        of[state >> 1] = result.input(f"enable[{follow[name] + 1}]" if found else f"latch {name}")
+        of[state >> 1] = result.input(f"enable[{follow[name] + 1}]" if name in follow else f"latch {name}")
     done = result.copy(tile, [*tile.outputs.values(), *(after for _, after in tile.latches.values())], of)
     result.outputs = {name: done[o >> 1] ^ (o & 1) for name, o in tile.outputs.items()}
     for name, (_, after) in tile.latches.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E2M1
 from hwsim.rtl.arith import sized
-from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
+from hwsim.rtl.hierarchy import COMMENT, Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import Fields, ValueFormat
 from hwsim.rtl.quantise.power_of_two import PowerOfTwoScale, ReferenceExponent, e2m1_code
@@ -60,28 +60,41 @@ class ElemEMLane(wiring.Component):
         return m
 
     def _refined(self, m: Module, x: Fields, distance: Value) -> Signal:
+        count = METADATA_WIDTH
+
+        def fact(value: Value, name: str) -> Signal:
+            return sized(m, value, 1, name)
+
         # Of a fraction that E2M1 rounds down; that it rounds to its one fraction bit; and that it rounds up.
-        down = 1 + x.above(1, 4) + x.at_least(3, 4)
-        middle = x.at_least(7, 4) + x.above(9, 4) + x.at_least(11, 4)
-        up = x.at_least(15, 4)
-        rounds_down = ~x.above(1, 2)
-        refined = sized(m, 1, METADATA_WIDTH, "refined_code", "Metadata of this element; 1 adds nothing")
+        above_1, at_3 = fact(x.above(1, 4), "above_1_16"), fact(x.at_least(3, 4), "at_3_16")
+        down = sized(m, 1 + above_1 + at_3, count, "of_down")
+        at_7, above_9, at_11 = (
+            fact(x.at_least(7, 4), "at_7_16"), fact(x.above(9, 4), "above_9_16"), fact(x.at_least(11, 4), "at_11_16")
+        )  # fmt: skip
+        middle = sized(m, at_7 + above_9 + at_11, count, "of_middle")
+        up = fact(x.at_least(15, 4), "at_15_16")
+        rounds_down = fact(~x.above(1, 2), "rounds_down")
+        above_eighth, at_3_8 = fact(x.above(1, 3), "above_1_8"), fact(x.at_least(3, 3), "at_3_8")
+        below_half = sized(m, 1 + above_eighth + at_3_8, count, "of_below_half")
+        half, most = fact(x.at_least(1, 1), "at_1_2"), fact(x.at_least(3, 2), "at_3_4")
+        some = fact(x.fraction.any(), "some_fraction")
+        attributes = {COMMENT: "Metadata of this element; 1 adds nothing"}
+        refined = Signal(METADATA_WIDTH, name="refined_code", init=1, attrs=attributes)
         with m.Switch(distance):
             with m.Case(0):
                 # Both saturate.
                 m.d.comb += refined.eq(Mux(rounds_down, down, middle))
             with m.Case(1, 2):
-                m.d.comb += refined.eq(Mux(rounds_down, down, Mux(x.at_least(3, 2), up, middle)))
+                m.d.comb += refined.eq(Mux(rounds_down, down, Mux(most, up, middle)))
             with m.Case(3):
                 # Here and below, E2M3 has fewer places, and from here on E2M1 has none behind its point.
-                below_half = 1 + x.above(1, 3) + x.at_least(3, 3)
-                m.d.comb += refined.eq(Mux(x.at_least(1, 1), x.at_least(7, 3), below_half))
+                m.d.comb += refined.eq(Mux(half, x.at_least(7, 3), below_half))
             with m.Case(4):
-                m.d.comb += refined.eq(Mux(x.fraction.any(), x.at_least(3, 2), 3))
+                m.d.comb += refined.eq(Mux(some, most, 3))
             with m.Case(5):
-                m.d.comb += refined.eq(2 + x.at_least(1, 1))
+                m.d.comb += refined.eq(Cat(half, Const(1, 1)))
             with m.Case(6):
-                m.d.comb += refined.eq(1 + x.fraction.any())
+                m.d.comb += refined.eq(Cat(~some, some))
         return refined
 
 
@@ -92,7 +105,8 @@ class SubgroupMetadata(wiring.Component):
 
     Ports
     -----
-    codes : in, 4 bits an element
+    magnitudes : in, 3 bits an element
+        Codes without signs.
     refined : in, 2 bits an element
     chosen : out, 2 bits
     """
@@ -101,13 +115,13 @@ class SubgroupMetadata(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "codes": In(ELEMENTS * E2M1.width), "refined": In(ELEMENTS * METADATA_WIDTH),
+            "magnitudes": In(ELEMENTS * E2M1.magnitude_width), "refined": In(ELEMENTS * METADATA_WIDTH),
             "chosen": Out(METADATA_WIDTH),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        magnitudes = [self.codes.word_select(i, E2M1.width)[:-1] for i in range(ELEMENTS)]
+        magnitudes = [self.magnitudes.word_select(i, E2M1.magnitude_width) for i in range(ELEMENTS)]
         largest, places = top1(m, magnitudes, "top")
         m.d.comb += Signal(len(largest), name="unused_largest").eq(largest)
         each = [self.refined.word_select(i, METADATA_WIDTH) for i in range(ELEMENTS)]
@@ -132,14 +146,14 @@ class ElemEMPath(QuantiserPath):
         ports = {"metadata_code": Out(SUBGROUPS * METADATA_WIDTH)}
         super().__init__(fmt, BLOCK, E2M1.width, Pipeline(("maximum", "lanes"), pipeline), ports)
         self.parts = {
-            "quantise_maximum": ReferenceExponent(fmt, BLOCK, "floor", subnormals=False),
+            "quantise_maximum": ReferenceExponent(fmt, BLOCK, "floor", subnormals=False, zeros=False),
             "quantise_scale": PowerOfTwoScale(E2M1, least=LEAST, signed_zeros=True),
             "quantise_lane": ElemEMLane(fmt),
             "quantise_metadata": SubgroupMetadata(),
         }
 
     def results(self, m: Module, registers: Registers, values: Value) -> dict[str, Value]:
-        found = {"reference": Signal(SCALE_WIDTH), "special": Signal(), "zero": Signal()}
+        found = {"reference": Signal(SCALE_WIDTH), "special": Signal()}
         instantiate(m, self, "quantise_maximum", "maximum", x=values, **found)
         held = {name: registers.at("maximum", value, name) for name, value in found.items()}
         late = registers.at("maximum", values, "x")
@@ -157,11 +171,12 @@ class ElemEMPath(QuantiserPath):
         all_codes = registers.at("lanes", Cat(*codes), "codes")
         all_refined = registers.at("lanes", Cat(*refined), "refined")
         metadata = []
+        each = [all_codes.word_select(i, E2M1.width)[: E2M1.magnitude_width] for i in range(BLOCK)]
         for group in range(SUBGROUPS):
             metadata.append(Signal(METADATA_WIDTH, name=f"metadata_{group}"))
             instantiate(
                 m, self, "quantise_metadata", f"metadata_{group}", chosen=metadata[-1],
-                codes=all_codes.word_select(group, ELEMENTS * E2M1.width),
+                magnitudes=Cat(*each[group * ELEMENTS : (group + 1) * ELEMENTS]),
                 refined=all_refined.word_select(group, ELEMENTS * METADATA_WIDTH),
             )  # fmt: skip
         return {

@@ -59,7 +59,8 @@ class Fields:
         """Whether the fraction is greater than ``numerator / 2**bits``."""
         low = self.fraction[: len(self.fraction) - bits]
         high = self.fraction[len(self.fraction) - bits :]
-        return (high > numerator) | ((high == numerator) & low.any())
+        beside = (high == numerator) & low.any()
+        return beside if numerator + 1 == 1 << bits else (high > numerator) | beside
 
     def at_least(self, numerator: int, bits: int) -> Value:
         """Whether the fraction is at least ``numerator / 2**bits``."""

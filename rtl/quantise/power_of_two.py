@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E2M1, E8M0, MiniFloat
 from hwsim.rtl.arith import maximum, sized
-from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
+from hwsim.rtl.hierarchy import COMMENT, Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath, fields
 from hwsim.rtl.quantise.floats import Fields, ValueFormat
 from hwsim.rtl.quantise.stage import QuantiserStage
@@ -41,6 +41,8 @@ class ReferenceExponent(wiring.Component):
         One of :data:`CARRIES`.
     subnormals : bool
         Whether subnormal values count; otherwise they are zeros.
+    zeros : bool
+        Whether there is the port ``zero``.
 
     Ports
     -----
@@ -50,17 +52,18 @@ class ReferenceExponent(wiring.Component):
         Means nothing in special blocks.
     special : out, 1 bit
         Whether a value is infinite or NaN.
-    zero : out, 1 bit
+    zero : out, 1 bit; only with ``zeros``
         Whether all values are zero.
     """
 
     stage = QuantiserStage.MAXIMUM
 
-    def __init__(self, fmt: ValueFormat, block_size: int, scale_rule: str, subnormals: bool):
+    def __init__(self, fmt: ValueFormat, block_size: int, scale_rule: str, subnormals: bool, zeros: bool = True):
         super().__init__({
-            "x": In(block_size * fmt.width), "reference": Out(SCALE_WIDTH), "special": Out(1), "zero": Out(1),
+            "x": In(block_size * fmt.width), "reference": Out(SCALE_WIDTH), "special": Out(1),
+            **({"zero": Out(1)} if zeros else {}),
         })  # fmt: skip
-        self.fmt, self.scale_rule, self.subnormals = fmt, scale_rule, subnormals
+        self.fmt, self.scale_rule, self.subnormals, self.zeros = fmt, scale_rule, subnormals, zeros
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -72,8 +75,9 @@ class ReferenceExponent(wiring.Component):
         ]
         m.d.comb += self.reference.eq(maximum(m, raised, "largest"))
         m.d.comb += self.special.eq(Cat(*(x.exponent.all() for x in values)).any())
-        present = (Cat(x.fraction, x.exponent) if self.subnormals else x.exponent for x in values)
-        m.d.comb += self.zero.eq(~Cat(*(value.any() for value in present)).any())
+        if self.zeros:
+            present = (Cat(x.fraction, x.exponent) if self.subnormals else x.exponent for x in values)
+            m.d.comb += self.zero.eq(~Cat(*(value.any() for value in present)).any())
         return m
 
 
@@ -96,7 +100,7 @@ class PowerOfTwoScale(wiring.Component):
     Ports
     -----
     reference, special, zero : in
-        See :class:`ReferenceExponent`.
+        See :class:`ReferenceExponent`; ``zero`` only without ``signed_zeros``.
     scale : out, 8 bits
     highest : out, 8 bits
         Exponent field of values that the scale takes to the element format's highest binade.
@@ -108,7 +112,7 @@ class PowerOfTwoScale(wiring.Component):
 
     def __init__(self, element: MiniFloat, zero_scale: int = 0, least: int = 0, signed_zeros: bool = False):
         super().__init__({
-            "reference": In(SCALE_WIDTH), "special": In(1), "zero": In(1),
+            "reference": In(SCALE_WIDTH), "special": In(1), **({} if signed_zeros else {"zero": In(1)}),
             "scale": Out(SCALE_WIDTH), "highest": Out(SCALE_WIDTH), "clear": Out(1),
         })  # fmt: skip
         self.element, self.zero_scale, self.signed_zeros = element, zero_scale, signed_zeros
@@ -135,7 +139,7 @@ def e2m1_code(m: Module, x: Fields, distance: Value) -> Signal:
     """
     above_quarter = sized(m, x.above(1, 2), 1, "above_quarter", "The fraction is above 1/4")
     three_quarters = x.at_least(3, 2)
-    code = sized(m, 0, E2M1.magnitude_width, "magnitude", "Code without its sign")
+    code = Signal(E2M1.magnitude_width, name="magnitude", attrs={COMMENT: "Code without its sign"})
     with m.If(x.exponent.any()), m.Switch(distance):
         with m.Case(0):
             # Values are 4 to 8 here, half of that one binade below, and so on.
@@ -182,25 +186,35 @@ class E2M1Lane(wiring.Component):
         m = Module()
         x = Fields.of(self.x, self.fmt)
         distance = sized(m, self.highest - x.exponent, SCALE_WIDTH, "distance", "Binades below E2M1's highest")
-        code = e2m1_code(m, x, distance)
+        code: Value = e2m1_code(m, x, distance)
         if self.subnormals:
-            with m.If(~x.exponent.any()):
-                self._subnormal(m, x, code)
+            code = Mux(x.exponent.any(), code, self._subnormal(m, x))
         kept = ~self.clear
         m.d.comb += self.code.eq(Cat(code, x.sign) & kept.replicate(E2M1.width))
         return m
 
-    def _subnormal(self, m: Module, x: Fields, code: Value) -> None:
+    def _subnormal(self, m: Module, x: Fields) -> Signal:
         """The code of a subnormal: its fraction counts from 2**-126, which only the lowest scales take to anything."""
         lowest = E2M1.max_exponent
+        eighths = [x.above(1, 3), x.at_least(3, 3), x.above(5, 3), x.at_least(7, 3)]
+        of_lowest = self._count(m, eighths, "of_lowest")
+        of_second = self._count(m, [x.above(1, 2), x.at_least(3, 2)], "of_second")
+        attributes = {COMMENT: "Code of a subnormal, without its sign"}
+        code = Signal(E2M1.magnitude_width, name="subnormal", attrs=attributes)
         with m.Switch(self.highest):
             with m.Case(lowest):
-                counted = [x.above(1, 3), x.at_least(3, 3), x.above(5, 3), x.at_least(7, 3)]
-                m.d.comb += code.eq(sum(counted, Const(0, 1)))
+                m.d.comb += code.eq(of_lowest)
             with m.Case(lowest + 1):
-                m.d.comb += code.eq(x.above(1, 2) + x.at_least(3, 2))
+                m.d.comb += code.eq(of_second)
             with m.Case(lowest + 2):
                 m.d.comb += code.eq(x.above(1, 1))
+        return code
+
+    @staticmethod
+    def _count(m: Module, facts: list[Value], name: str) -> Signal:
+        """How many of some bits are 1."""
+        bits = [sized(m, fact, 1, f"{name}_{i}") for i, fact in enumerate(facts)]
+        return sized(m, sum(bits, Const(0, 1)), E2M1.magnitude_width, name)
 
 
 class E2M1Path(QuantiserPath):

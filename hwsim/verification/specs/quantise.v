@@ -108,16 +108,16 @@ module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED 
 endmodule
 
 // M2XFP: the metadata of the largest of 8 codes, the first of equals.
-module quantise_metadata_spec (input [31:0] codes, input [15:0] refined, input [1:0] chosen, output ok_chosen);
+module quantise_metadata_spec (input [23:0] magnitudes, input [15:0] refined, input [1:0] chosen, output ok_chosen);
   integer i;
   reg [2:0] largest;
   reg [1:0] wanted;
   always @* begin
-    largest = codes[2:0];
+    largest = magnitudes[2:0];
     wanted = refined[1:0];
     for (i = 1; i < 8; i = i + 1)
-      if (codes[4*i +: 3] > largest) begin
-        largest = codes[4*i +: 3];
+      if (magnitudes[3*i +: 3] > largest) begin
+        largest = magnitudes[3*i +: 3];
         wanted = refined[2*i +: 2];
       end
   end

@@ -31,6 +31,9 @@ LINTED += [
     ("mxfp6_mma", ONE),
     ("mxfp8_mma", ONE),
     ("fp16_mma", ONE | {"k": 4}),
+    ("mxfp4_quantize", {}),
+    ("mxfp4_quantize", {"block_size": 16, "scale_rule": "oas", "input": "fp32", "subnormals": 1}),
+    ("m2xfp_quantize", {"pipeline": "maximum+lanes"}),
     # Bits below the unit of the sum; no registers; subnormal sums.
     ("fp16_mma", ONE | {"element": "e5m2", "k": 4, "fraction_bits": 13, "result_bits": 13}),
     ("fp16_mma", ONE | {"k": 1, "pipeline": ""}),

@@ -1,0 +1,61 @@
+"""Quantisation engines: simulated RTL against the golden model, parameters, latency."""
+
+import pytest
+
+from hwsim import units
+from hwsim.base import simulators
+from hwsim.base.errors import InputError
+from hwsim.synthesis.emit import to_verilog
+from hwsim.verification import cosimulation
+
+
+@pytest.fixture
+def simulated(tmp_path, runtime, monkeypatch):
+    """Outcome of a design's testbench; ``wrong`` are parameters that golden is given instead of the RTL's."""
+    monkeypatch.setenv("HWSIM_VECTORS", "600")
+    simulator = "icarus" if simulators.available("icarus") else "verilator"
+
+    def simulate(name, settings, **wrong):
+        design = units.design(name, settings)
+        source = tmp_path / "unit.v"
+        source.write_text(to_verilog(design))
+        judged = units.design(name, settings | wrong)
+        return cosimulation.simulate(judged, source, tmp_path / "cosim", simulator, runtime=runtime).wrong
+
+    return simulate
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "wrong"),
+    [
+        ("mxfp4_quantize", {}, {"scale_rule": "even"}),
+        ("mxfp4_quantize", {"block_size": 16, "scale_rule": "oas"}, {"scale_rule": "even"}),
+        ("mxfp4_quantize", {"block_size": 16, "scale_rule": "rceil", "input": "fp32"}, {"subnormals": 1}),
+        ("mxfp4_quantize", {"block_size": 16, "scale_rule": "ceil", "subnormals": 1}, {"subnormals": 0}),
+        ("m2xfp_quantize", {}, {"pipeline": "none"}),
+        ("m2xfp_quantize", {"pipeline": "maximum+lanes", "input": "fp32"}, {"pipeline": "maximum"}),
+    ],
+)
+def test_stream_with_bubbles_resets_and_special_values(name, settings, wrong, simulated):
+    assert simulated(name, settings) is None
+    assert " is " in simulated(name, settings, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("mxfp4_quantize", {"block_size": 8}, "block_size must be 16 or 32, got 8"),
+        ("mxfp4_quantize", {"scale_rule": "up"}, "scale_rule must be one of floor, ceil, even, rceil, oas, got 'up'"),
+        ("mxfp4_quantize", {"subnormals": 2}, "subnormals must be 0 or 1, got 2"),
+        ("mxfp4_quantize", {"input": "fp16"}, "input must be bf16 or fp32, got 'fp16'"),
+        ("m2xfp_quantize", {"pipeline": "block"}, "pipeline must be none or places among maximum.lanes, got 'block'"),
+    ],
+)
+def test_parameters_are_refused_by_name(name, settings, message):
+    with pytest.raises(InputError, match=message):
+        units.design(name, settings).component()
+
+
+def test_latency_follows_the_pipeline():
+    for pipeline, latency in (("none", 2), ("maximum", 3), ("maximum+lanes", 4)):
+        assert units.design("m2xfp_quantize", {"pipeline": pipeline}).component().latency == latency
