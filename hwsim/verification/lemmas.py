@@ -105,7 +105,23 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design))
 
 
+def _table_lemmas(parts: dict[str, Any]) -> Iterator[Lemma]:
+    top = parts["quantise_maximum"]
+    of_values = {"F": top.fmt.fraction_width}
+    settings = of_values | {"N": top.block_size}
+    yield Lemma("quantise_maximum", "largest magnitude", "quantise.v", "quantise_magnitude_spec", settings)
+    for module, claim, spec in (
+        ("quantise_scale", "scale by thresholds", "quantise_table_scale_spec"),
+        ("quantise_row", "thresholds of a scale", "quantise_row_spec"),
+        ("quantise_lane", "code is that of seven thresholds", "quantise_threshold_spec"),
+    ):
+        yield Lemma(module, claim, "quantise.v", spec, of_values)
+
+
 def _engine_lemmas(parts: dict[str, Any]) -> Iterator[Lemma]:
+    if "quantise_row" in parts:
+        yield from _table_lemmas(parts)
+        return
     top, scale = parts["quantise_maximum"], parts["quantise_scale"]
     of_values = {"F": top.fmt.fraction_width, "SUBNORMALS": int(top.subnormals)}
     yield Lemma(

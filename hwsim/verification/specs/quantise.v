@@ -123,3 +123,87 @@ module quantise_metadata_spec (input [23:0] magnitudes, input [15:0] refined, in
   end
   assign ok_chosen = chosen == wanted;
 endmodule
+
+// NVFP4's family. The largest magnitude of a block.
+module quantise_magnitude_spec #(parameter N = 16, F = 7) (
+  input [N*(F+9)-1:0] x, input [F+7:0] largest, output ok_largest
+);
+  integer i;
+  reg bounded, reached;
+  always @* begin
+    bounded = 1;
+    reached = 0;
+    for (i = 0; i < N; i = i + 1) begin
+      bounded = bounded && x[i*(F+9) +: F+8] <= largest;
+      reached = reached || x[i*(F+9) +: F+8] == largest;
+    end
+  end
+  assign ok_largest = bounded && reached;
+endmodule
+
+// The scale byte by thresholds: of their own for codes up to 8, eight a binade above.
+module quantise_table_scale_spec #(parameter F = 7) (
+  input [F+7:0] largest, input live, input [8*F-1:0] scale_fractions, input [10:0] scale_offset,
+  input [8*(F+8)-1:0] scale_thresholds, input [7:0] scale, output ok_scale
+);
+  integer i, code, small;
+  reg [7:0] wanted;
+  always @* begin
+    code = 8 * largest[F +: 8];
+    small = 0;
+    for (i = 0; i < 8; i = i + 1) begin
+      if (largest[F-1:0] >= scale_fractions[F*i +: F]) code = code + 1;
+      if (i < 7 && largest >= scale_thresholds[(F+8)*i +: F+8]) small = small + 1;
+    end
+    code = code - scale_offset;
+    if (code < 8) code = 8;
+    if (code > 126) code = 126;
+    if (largest < scale_thresholds[7*(F+8) +: F+8]) code = small;
+    wanted = largest[F +: 8] == 255 ? 127 : live ? code : 0;
+  end
+  assign ok_scale = scale == wanted;
+endmodule
+
+// The thresholds of a scale: those of its significand, moved by its exponent, which counts from the smallest scale's.
+module quantise_row_spec #(parameter F = 7) (
+  input [7:0] scale, element_base, input [32*F-1:0] element_fractions, input [31:0] element_carries,
+  input [4*F-1:0] fractions, input [2:0] carries, input [7:0] first, input clear,
+  output ok_fractions, ok_carries, ok_first, ok_clear
+);
+  integer i;
+  reg [3:0] significand;
+  reg [7:0] binade;
+  always @* begin
+    significand = {scale[6:3] != 0, scale[2:0]};
+    binade = scale[6:3] == 0 ? 3 : scale[6:3] + 2;
+    for (i = 0; i < 3; i = i + 1)
+      if (!significand[3]) begin
+        significand = significand << 1;
+        binade = binade - 1;
+      end
+  end
+  wire [2:0] row = significand[2:0];
+  wire common = scale[6:0] != 0 && scale[6:0] != 127;
+  assign ok_fractions = !common || fractions == element_fractions[4*F*row +: 4*F];
+  assign ok_carries = !common || carries == element_carries[4*row + 1 +: 3];
+  assign ok_first = !common || first == element_base + binade + element_carries[4*row];
+  assign ok_clear = scale[7] || clear == !common;
+endmodule
+
+// The code of a value: how many of seven thresholds its magnitude reaches. Nothing is claimed of thresholds that do not
+// ascend, or that no number of eight exponent bits reaches.
+module quantise_threshold_spec #(parameter F = 7) (
+  input [F+8:0] x, input [4*F-1:0] fractions, input [2:0] carries, input [7:0] first, input clear, input [3:0] code,
+  output ok_code
+);
+  // With one more bit of exponent, so that nothing overflows.
+  wire [F+8:0] magnitude = {1'b0, x[F+7:0]};
+  wire [8:0] e1 = first, e3 = first + 1 + carries[0], e5 = first + 2 + carries[1], e7 = first + 2 + carries[2];
+  wire [F+8:0] t1 = {e1, fractions[0 +: F]}, t3 = {e3, fractions[F +: F]};
+  wire [F+8:0] t5 = {e5, fractions[2*F +: F]}, t7 = {e7, fractions[3*F +: F]};
+  localparam [F+8:0] BINADE = 1 << F;
+  wire [2:0] count = (magnitude >= t1) + (magnitude >= t3) + (magnitude >= t5) + (magnitude >= t7)
+    + (magnitude >= t5 + BINADE) + (magnitude >= t7 + BINADE) + (magnitude >= t5 + 2 * BINADE);
+  wire ascend = t1 <= t3 && t3 <= t5 && t5 <= t7 && t7 <= t5 + BINADE;
+  assign ok_code = clear ? code == 0 : !ascend || code == {x[F+8], count};
+endmodule
