@@ -19,6 +19,8 @@ from hwsim.technology.library import Library
 FEWEST = 3
 #: Most flip-flops of one gate.
 _MOST = 64
+#: Flip-flops that a gate should be able to drive, be its edges as slow as that makes them.
+_FEW = 8
 
 
 def insertion(library: Library) -> list[str]:
@@ -84,8 +86,14 @@ def _split(module: dict[str, Any], name: str, library: Library, wire_load: bool)
 
 
 def _chosen(library: Library, sinks: int, each_fF: float, wire_load: bool) -> tuple[Cell, int]:
-    """The cell of a clock gate and how many share the sinks: of least area among those with edges as fast as needed."""
+    """The cell of a clock gate and how many share the sinks: of least area among those with edges as fast as needed.
+
+    That is as fast as the ideal clock's or, where no gate drives a few flip-flops so fast, as fast as that is possible.
+    """
     choices = []
+    wire = library.wire_load.capacitance(_FEW) if wire_load else 0.0
+    fastest = min(float(_slews(cell, library, np.array([_FEW * each_fF + wire]))[0]) for cell in clock_gates(library))
+    slow = max(library.clock_slew_ns, fastest)
     counts = np.arange(-(-sinks // _MOST), sinks + 1)
     most = -(-sinks // counts)
     wires = np.array([library.wire_load.capacitance(n) if wire_load else 0.0 for n in most.tolist()])
@@ -94,12 +102,17 @@ def _chosen(library: Library, sinks: int, each_fF: float, wire_load: bool) -> tu
         gate = cell.clock_gate
         assert gate is not None
         limit = cell.pins[gate.output].max_capacitance or np.inf
-        tables = [table for arc in cell.timing for table in arc.slew.values()]
-        slews = np.max([table.lookup(library.clock_slew_ns, loads) for table in tables], axis=0)
+        slews = _slews(cell, library, loads)
         for count, load, slew in zip(counts.tolist(), loads.tolist(), slews.tolist(), strict=True):
-            choices.append((max(slew, library.clock_slew_ns), load > limit, count * cell.area, cell.name, count))
+            choices.append((max(slew, slow), load > limit, count * cell.area, cell.name, count))
     _, _, _, name, count = min(choices)
     return library.cells[name], count
+
+
+def _slews(cell: Cell, library: Library, loads: np.ndarray) -> np.ndarray:
+    """Slowest output slew of a clock gate for every load, ns."""
+    tables = [table for arc in cell.timing for table in arc.slew.values()]
+    return np.max([table.lookup(library.clock_slew_ns, loads) for table in tables], axis=0)
 
 
 def undo(modules: dict[str, Any], library: Library) -> None:

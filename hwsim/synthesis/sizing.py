@@ -2,8 +2,8 @@
 
 When a design is mapped module by module, drivers are sized for a default load, although their nets may go on into other
 modules: an operand, for instance, goes to all dot-product units of its row. :func:`strengthen` finds the true load of
-every such net and, where its edges would be too slow, puts in a stronger cell or a buffer. :func:`resize` chooses
-stronger cells for a path.
+every such net and, where its edges would be too slow, puts in a stronger cell, a buffer or, where one buffer is not
+strong enough, several that share what the net drives. :func:`resize` chooses stronger cells for a path.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def strengthen(modules: dict[str, Any], top: str, library: Library, wire_load: b
                 _pass_down(cell, modules[cell["type"]], inside[name], outside[name], outside[cell["type"]])
         crossing = _crossing(module, outside[name], outside)
         for cell in list(module["cells"].items()):
-            change = _strengthen(module, cell, crossing, inside[name], outside[name], library, wire_load)
-            replaced += copies[name] * (change == "replaced")
-            added += copies[name] * (change == "added")
+            change = _strengthen(module, name, cell, crossing, inside, outside[name], modules, library, wire_load)
+            replaced += copies[name] * change.replaced
+            added += copies[name] * change.added
     return Strengthened(replaced, added)
 
 
@@ -129,24 +129,26 @@ def _crossing(module: dict[str, Any], outside: dict[int, _Load], parts: Containe
 
 def _strengthen(
     module: dict[str, Any],
+    module_name: str,
     cell: tuple[str, dict[str, Any]],
     crossing: set[int],
-    inside: dict[int, _Load],
+    inside: dict[str, dict[int, _Load]],
     outside: dict[int, _Load],
+    modules: dict[str, Any],
     library: Library,
     wire_load: bool,
-) -> str:
-    """Make one cell strong enough for its nets in ``crossing``: return ``replaced``, ``added`` (a buffer) or ""."""
+) -> Strengthened:
+    """Make one cell strong enough for its nets in ``crossing``."""
     name, instance = cell
     leaf = library.cells.get(instance["type"])
-    done = ""
+    replaced = added = 0
+    within = inside[module_name]
     for pin in leaf.outputs if leaf else ():
         for bit in instance["connections"].get(pin, [])[:1]:
             if bit not in crossing:
                 continue
-            near, far = inside.get(bit, (0.0, 0)), outside.get(bit, (0.0, 0))
-            count = near[1] + far[1]
-            load = near[0] + far[0] + (library.wire_load.capacitance(count) if wire_load else 0.0)
+            near, far = within.get(bit, (0.0, 0)), outside.get(bit, (0.0, 0))
+            load = _with_wires((near[0] + far[0], near[1] + far[1]), library, wire_load)
             assert leaf is not None
             limit = SLOWEST * library.input_slew_ns
             if _slew(leaf, load, library) <= limit:
@@ -155,18 +157,91 @@ def _strengthen(
             family = [c for c in library.usable_cells if len(leaf.inputs) == 1 and c.stands_in_for(leaf)]
             if family:
                 chosen = _strong_enough(family, load, limit, library)
-                done = "replaced" if chosen is not leaf else done
+                replaced += chosen is not leaf
                 instance["type"] = chosen.name
                 continue
             buffers = [c for c in library.usable_cells if c.computes(BUFFER, 1)]
             chosen = _strong_enough(buffers, load, limit, library, leaf)
-            added = Additions(module)
-            between = added.net(f"{name}_driven", hidden=False)
+            additions = Additions(module)
+            between = additions.net(f"{name}_driven", hidden=False)
             instance["connections"][pin] = [between]
-            given, driven = {chosen.inputs[0]: between}, {chosen.outputs[0]: bit}
-            added.cell(f"{name}_driver", chosen.name, given, driven, hidden=False)
-            done = "added"
-    return done
+            nets = [bit]
+            if _slew(chosen, load, library, leaf) > limit:
+                sinks = _sinks_of(module, bit, library, modules, inside)
+                nets = _shared(additions, name, bit, sinks, far, chosen, limit, library, wire_load)
+                # One more buffer in front of those that share the net.
+                tree = (len(nets) * chosen.pins[chosen.inputs[0]].capacitance, len(nets))
+                root = _strong_enough(buffers, _with_wires(tree, library, wire_load), limit, library, leaf)
+                if len(nets) > 1:
+                    given, between = between, additions.net(f"{name}_branches", hidden=False)
+                    pins = {root.inputs[0]: given}, {root.outputs[0]: between}
+                    additions.cell(f"{name}_root", root.name, *pins, hidden=False)
+                    added += 1
+            for number, net in enumerate(nets):
+                suffix = f"_{number}" if number else ""
+                pins = {chosen.inputs[0]: between}, {chosen.outputs[0]: net}
+                additions.cell(f"{name}_driver{suffix}", chosen.name, *pins, hidden=False)
+            added += len(nets)
+    return Strengthened(replaced, added)
+
+
+def _with_wires(load: _Load, library: Library, wire_load: bool) -> float:
+    """Capacitance of pins and of the wire to them, fF."""
+    return load[0] + (library.wire_load.capacitance(load[1]) if wire_load else 0.0)
+
+
+#: A reader of a net in a module: the connections of its instance, the port, the place in it, and the load behind.
+_Sink = tuple[dict[str, list[int]], str, int, _Load]
+
+
+def _sinks_of(
+    module: dict[str, Any], bit: int, library: Library, modules: dict[str, Any], inside: dict[str, dict[int, _Load]]
+) -> list[_Sink]:
+    """Readers of a net in a module."""
+    sinks: list[_Sink] = []
+    for cell in module["cells"].values():
+        leaf = library.cells.get(cell["type"])
+        for port, bits in cell["connections"].items():
+            for place, one in enumerate(bits):
+                if one != bit:
+                    continue
+                if leaf and leaf.pins[port].direction == "input":
+                    sinks.append((cell["connections"], port, place, (leaf.pins[port].capacitance, 1)))
+                elif not leaf and modules[cell["type"]]["ports"][port]["direction"] == "input":
+                    below = modules[cell["type"]]["ports"][port]["bits"][place]
+                    sinks.append((cell["connections"], port, place, inside[cell["type"]].get(below, (0.0, 0))))
+    return sinks
+
+
+def _shared(
+    additions: Additions,
+    name: str,
+    bit: int,
+    sinks: list[_Sink],
+    far: _Load,
+    buffer: Cell,
+    limit: float,
+    library: Library,
+    wire_load: bool,
+) -> list[int]:
+    """Divide a net among as many as ``buffer`` needs for fast edges, in place; the net itself stays the first.
+
+    What the net drives outside the module (``far``) stays with it.
+    """
+    groups: list[tuple[_Load, list[_Sink]]] = [(far, [])]
+    for sink in sinks:
+        load, members = groups[-1]
+        more = load[0] + sink[3][0], load[1] + sink[3][1]
+        if members and _slew(buffer, _with_wires(more, library, wire_load), library) > limit:
+            groups.append((sink[3], [sink]))
+        else:
+            groups[-1] = more, [*members, sink]
+    nets = [bit]
+    for number, (_, members) in enumerate(groups[1:], 1):
+        nets.append(additions.net(f"{name}_branch{number}", hidden=False))
+        for connections, port, place, _ in members:
+            connections[port] = [*connections[port][:place], nets[-1], *connections[port][place + 1 :]]
+    return nets
 
 
 def _slew(cell: Cell, load: float, library: Library, driver: Cell | None = None) -> float:

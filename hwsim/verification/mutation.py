@@ -54,6 +54,8 @@ def score(
     yosys.run(
         [
             *sources.rtl(design, build),
+            # Mutants break what is said of parallel cases; simulators complain of that.
+            "pmuxtree",
             "opt -full",
             "write_rtlil original.il",
             f"mutate -list {count} -seed {seed} -none -ctrl mutsel {width} 0 -o mutations.ys",

@@ -175,7 +175,7 @@ class ElemEMPath(QuantiserPath):
         for group in range(SUBGROUPS):
             metadata.append(Signal(METADATA_WIDTH, name=f"metadata_{group}"))
             instantiate(
-                m, self, "quantise_metadata", f"metadata_{group}", chosen=metadata[-1],
+                m, self, "quantise_metadata", f"top_{group}", chosen=metadata[-1],
                 magnitudes=Cat(*each[group * ELEMENTS : (group + 1) * ELEMENTS]),
                 refined=all_refined.word_select(group, ELEMENTS * METADATA_WIDTH),
             )  # fmt: skip
