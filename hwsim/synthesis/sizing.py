@@ -3,7 +3,7 @@
 When a design is mapped module by module, drivers are sized for a default load, although their nets may go on into other
 modules: an operand, for instance, goes to all dot-product units of its row. :func:`strengthen` finds the true load of
 every such net and, where its edges would be too slow, puts in a stronger cell, a buffer or, where one buffer is not
-strong enough, several that share what the net drives. :func:`resize` chooses stronger cells for a path.
+strong enough, several behind one that share what the net drives. :func:`resize` chooses stronger cells for a path.
 """
 
 from __future__ import annotations

@@ -45,6 +45,33 @@ def test_a_driver_of_many_modules_gets_stronger_and_nothing_else_changes(sky, ki
     assert sizing.strengthen(modules, "top", sky, wire_load=False) == sizing.Strengthened(0, 0)
 
 
+def test_what_one_buffer_cannot_drive_several_share(sky):
+    count = 600
+    inner = module({"a": [2]}, {"y": [3]}, {"g": (INV, {"A": [2], "Y": [3]})})
+    fans = {f"f{i}": ("inner", {"a": [9], "y": [10 + i]}) for i in range(count)}
+    top = module({"a": [2], "b": [3]}, {"y": list(range(10, 10 + count)), "z": [9]},
+                 {"d": (NAND, {"A": [2], "B": [3], "Y": [9]})} | fans)  # fmt: skip
+    modules = {"inner": inner, "top": top}
+    inputs = {n: np.random.default_rng(1).integers(0, 2, (256, 1), np.uint8) for n in "ab"}
+
+    def slowest_and_outputs():
+        netlist = netlist_reader.build(modules, "top", sky)
+        timed = timing.analyse(netlist, 10.0, netlist.loads(False))
+        driven = [n for n in range(netlist.count) if netlist.fanout[n] > 1]
+        return timed.slew_ns[driven].max(), activity.simulate(netlist, inputs).outputs
+
+    before, expected = slowest_and_outputs()
+    found = sizing.strengthen(modules, "top", sky, wire_load=False)
+    after, outputs = slowest_and_outputs()
+    limit = sizing.SLOWEST * sky.input_slew_ns
+    # There are two levels: with so many that share the net, the one in front has a little too much to drive.
+    assert before > 100 * limit and after < 1.6 * limit
+    # One in front, and at least three that share the net.
+    assert found.replaced == 0 and found.added >= 4
+    assert all(np.array_equal(outputs[name], expected[name]) for name in "yz")
+    assert sizing.strengthen(modules, "top", sky, wire_load=False) == sizing.Strengthened(0, 0)
+
+
 def test_a_slow_path_gets_stronger_cells_and_computes_the_same(sky):
     """A chain whose middle drives many cells off the path: what is chosen is re-timed, whole."""
     weak, load = f"{BUFFERS}1", {f"l{i}": (NAND, {"A": [5], "B": [2], "Y": [20 + i]}) for i in range(16)}
