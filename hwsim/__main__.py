@@ -17,6 +17,7 @@ TOOLS = {
     "prove": "prove RTL against specification and netlist against RTL",
     "bulk": "compare an MMA unit's netlist with its golden model on millions of dot products",
     "mutants": "mutation score of a unit's testbench",
+    "products": "search for smaller gate networks that multiply 4-bit elements",
     "quality": "bits per element against SQNR of your own tensors, per format",
     "tech": "list technologies, fit a pack to Liberty files, render a pack",
     "bench": "measure speed against named peers",
