@@ -9,6 +9,7 @@ import numpy as np
 
 from hwsim.golden.e8m0_blocks import BLOCK_SIZE
 from hwsim.golden.engines import quantize_bits
+from hwsim.rtl.quantise.floats import INPUTS
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units.ports import Parameters, Ports, comes_out
 
@@ -26,7 +27,7 @@ def block_size(parameters: Parameters) -> int:
 
 def dtype(parameters: Parameters) -> type[np.unsignedinteger]:
     """Type of the bits of a value."""
-    return np.uint16 if parameters["input"] == "bf16" else np.uint32
+    return np.uint16 if INPUTS[parameters["input"]].width == 16 else np.uint32
 
 
 def golden(
@@ -72,7 +73,7 @@ def stimulus(parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray
     flat = tensor.reshape(-1)
     blocks = flat[: flat.size // size * size].reshape(-1, size)
     bits = blocks.astype(np.float32).view(np.uint32)
-    if parameters["input"] == "bf16":
+    if dtype(parameters) is np.uint16:
         # Round to nearest, ties to even.
         bits = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
     x = np.ascontiguousarray(bits.astype(dtype(parameters))[np.arange(vectors) % len(bits)])
@@ -105,7 +106,7 @@ def testbench(parameters: Parameters, seed: int) -> Ports:
     points = rng.choice(_POINTS, (count, size)).astype(np.uint16)
     finite = (x & _INFINITY) != _INFINITY
     x = np.where((rng.random((count, size)) < 0.5) & finite, (x & 0xFF80) | points, x).astype(np.uint16)
-    if parameters["input"] != "bf16":
+    if dtype(parameters) is not np.uint16:
         low = rng.choice([0, 0, 1, 0xFFFF], (count, size)).astype(np.uint32)
         low = np.where(rng.random((count, size)) < 0.5, low, rng.integers(0, 1 << 16, (count, size)))
         x = (x.astype(np.uint32) << 16) | low.astype(np.uint32)

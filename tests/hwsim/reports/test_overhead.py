@@ -29,7 +29,9 @@ def test_figures_of_a_tile(small, build):
     tile = overhead.measure("small", "asap7", {"mma_scale": 2}, build)
     assert (tile["label"], tile["technology"], tile["dot_units"]) == ("small", "asap7", 2)
     assert tile["multiply_adds_per_cycle"] == 32
-    assert list(tile["stages_gate_equivalents"]) == [*(stage.value for stage in Stage), stages.REGISTERS]
+    assert list(tile["stages_gate_equivalents"]) == [
+        *(stage.value for stage in Stage if stage is not Stage.BUFFERS), stages.REGISTERS
+    ]  # fmt: skip
     assert all(area > 0 for area in tile["stages_gate_equivalents"].values())
     assert sum(tile["stages_gate_equivalents"].values()) == pytest.approx(tile["gate_equivalents"], rel=1e-9)
     assert list(tile["power_mw"]) == ["gaussian", "outliers", "random codes"]
