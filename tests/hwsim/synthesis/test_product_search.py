@@ -80,6 +80,14 @@ def test_kept_gates_are_cells_of_the_library(library, tmp_path):
     assert area(E2M1, True) > area(E2M1, False)
 
 
+def test_bad_numbers_are_refused(capsys):
+    with pytest.raises(InputError, match="--steps must be at least 1, got 0"):
+        products.main(["--steps", "0"])
+    with pytest.raises(SystemExit):
+        products.main(["--seed", "-1"])
+    assert "argument --seed: must be 0 to 2147483647, got -1" in capsys.readouterr().err
+
+
 def test_the_command_searches(tmp_path, capsys):
     arguments = ["--operands", "mixed", "--seconds", "0", "--steps", "1000", "--limit", "16", "--build", str(tmp_path)]
     assert products.main(arguments) == 0
