@@ -11,7 +11,7 @@ from hwsim.rtl.arith import sized
 from hwsim.rtl.hierarchy import COMMENT, Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import Fields, ValueFormat
-from hwsim.rtl.quantise.power_of_two import PowerOfTwoScale, ReferenceExponent, e2m1_code
+from hwsim.rtl.quantise.power_of_two import PowerOfTwoScale, ReferenceExponent, e2m1_code, scaled
 from hwsim.rtl.quantise.stage import QuantiserStage
 from hwsim.rtl.tile.refinement import BLOCK, ELEMENTS, METADATA_WIDTH, SUBGROUPS, top1
 
@@ -153,12 +153,7 @@ class ElemEMPath(QuantiserPath):
         }
 
     def results(self, m: Module, registers: Registers, values: Value) -> dict[str, Value]:
-        found = {"reference": Signal(SCALE_WIDTH), "special": Signal()}
-        instantiate(m, self, "quantise_maximum", "maximum", x=values, **found)
-        held = {name: registers.at("maximum", value, name) for name, value in found.items()}
-        late = registers.at("maximum", values, "x")
-        scale, highest, clear = Signal(SCALE_WIDTH), Signal(SCALE_WIDTH), Signal()
-        instantiate(m, self, "quantise_scale", "scaling", **held, scale=scale, highest=highest, clear=clear)
+        late, scale, highest, clear = scaled(m, self, registers, values)
         codes, refined = [], []
         for i in range(BLOCK):
             codes.append(Signal(E2M1.width, name=f"code_{i}"))

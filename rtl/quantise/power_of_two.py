@@ -217,6 +217,36 @@ class E2M1Lane(wiring.Component):
         return sized(m, sum(bits, Const(0, 1)), E2M1.magnitude_width, name)
 
 
+def scaled(
+    m: Module, path: QuantiserPath, registers: Registers, values: Value, *flags: str
+) -> tuple[Value, Signal, Signal, Signal]:
+    """Add the largest exponent and the scale to a path, with the registers at ``maximum`` between them.
+
+    Parameters
+    ----------
+    m : Module
+    path : QuantiserPath
+        Has the parts ``quantise_maximum`` and ``quantise_scale``.
+    registers : Registers
+    values : Value
+        The block.
+    *flags : str
+        What the first part tells the second beside the exponent and whether the block is special.
+
+    Returns
+    -------
+    The values behind these registers, the scale, and ``highest`` and ``clear`` of :class:`PowerOfTwoScale`.
+    """
+    found = {"reference": Signal(SCALE_WIDTH, name="reference"), "special": Signal(name="special")}
+    found |= {flag: Signal(name=flag) for flag in flags}
+    instantiate(m, path, "quantise_maximum", "maximum", x=values, **found)
+    held = {name: registers.at("maximum", value, name) for name, value in found.items()}
+    late = registers.at("maximum", values, "x")
+    scale, highest, clear = Signal(SCALE_WIDTH), Signal(SCALE_WIDTH), Signal()
+    instantiate(m, path, "quantise_scale", "scaling", **held, scale=scale, highest=highest, clear=clear)
+    return late, scale, highest, clear
+
+
 class E2M1Path(QuantiserPath):
     """Blocks of values to E2M1 codes and an E8M0 scale byte; ports: :class:`hwsim.rtl.quantise.engine.QuantiserPath`.
 
@@ -245,12 +275,7 @@ class E2M1Path(QuantiserPath):
         }
 
     def results(self, m: Module, registers: Registers, values: Value) -> dict[str, Value]:
-        found = {"reference": Signal(SCALE_WIDTH), "special": Signal(), "zero": Signal()}
-        instantiate(m, self, "quantise_maximum", "maximum", x=values, **found)
-        held = {name: registers.at("maximum", value, name) for name, value in found.items()}
-        late = registers.at("maximum", values, "x")
-        scale, highest, clear = Signal(SCALE_WIDTH), Signal(SCALE_WIDTH), Signal()
-        instantiate(m, self, "quantise_scale", "scaling", **held, scale=scale, highest=highest, clear=clear)
+        late, scale, highest, clear = scaled(m, self, registers, values, "zero")
         codes = []
         for i in range(self.block_size):
             code = Signal(E2M1.width, name=f"code_{i}")
