@@ -1,12 +1,18 @@
-"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale. Decoder and MMA tile."""
+"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale. Decoder, MMA tile,
+and quantiser."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal, Value
 
 from hwsim.golden.formats import E2M2, UE4M3
+from hwsim.rtl.arith import Arithmetic
 from hwsim.rtl.block_decoder import BlockDecoder, canonical_sign
 from hwsim.rtl.hierarchy import COMMENT
+from hwsim.rtl.nvfp4 import TensorEngine
+from hwsim.rtl.quantise.choice import ChoosingPath
+from hwsim.rtl.quantise.floats import checked_input
+from hwsim.rtl.quantise.table_scale import checked_tensor_scale
 from hwsim.rtl.tile.blocks import BlockMMA
 from hwsim.rtl.tile.operands import MIXFP4
 
@@ -59,3 +65,36 @@ class MixFP4MMA(BlockMMA):
         super().__init__(
             MIXFP4, k, m, n, block_size, fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers, polarity
         )
+
+
+class MixFP4Quantize(TensorEngine):
+    """MixFP4: blocks of 16 BF16 values become E2M1 or E1M2 codes and a UE4M3 scale byte with the choice on top.
+
+    Equal to ``golden.quantize`` of the block for ``mixfp4`` with ``measure="exact"`` and the tensor's ``amax``: the
+    smaller squared error decides, E1M2 where they are equal. Where a value is infinite or NaN, the scale is NaN and all
+    codes are 0. Ports: :class:`hwsim.rtl.nvfp4.TensorEngine`.
+
+    Source: MixFP4, arXiv 2605.31035, Algorithm 1.
+
+    Parameters
+    ----------
+    polarity : int
+        Value of the scale's sign bit that means E2M1.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum`` behind the block's
+        largest magnitude, ``scale`` behind scales and their thresholds, ``lanes`` behind codes, ``products`` behind
+        sums over the block, ``sums`` in front of the decision; or ``none``.
+    arithmetic : str
+        ``structured`` or ``operators``: how sums are described.
+    """
+
+    def __init__(
+        self, tensor_scale: str = "table", polarity: int = 0, amax: str = "bf16",
+        pipeline: str = "maximum+scale+lanes+products+sums", arithmetic: str = "structured",
+    ):  # fmt: skip
+        if polarity not in (0, 1):
+            raise ValueError(f"polarity must be 0 or 1, got {polarity!r}")
+        constant = checked_tensor_scale(tensor_scale)
+        super().__init__(ChoosingPath(
+            "mixfp4", 16, constant, checked_input(amax, "amax"), int(polarity), pipeline, Arithmetic.of(arithmetic)
+        ))  # fmt: skip

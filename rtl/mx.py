@@ -1,4 +1,4 @@
-"""OCP MX: decoder and quantiser of MXFP4, MMA tiles of MXFP4, MXFP6 and MXFP8."""
+"""OCP MX: decoder of MXFP4, quantisers, MMA tiles of MXFP4, MXFP6 and MXFP8."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from amaranth.hdl import Cat, Module, Value
 from hwsim.golden import oas
 from hwsim.golden.formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0
 from hwsim.rtl.block_decoder import BlockDecoder, canonical_sign
+from hwsim.rtl.quantise.elements import ElementPath, chosen_elements
 from hwsim.rtl.quantise.engine import Engine
 from hwsim.rtl.quantise.floats import checked_input
 from hwsim.rtl.quantise.power_of_two import CARRIES, E2M1Path
@@ -114,3 +115,54 @@ class MXFP4Quantize(Engine):
             bool(subnormals), pipeline,
         )  # fmt: skip
         super().__init__(path)
+
+
+class MXQuantize(Engine):
+    """OCP MX: blocks of BF16 or FP32 values become codes of a float format and an E8M0 scale byte.
+
+    Equal to ``golden.quantize`` of the block, subnormal values taken for zeros of their sign, for ``mxfp4``,
+    ``mxfp6_e2m3``, ``mxfp6_e3m2``, ``mxfp8_e4m3`` or ``mxfp8_e5m2``, by the format that comes with the block: the
+    segments of MicroMix, whose permutation is a matter of addresses. Where a value is infinite or NaN, the scale is NaN
+    and all codes are 0. Registers: :class:`hwsim.rtl.quantise.engine.Engine`.
+
+    Sources: OCP Microscaling Formats (MX) v1.0, section 6.3; MicroMix, arXiv 2508.02343.
+
+    Ports
+    -----
+    valid : in, 1 bit
+        There is a block at ``x``.
+    x : in
+        The block's values, element 0 in the lowest bits.
+    element : in; only with several formats
+        Which of the formats the block takes, 0 for the first that ``formats`` lists.
+    out_valid : out, 1 bit
+        There is a result at the outputs.
+    codes : out
+        Element codes, element 0 in the lowest bits; each as wide as those of the widest format, in the lowest bits.
+    scale : out, 8 bits
+        Scale byte as it is stored.
+
+    Parameters
+    ----------
+    formats : str
+        Element formats, separated by ``+``: e2m1, e2m3, e3m2, e4m3, e5m2. What is left out costs nothing.
+    block_size : int
+        Values of a block: 16 or 32.
+    scale_rule : str
+        How the scale is made from the largest magnitude: ``floor``, ``ceil``, ``even`` or ``rceil``.
+    input : str
+        Format of the values: ``bf16`` or ``fp32``.
+    pipeline : str
+        Places of registers beyond those at inputs and outputs: ``maximum`` or ``none``.
+    """
+
+    def __init__(
+        self, formats: str = "e2m1+e2m3+e3m2+e4m3+e5m2", block_size: int = 32, scale_rule: str = "rceil",
+        input: str = "bf16", pipeline: str = "maximum",
+    ):  # fmt: skip
+        if block_size not in (16, 32):
+            raise ValueError(f"block_size must be 16 or 32, got {block_size!r}")
+        rules = [rule for rule in CARRIES if rule != "oas"]
+        if scale_rule not in rules:
+            raise ValueError(f"scale_rule must be one of {', '.join(rules)}, got {scale_rule!r}")
+        super().__init__(ElementPath(checked_input(input), chosen_elements(formats), block_size, scale_rule, pipeline))

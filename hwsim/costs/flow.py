@@ -330,11 +330,17 @@ def _independent(design: Design, inputs: Ports) -> Ports:
     """A testbench's inputs, fit to be split into streams that are simulated side by side.
 
     A unit with ``valid`` gets the instructions without bubbles, chains and resets: these make a result depend on
-    earlier vectors, and the golden model would follow one stream only.
+    earlier vectors, and the golden model would follow one stream only. Of ports that are held, the first value stays.
     """
     if not design.unit.streams:
         return inputs
-    constant = {"valid": np.ones_like(inputs["valid"]), "accumulate": np.zeros_like(inputs["valid"])}
+    held = [inputs[name] for name in design.unit.steady(design.parameters)]
+    if held:
+        # One tensor's blocks: what is told of it must not change in flight.
+        same = np.logical_and.reduce([(values == values[0]).all(axis=1) for values in held])
+        inputs = {name: values[same] for name, values in inputs.items()}
+    ones = np.ones_like(inputs["valid"])
+    constant = {"valid": ones, "first": ones, "accumulate": 0 * ones}
     return {name: constant.get(name, values) for name, values in inputs.items() if name != "rst"}
 
 

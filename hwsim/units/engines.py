@@ -1,57 +1,173 @@
-"""Golden outputs, stimulus and testbench of the quantisation engines."""
+"""Golden outputs, stimulus and testbench of the quantisation engines, and of what stands around them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hwsim.golden.e8m0_blocks import BLOCK_SIZE
-from hwsim.golden.engines import quantize_bits
+from hwsim.golden.engines import Quantized, quantize_bits, quantize_macro_bits, to_bf16
+from hwsim.golden.formats import UE4M3
+from hwsim.golden.mbs import MACRO_BLOCK
+from hwsim.golden.nvfp4_layout import BLOCK_SIZE as NVFP4_BLOCK_SIZE
+from hwsim.golden.oas import BLOCK_SIZE as OAS_BLOCK_SIZE
+from hwsim.golden.thresholds import Thresholds, thresholds
 from hwsim.rtl.quantise.floats import INPUTS
+from hwsim.rtl.quantise.tables import FAMILIES, FP32_BIAS, table_widths, tensor_fields
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units.ports import Parameters, Ports, comes_out
 
 #: Vectors of a testbench; every ``_RESET_EVERY``-th is a reset.
-TESTBENCH_VECTORS, _RESET_EVERY = 3000, 97
-#: Fractions, in 128ths, at and beside the points where rules and codes change: all of them multiples of 1/8.
-_POINTS = np.array([0, 1, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 80, 81, 95, 96, 97, 111, 112, 113, 127])
-_SIGN, _INFINITY = 0x8000, 0x7F80
-
-
-def block_size(parameters: Parameters) -> int:
-    """Elements per cycle."""
-    return parameters.get("block_size", BLOCK_SIZE)
+TESTBENCH_VECTORS, _RESET_EVERY = 4000, 97
+#: Fractions, in 128ths, at and beside the points where rules and codes change: all of them multiples of 1/8 or 1/16.
+_POINTS = np.array([
+    0, 1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 47, 48, 49, 56, 63, 64, 65, 72, 79, 80, 81, 88, 95, 96, 97,
+    104, 111, 112, 113, 119, 120, 121, 127,
+])  # fmt: skip
+_SIGN, _INFINITY, _MAGNITUDE = 0x8000, 0x7F80, 0x7FFF
+_FP32_SIGN, _FP32_MAGNITUDE = 0x80000000, 0x7FFFFFFF
+#: Elements that share metadata in M2XFP.
+_SUBGROUP = 8
+#: Golden systems of OCP MX by their elements.
+_MX = {
+    "e2m1": "mxfp4", "e2m3": "mxfp6_e2m3", "e3m2": "mxfp6_e3m2", "e4m3": "mxfp8_e4m3", "e5m2": "mxfp8_e5m2",
+}  # fmt: skip
+#: Largest magnitudes of the tensors of a testbench; BF16 holds them. The first tensor has most of the blocks.
+_TENSORS = (2.703125, 0.0, 1.0, 1.5, 1.9921875 * 2.0**125, 2.0**-100, 1.9921875, 1.3125, 0.0078125, 6.0)
 
 
 def dtype(parameters: Parameters) -> type[np.unsignedinteger]:
     """Type of the bits of a value."""
-    return np.uint16 if INPUTS[parameters["input"]].width == 16 else np.uint32
+    return np.uint16 if INPUTS[parameters.get("input", "bf16")].width == 16 else np.uint32
 
 
-def golden(
-    system: Callable[[Parameters], tuple[str, dict[str, Any]]], latency: Callable[[Parameters], int]
-) -> Callable:
-    """The golden function of an engine.
+def _results(found: Quantized, valid: np.ndarray) -> Ports:
+    """Outputs of an engine by name."""
+    results = {"out_valid": valid.astype(np.uint8)[:, None], "codes": found.codes, "scale": found.scales[:, None]}
+    if found.metadata is not None:
+        results["metadata_code"] = found.metadata
+    if found.factors is not None:
+        results["factor"] = found.factors[:, None]
+    return results
 
-    Parameters
+
+def _largest(x: np.ndarray) -> np.ndarray:
+    """Bits of the largest magnitude of every block, [blocks, 1]."""
+    return (x & x.dtype.type(_MAGNITUDE if x.dtype == np.uint16 else _FP32_MAGNITUDE)).max(axis=1, keepdims=True)
+
+
+def _of_tensor(tensor: np.ndarray | None, count: int, size: int, seed: int, kind: type) -> np.ndarray:
+    """Blocks of a tensor, by default a random one, rounded to BF16 where the engine takes that; repeated to length."""
+    if tensor is None:
+        tensor = realistic_tensor(count * size, 64 * size, seed)
+    flat = tensor.reshape(-1)
+    bits = flat[: flat.size // size * size].reshape(-1, size).astype(np.float32).view(np.uint32)
+    x = to_bf16(bits) if kind is np.uint16 else bits
+    return np.ascontiguousarray(x[np.arange(count) % len(x)])
+
+
+def _flow(count: int, rng: np.random.Generator) -> Ports:
+    """``valid`` and ``rst`` of a testbench: back to back and with bubbles, in turn."""
+    valid = rng.random(count) < np.where(np.arange(count) // 50 % 2, 0.5, 1.0)
+    rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
+    return {"rst": rst.astype(np.uint8)[:, None], "valid": valid.astype(np.uint8)[:, None]}
+
+
+def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: type) -> np.ndarray:
+    """Blocks of every class for scales that are powers of two, bits [count, size].
+
+    Classes: exponents mostly within a few binades of each other, anywhere, in subgroups that may lie lower together;
+    all bits random, some infinite or NaN; one element alone; zeros and subnormals. Half of the fractions are at or
+    beside the points where rules and codes change.
+    """
+    random = rng.integers(0, 1 << 16, (count, size), np.uint16)
+    base = rng.choice([0, 1, 2, 3, 4, 5, 8, 15, 100, 127, 252, 254], (count, 1))
+    base = np.where(rng.random((count, 1)) < 0.5, base, rng.integers(0, 255, (count, 1)))
+    below = rng.integers(0, 8, (count, size))
+    # Subgroups of which the largest element is small, all others smaller.
+    lower = rng.integers(0, 8, (count, size // _SUBGROUP, 1)) * (rng.random((count, size // _SUBGROUP, 1)) < 0.5)
+    spread = below.reshape(count, -1, _SUBGROUP) * (rng.random((count, size // _SUBGROUP, 1)) < 0.7)
+    apart = (spread + lower + 0 * below.reshape(spread.shape)).reshape(count, size)
+    below = np.where(rng.random((count, 1)) < 0.6, apart, below)
+    # Distances whose low bits are those of small ones; and those over which formats of many exponents reach.
+    below += (rng.random((count, size)) < 0.2) * rng.choice([8, 16, 32, 64, 128], (count, size))
+    below = np.where(rng.random((count, 1)) < 0.1, rng.integers(0, 36, (count, size)), below)
+    exponents = np.clip(base - below, 0, 254).astype(np.uint16)
+    near = (random & 0x807F) | (exponents << 7)
+    of_class = rng.integers(0, 8, (count, 1))
+    x = np.where(of_class < 5, near, np.where(of_class == 5, random, random & 0x80FF))
+    # A block of which one element is not zero, and the signs of the zeros.
+    alone = np.arange(size) == rng.integers(0, size, (count, 1))
+    x = np.where((of_class == 7) & ~alone, x & _SIGN, x)
+    x = np.where(rng.random((count, size)) < 0.05, x & _SIGN, x)
+    x[rng.random(count) < 0.02] &= _SIGN
+    points = rng.choice(_POINTS, (count, size)).astype(np.uint16)
+    finite = (x & _INFINITY) != _INFINITY
+    x = np.where((rng.random((count, size)) < 0.5) & finite, (x & 0xFF80) | points, x).astype(np.uint16)
+    if kind is not np.uint16:
+        low = rng.choice([0, 0, 1, 0xFFFF], (count, size)).astype(np.uint32)
+        low = np.where(rng.random((count, size)) < 0.5, low, rng.integers(0, 1 << 16, (count, size)))
+        x = (x.astype(np.uint32) << 16) | low.astype(np.uint32)
+    return x
+
+
+@dataclass(frozen=True)
+class PowerOfTwoEngine:
+    """The golden side of an engine whose scales are powers of two.
+
+    Attributes
     ----------
-    system : callable
-        Name and options of the golden system for parameters of the unit.
-    latency : callable
-        Cycles from inputs to outputs.
+    builder : callable
+        The component, for its latency.
+    system : callable (Parameters) -> (str, dict)
+        Name and options of the golden system.
     """
 
-    def outputs(ports: Ports, parameters: Parameters) -> Ports:
-        name, options = system(parameters)
-        x = np.ascontiguousarray(ports["x"].astype(dtype(parameters)))
-        found = quantize_bits(x, name, subnormals=bool(parameters.get("subnormals", 1)), **options)
-        valid = comes_out(ports, latency(parameters))
-        results = {"out_valid": valid.astype(np.uint8)[:, None], "codes": found.codes, "scale": found.scales[:, None]}
-        return results if found.metadata is None else results | {"metadata_code": found.metadata}
+    builder: Callable[..., Any]
+    system: Callable[[Parameters], tuple[str, dict[str, Any]]]
 
-    return outputs
+    def steady(self, parameters: Parameters) -> tuple[str, ...]:
+        """Ports that are held while a block is in flight."""
+        return ()
+
+    def size(self, parameters: Parameters) -> int:
+        """Elements of a block."""
+        return parameters.get("block_size", BLOCK_SIZE)
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """Outputs of the engine."""
+        x = np.ascontiguousarray(ports["x"].astype(dtype(parameters)))
+        valid = comes_out(ports, self.builder(**parameters).latency)
+        return _results(self.quantized(x, ports, parameters), valid)
+
+    def quantized(self, x: np.ndarray, ports: Ports, parameters: Parameters) -> Quantized:
+        """Blocks as the golden model quantises them."""
+        name, options = self.system(parameters)
+        return quantize_bits(x, name, subnormals=bool(parameters.get("subnormals", 1)), **options)
+
+    def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
+        """Blocks of a tensor, by default a random one."""
+        x = _of_tensor(tensor, vectors, self.size(parameters), seed, dtype(parameters))
+        return {"valid": np.ones((vectors, 1), np.uint8), "x": x, **self.beside(x, parameters, None)}
+
+    def beside(self, x: np.ndarray, parameters: Parameters, rng: np.random.Generator | None) -> Ports:
+        """What comes with the blocks beside values: without ``rng`` as in use, with it anything."""
+        return {}
+
+    def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
+        """Blocks of every class, in parts that are independent of each other."""
+        x = power_of_two_blocks(rng, count, self.size(parameters), dtype(parameters))
+        yield {"x": x, **self.beside(x, parameters, rng)}
+
+    def testbench(self, parameters: Parameters, seed: int) -> Ports:
+        """A stream of blocks of every class, with bubbles and resets."""
+        rng = np.random.default_rng(seed)
+        [ports] = self.blocks(parameters, TESTBENCH_VECTORS, rng)
+        return _flow(TESTBENCH_VECTORS, rng) | ports
 
 
 def mxfp4(parameters: Parameters) -> tuple[str, dict[str, Any]]:
@@ -65,51 +181,353 @@ def m2xfp(parameters: Parameters) -> tuple[str, dict[str, Any]]:
     return "m2xfp_elem_em", {}
 
 
-def stimulus(parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
-    """Blocks of a tensor, by default a random one, rounded to BF16 where the engine takes that."""
-    size = block_size(parameters)
-    if tensor is None:
-        tensor = realistic_tensor(vectors * size, 64 * size, seed)
-    flat = tensor.reshape(-1)
-    blocks = flat[: flat.size // size * size].reshape(-1, size)
-    bits = blocks.astype(np.float32).view(np.uint32)
-    if dtype(parameters) is np.uint16:
-        # Round to nearest, ties to even.
-        bits = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) >> np.uint32(16)
-    x = np.ascontiguousarray(bits.astype(dtype(parameters))[np.arange(vectors) % len(bits)])
-    return {"valid": np.ones((vectors, 1), np.uint8), "x": x}
+class ElementEngine(PowerOfTwoEngine):
+    """The golden side of ``mx_quantize``: a format for every block."""
+
+    def __init__(self, builder: Callable[..., Any]):
+        super().__init__(builder, lambda parameters: ("mxfp4", {}))
+
+    @staticmethod
+    def _formats(parameters: Parameters) -> list[str]:
+        return str(parameters["formats"]).split("+")
+
+    def quantized(self, x: np.ndarray, ports: Ports, parameters: Parameters) -> Quantized:
+        """Blocks as the golden model quantises them; an unused index stands for the last format."""
+        names = self._formats(parameters)
+        codes, scales = np.zeros(x.shape, np.uint8), np.zeros(len(x), np.uint8)
+        which = np.minimum(ports["element"][:, 0], len(names) - 1) if len(names) > 1 else np.zeros(len(x), np.uint8)
+        for index, name in enumerate(names):
+            rows = which == index
+            if rows.any():
+                found = quantize_bits(x[rows], _MX[name], subnormals=False, scale_rule=parameters["scale_rule"])
+                codes[rows], scales[rows] = found.codes, found.scales
+        return Quantized(codes, scales)
+
+    def beside(self, x: np.ndarray, parameters: Parameters, rng: np.random.Generator | None) -> Ports:
+        """The formats of blocks: in use, each in segments of 16 blocks."""
+        count = len(self._formats(parameters))
+        if count == 1:
+            return {}
+        most = 1 << (count - 1).bit_length()
+        element = np.arange(len(x)) // 16 % count if rng is None else rng.integers(0, most, len(x))
+        return {"element": element.astype(np.uint8)[:, None]}
 
 
-def testbench(parameters: Parameters, seed: int) -> Ports:
-    """A stream of blocks of every class, with bubbles and resets.
+class MacroBlockEngine(PowerOfTwoEngine):
+    """The golden side of ``mbs_quantize``."""
 
-    Classes: exponents mostly within a few binades of each other, anywhere; all bits random, some infinite or NaN; one
-    element alone; zeros and subnormals. Half of the fractions are at or beside the points where rules and codes change.
+    def __init__(self, builder: Callable[..., Any]):
+        super().__init__(builder, lambda parameters: ("mxfp4_mbs_static", {}))
+
+    def size(self, parameters: Parameters) -> int:
+        """Elements of a block."""
+        return OAS_BLOCK_SIZE
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """Outputs of the engine."""
+        results = super().golden(ports, parameters)
+        return results | {"block_max": _largest(ports["x"].astype(np.uint16))}
+
+    def quantized(self, x: np.ndarray, ports: Ports, parameters: Parameters) -> Quantized:
+        """Blocks as the golden model quantises them."""
+        return quantize_macro_bits(x, ports["macro_max"][:, 0].astype(x.dtype))
+
+    def beside(self, x: np.ndarray, parameters: Parameters, rng: np.random.Generator | None) -> Ports:
+        """The largest magnitudes of macro-blocks: in use, of eight blocks one after the other."""
+        largest = _largest(x)
+        if rng is None:
+            blocks = MACRO_BLOCK // x.shape[1]
+            padded = np.resize(largest, (-(-len(x) // blocks), blocks))
+            return {"macro_max": np.repeat(padded.max(axis=1), blocks)[: len(x), None]}
+        # Of any fraction, a few binades above the block, or as large.
+        fraction = rng.integers(0, 128, largest.shape)
+        higher = (np.minimum((largest >> 7) + rng.integers(0, 4, largest.shape), 254) << 7) | fraction
+        macro = np.where(rng.random(largest.shape) < 0.25, largest, np.maximum(higher, largest))
+        special = rng.random(largest.shape) < 0.01
+        return {"macro_max": np.where(special, _INFINITY + fraction, macro).astype(np.uint16)}
+
+
+#: Tensor scales that are powers of two have at most this exponent: the largest magnitude stays below 2**126.
+_MOST_EXPONENT = 114
+#: The largest magnitude that the fields of a tensor were made for, by these fields.
+_amax_of: dict[tuple[str, bytes], float] = {}
+
+
+@dataclass(frozen=True)
+class TensorEngine:
+    """The golden side of an engine of NVFP4's family.
+
+    Attributes
+    ----------
+    builder : callable
+        The component, for its latency and its steady ports.
+    system : str
+        Golden system.
+    options : callable (Parameters) -> dict
+        Its options.
     """
-    rng = np.random.default_rng(seed)
-    count, size = TESTBENCH_VECTORS, block_size(parameters)
-    random = rng.integers(0, 1 << 16, (count, size), np.uint16)
-    base = rng.choice([0, 1, 2, 3, 4, 5, 100, 127, 252, 254], (count, 1))
-    base = np.where(rng.random((count, 1)) < 0.5, base, rng.integers(0, 255, (count, 1)))
-    below = rng.integers(0, 8, (count, size))
-    # Distances whose low bits are those of small ones.
-    below += (rng.random((count, size)) < 0.2) * rng.choice([8, 16, 32, 64, 128], (count, size))
-    exponents = np.clip(base - below, 0, 254).astype(np.uint16)
-    near = (random & 0x807F) | (exponents << 7)
-    kind = rng.integers(0, 8, (count, 1))
-    x = np.where(kind < 5, near, np.where(kind == 5, random, random & 0x80FF))
-    # A block of which one element is not zero, and the signs of the zeros.
-    alone = np.arange(size) == rng.integers(0, size, (count, 1))
-    x = np.where((kind == 7) & ~alone, x & _SIGN, x)
-    x = np.where(rng.random((count, size)) < 0.05, x & _SIGN, x)
-    x[rng.random(count) < 0.02] &= _SIGN
-    points = rng.choice(_POINTS, (count, size)).astype(np.uint16)
-    finite = (x & _INFINITY) != _INFINITY
-    x = np.where((rng.random((count, size)) < 0.5) & finite, (x & 0xFF80) | points, x).astype(np.uint16)
-    if dtype(parameters) is not np.uint16:
-        low = rng.choice([0, 0, 1, 0xFFFF], (count, size)).astype(np.uint32)
-        low = np.where(rng.random((count, size)) < 0.5, low, rng.integers(0, 1 << 16, (count, size)))
-        x = (x.astype(np.uint32) << 16) | low.astype(np.uint32)
-    valid = rng.random(count) < np.where(np.arange(count) // 50 % 2, 0.5, 1.0)
-    rst = np.arange(count) % _RESET_EVERY == _RESET_EVERY - 1
-    return {"rst": rst.astype(np.uint8)[:, None], "valid": valid.astype(np.uint8)[:, None], "x": x}
+
+    builder: Callable[..., Any]
+    system: str
+    options: Callable[[Parameters], dict[str, Any]]
+
+    def steady(self, parameters: Parameters) -> tuple[str, ...]:
+        """Ports that are held while a block is in flight."""
+        return self.builder(**parameters).path.steady
+
+    def size(self, parameters: Parameters) -> int:
+        """Elements of a block."""
+        return NVFP4_BLOCK_SIZE
+
+    def _fields(self, amax: float, parameters: Parameters) -> dict[str, np.ndarray]:
+        """What the engine is told of a tensor, by port."""
+        if parameters["tensor_scale"] == "pow2":
+            # The next power of two under which the tensor's largest magnitude is not beyond the full scale.
+            _, exponent = np.frexp(np.float64(amax) / FAMILIES[self.system].full_scale)
+            # Beyond these, a largest magnitude would be out of the thresholds' range.
+            byte = FP32_BIAS + min(int(exponent), _MOST_EXPONENT) if amax else FP32_BIAS
+            return {"live": np.array([int(amax != 0)]), "tensor_scale": np.array([byte])}
+        formats = parameters.get("input", "bf16"), parameters.get("amax", "bf16")
+        fields = tensor_fields(amax, self.system, *formats)
+        _amax_of[self._key(fields)] = amax
+        return fields
+
+    def _key(self, fields: dict[str, np.ndarray]) -> tuple[str, bytes]:
+        return self.system, b"".join(np.asarray(fields[name], np.uint32).tobytes() for name in sorted(fields))
+
+    def amax(self, fields: dict[str, np.ndarray], parameters: Parameters) -> float:
+        """The largest magnitude that a tensor's scale is made for, from what the engine is told of the tensor.
+
+        Raises
+        ------
+        ValueError
+            If thresholds do not come from :meth:`stimulus`, :meth:`blocks` or :meth:`testbench`.
+        """
+        if parameters["tensor_scale"] == "pow2":
+            scale = 2.0 ** (int(fields["tensor_scale"][0]) - FP32_BIAS)
+            return FAMILIES[self.system].full_scale * scale if fields["live"][0] else 0.0
+        key = self._key(fields)
+        if key not in _amax_of:
+            raise ValueError(f"these thresholds belong to no tensor that {self.system} was asked for")
+        return _amax_of[key]
+
+    def _told(self, amax: float, parameters: Parameters, count: int) -> Ports:
+        """Ports that tell of one tensor, for ``count`` vectors."""
+        if parameters["tensor_scale"] == "pow2":
+            widths = {"live": 1, "tensor_scale": 8}
+        else:
+            fmt, of_amax = (INPUTS[parameters.get(name, "bf16")] for name in ("input", "amax"))
+            widths = {name: width for name, (_, width) in table_widths(fmt, FAMILIES[self.system], of_amax).items()}
+
+        def kind(width: int) -> type:
+            return np.uint8 if width <= 8 else np.uint16 if width <= 16 else np.uint32
+
+        fields = self._fields(amax, parameters)
+        return {name: np.tile(fields[name].astype(kind(width)), (count, 1)) for name, width in widths.items()}
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """Outputs of the engine.
+
+        Raises
+        ------
+        ValueError
+            If what the engine is told changes while a block is in flight.
+        """
+        names, latency = self.steady(parameters), self.builder(**parameters).latency
+        told = np.concatenate([ports[name].astype(np.uint32) for name in names], axis=1)
+        starts = [0, *(np.flatnonzero((told[1:] != told[:-1]).any(axis=1)) + 1), len(told)]
+        x = np.ascontiguousarray(ports["x"].astype(dtype(parameters)))
+        codes, scales = np.zeros(x.shape, np.uint8), np.zeros(len(x), np.uint8)
+        for start, stop in itertools.pairwise(starts):
+            if start and ports["valid"][max(start - latency, 0) : start].any():
+                raise ValueError(f"{self.system}: thresholds change at vector {start} while a block is in flight")
+            amax = self.amax({name: ports[name][start] for name in names}, parameters)
+            found = quantize_bits(x[start:stop], self.system, amax=amax, **self.options(parameters))
+            codes[start:stop], scales[start:stop] = found.codes, found.scales
+        return _results(Quantized(codes, scales), comes_out(ports, latency)) | {"block_max": _largest(x)}
+
+    def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
+        """Blocks of a tensor, by default a random one, under its own largest magnitude."""
+        x = _of_tensor(tensor, vectors, self.size(parameters), seed, dtype(parameters))
+        largest = _largest(x).max()
+        wide = np.uint32(largest) << np.uint32(16 if x.dtype == np.uint16 else 0)
+        # Engines that choose take largest magnitudes in BF16.
+        amax = float(wide.view(np.float32))
+        return {"valid": np.ones((vectors, 1), np.uint8), "x": x, **self._told(amax, parameters, vectors)}
+
+    def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
+        """Blocks of every class, in parts that belong to a tensor each."""
+        tensors = [*_TENSORS, *(float(rng.integers(128, 256)) * 2.0 ** int(rng.integers(-60, 60)) for _ in range(6))]
+        if parameters.get("amax", "bf16") == "fp32" or self.system == "nvfp4":
+            tensors += [float(np.float32(a) * np.float32(1 + rng.random() / 64)) for a in tensors[2:4]]
+        share = count // 3
+        sizes = [share, *[(count - share) // (len(tensors) - 1)] * (len(tensors) - 1)]
+        sizes[0] += count - sum(sizes)
+        for amax, size in zip(tensors, sizes, strict=True):
+            told = self._told(amax, parameters, size)
+            fields = {name: values[0] for name, values in told.items()} if size else {}
+            meant = self.amax(fields, parameters) if size else amax
+            if size:
+                yield {"x": self._blocks(meant, parameters, size, rng), **told}
+
+    def _blocks(self, amax: float, parameters: Parameters, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Blocks of a tensor, bits [count, 16].
+
+        Classes: values at and beside the thresholds of the block's own scales, under a largest magnitude that is at or
+        beside the ends of a scale's range; Gaussian values of any size; values on a grid, which tie; zeros, subnormals,
+        infinities and NaN.
+        """
+        kind = dtype(parameters)
+        family, fraction = FAMILIES[self.system], INPUTS[parameters.get("input", "bf16")].fraction_width
+        live = amax or 1.0
+        tables = [
+            thresholds(
+                live, full_scale=family.full_scale, element=ladder.element, stretch=stretch, fraction_width=fraction
+            )
+            for ladder, stretch in family.candidates
+        ]  # fmt: skip
+        x = _beside_thresholds(rng, tables, fraction, count).astype(kind)
+        sizes = np.exp2(-rng.uniform(0, 18, (count, 1)))
+        gaussian = (rng.standard_normal((count, 16)) * live * sizes).astype(np.float32).view(np.uint32)
+        step = np.float32(live / family.full_scale) * np.exp2(rng.integers(-8, 10, (count, 1)))
+        levels = rng.integers(-30, 31, (count, 16)) * rng.choice([0.5, 1, 0.25], (count, 1))
+        grid = np.clip(levels * step, -3e38, 3e38).astype(np.float32).view(np.uint32)
+        of_class = rng.integers(0, 10, (count, 1))
+        of_floats = np.where(of_class < 2, gaussian, grid)
+        x = np.where(of_class < 4, to_bf16(of_floats) if kind is np.uint16 else of_floats, x)
+        random = rng.integers(0, 1 << x.dtype.itemsize * 8, x.shape, x.dtype)
+        sign = x.dtype.type(1 << (x.dtype.itemsize * 8 - 1))
+        x = np.where(rng.random(x.shape) < 0.03, x & sign, x)
+        tiny = random & (sign | x.dtype.type((1 << (fraction + 1)) - 1))
+        x = np.where(rng.random((count, 1)) < 0.01, tiny, np.where(rng.random((count, 1)) < 0.03, random, x))
+        return np.ascontiguousarray(np.where(rng.random((count, 1)) < 0.01, x & sign, x).astype(kind))
+
+    def testbench(self, parameters: Parameters, seed: int) -> Ports:
+        """A stream of blocks of several tensors, with bubbles and resets; no block comes before a tensor's first cycles
+        have passed."""
+        rng = np.random.default_rng(seed)
+        latency = self.builder(**parameters).latency
+        parts = []
+        for ports in self.blocks(parameters, TESTBENCH_VECTORS, rng):
+            held = {
+                name: np.concatenate([values, values[-1:].repeat(latency, axis=0)]) for name, values in ports.items()
+            }
+            flow = _flow(len(held["x"]), rng)
+            flow["valid"][-latency:] = 0
+            parts.append(flow | held)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _beside_thresholds(rng: np.random.Generator, tables: list[Thresholds], fraction: int, count: int) -> np.ndarray:
+    """Magnitudes with signs, bits [count, 16]: of scales anywhere, at and beside thresholds of either candidate."""
+    most = UE4M3.max_code
+    ends = np.append(tables[0].scales, np.minimum(2 * tables[0].scales[-1], tables[0].scales[-1] + (2 << fraction)))
+    # One element is the largest: at either end of a scale's range, or within.
+    scale = rng.integers(0, most + 1, count)
+    low, high = np.where(scale == 0, 0, ends[scale - 1]), ends[scale] - 1
+    within = low + (rng.random(count) * (high - low + 1)).astype(np.int64)
+    largest = np.where(rng.random(count) < 0.3, low, np.where(rng.random(count) < 0.3, high, within))
+    largest = np.minimum(largest, (255 << fraction) - 1)
+    x = np.empty((count, 16), np.int64)
+    codes = [np.minimum(table.scale_codes(largest), most) for table in tables]
+    # Thresholds of all scales, [scales, 7].
+    rungs = [np.array([table.of_scale(max(s, 1)) for s in range(most + 1)]) for table in tables]
+    for i in range(16):
+        which = rng.integers(0, len(tables), count)
+        of = np.stack([rung[code] for rung, code in zip(rungs, codes, strict=True)])[which, np.arange(count)]
+        rung = of[np.arange(count), rng.integers(0, 7, count)] + rng.integers(-1, 2, count)
+        random = (rng.random(count) * (largest + 1)).astype(np.int64)
+        near = np.maximum(largest - rng.integers(0, 7 << fraction, count), 0)
+        x[:, i] = np.where(rng.random(count) < 0.6, rung, np.where(rng.random(count) < 0.2, random, near))
+    x = np.clip(x, 0, largest[:, None])
+    x[np.arange(count), rng.integers(0, 16, count)] = largest
+    sign = rng.integers(0, 2, x.shape)
+    return x | sign << (fraction + 8)
+
+
+def mixfp4(parameters: Parameters) -> dict[str, Any]:
+    """Options of golden's ``mixfp4`` for ``mixfp4_quantize``."""
+    return {"measure": "exact", "polarity": parameters["polarity"]}
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The golden side of ``fp32_to_bf16``."""
+
+    builder: Callable[..., Any]
+
+    def size(self, parameters: Parameters) -> int:
+        """Values a cycle."""
+        return parameters["lanes"]
+
+    def steady(self, parameters: Parameters) -> tuple[str, ...]:
+        """Ports that are held while something is in flight."""
+        return ()
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """Outputs of the unit."""
+        valid = comes_out(ports, self.builder(**parameters).latency)
+        return {"out_valid": valid.astype(np.uint8)[:, None], "y": to_bf16(ports["x"])}
+
+    def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
+        """Values of a tensor, by default a random one."""
+        x = _of_tensor(tensor, vectors, parameters["lanes"], seed, np.uint32)
+        return {"valid": np.ones((vectors, 1), np.uint8), "x": x}
+
+    def testbench(self, parameters: Parameters, seed: int) -> Ports:
+        """A stream of values of every class: ties and their neighbours, overflow, NaN, with bubbles and resets."""
+        rng = np.random.default_rng(seed)
+        count = 1000
+        shape = count, parameters["lanes"]
+        high = rng.integers(0, 1 << 16, shape, np.uint32)
+        exponent = rng.choice(np.array([0, 1, 127, 254, 255], np.uint32), shape)
+        high = np.where(rng.random(shape) < 0.5, high, (high & 0x807F) | (exponent << 7))
+        # A fraction of all ones carries; one of zeros makes infinities of NaN unless the low bits are looked at.
+        high = np.where(rng.random(shape) < 0.2, high | 0x7F, np.where(rng.random(shape) < 0.2, high & 0xFF80, high))
+        low = rng.choice(np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32), shape)
+        low = np.where(rng.random(shape) < 0.6, low, rng.integers(0, 1 << 16, shape, np.uint32))
+        return _flow(count, rng) | {"x": (high.astype(np.uint32) << 16) | low.astype(np.uint32)}
+
+
+@dataclass(frozen=True)
+class RunningMaximum:
+    """The golden side of ``tensor_max``."""
+
+    builder: Callable[..., Any]
+
+    def size(self, parameters: Parameters) -> int:
+        """Blocks a cycle."""
+        return 1
+
+    def steady(self, parameters: Parameters) -> tuple[str, ...]:
+        """Ports that are held while something is in flight."""
+        return ()
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """Outputs of the unit."""
+        count = len(ports["valid"])
+        resets = ports.get("rst", np.zeros((count, 1), np.uint8))[:, 0]
+        largest, results = 0, np.zeros((count, 1), ports["block_max"].dtype)
+        for i in range(count):
+            if resets[i]:
+                largest = 0
+            elif ports["valid"][i, 0]:
+                largest = max(0 if ports["first"][i, 0] else largest, int(ports["block_max"][i, 0]))
+            results[i] = largest
+        valid = comes_out(ports, self.builder(**parameters).latency)
+        return {"out_valid": valid.astype(np.uint8)[:, None], "largest": results}
+
+    def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
+        """Maxima of the blocks of a tensor, by default a random one; each begins a tensor of its own."""
+        x = _of_tensor(tensor, vectors, 16, seed, dtype(parameters))
+        ones = np.ones((vectors, 1), np.uint8)
+        return {"valid": ones, "first": ones, "block_max": _largest(x)}
+
+    def testbench(self, parameters: Parameters, seed: int) -> Ports:
+        """A stream of tensors of several lengths, with bubbles and resets."""
+        rng = np.random.default_rng(seed)
+        count, kind = 2000, dtype(parameters)
+        bits = np.dtype(kind).itemsize * 8 - 1
+        block_max = rng.integers(0, 1 << bits, (count, 1), kind) >> rng.integers(0, bits, (count, 1)).astype(kind)
+        first = (rng.random((count, 1)) < 0.1).astype(np.uint8)
+        return _flow(count, rng) | {"first": first, "block_max": block_max}

@@ -13,10 +13,20 @@ from hwsim.base.errors import InputError
 from hwsim.base.text import unknown
 from hwsim.rtl.fp16 import FP16MMA
 from hwsim.rtl.m2xfp import M2XFPMMA, M2XFPDecode, M2XFPQuantize
-from hwsim.rtl.mixfp4 import MixFP4Decode, MixFP4MMA
-from hwsim.rtl.mx import MXFP4MMA, MXFP6MMA, MXFP8MMA, MXFP4Decode, MXFP4Quantize
-from hwsim.rtl.nvfp4 import NVFP4MMA, NVFP4Decode
+from hwsim.rtl.mbs import MBSQuantize
+from hwsim.rtl.mixfp4 import MixFP4Decode, MixFP4MMA, MixFP4Quantize
+from hwsim.rtl.mx import MXFP4MMA, MXFP6MMA, MXFP8MMA, MXFP4Decode, MXFP4Quantize, MXQuantize
+from hwsim.rtl.nvfp4 import NVFP4MMA, FourOverSixQuantize, NVFP4Decode, NVFP4Quantize
+from hwsim.rtl.quantise.around import FP32ToBF16, TensorMax
 from hwsim.units import decoders, edge_cases, engines, stimulus
+from hwsim.units.engines import (
+    ElementEngine,
+    MacroBlockEngine,
+    PowerOfTwoEngine,
+    Rounding,
+    RunningMaximum,
+    TensorEngine,
+)
 from hwsim.units.mma import MMAUnit
 from hwsim.units.ports import Parameters
 from hwsim.units.unit import Design, Published, Unit
@@ -27,6 +37,7 @@ MIXFP4_PUBLISHED = Published(
     source="MixFP4, arXiv 2605.31035: tensor core over NVFP4's, TSMC 28 nm synthesis",
     differs="published for a whole tensor core (shape, clock and tool not published); here the decode stage alone",
 )
+Engine = PowerOfTwoEngine | TensorEngine | Rounding | RunningMaximum
 MMA_PUBLISHED = "published for a tensor core whose shape, clock and tool are not known"
 
 
@@ -59,27 +70,34 @@ def _mma(
 
 
 def _engine(
-    format: str,
-    builder: Callable[..., wiring.Component],
+    name: str,
+    engine: Engine,
     summary: str,
-    system: Callable[[Parameters], tuple[str, dict[str, Any]]],
-    baseline: str | None = None,
+    baseline: str | None = "mxfp4_quantize",
+    counted: str = "element",
 ) -> Unit:
-    """The entry of a quantisation engine, which is named after its format."""
+    """The entry of a quantisation engine, or of a unit beside one."""
     return Unit(
-        name=f"{format}_quantize",
-        builder=builder,
+        name=name,
+        builder=engine.builder,
         summary=summary,
-        golden=engines.golden(system, lambda parameters: builder(**parameters).latency),
-        stimulus=engines.stimulus,
-        testbench=engines.testbench,
-        operands=engines.block_size,
+        golden=engine.golden,
+        stimulus=engine.stimulus,
+        testbench=engine.testbench,
+        operands=engine.size,
         baseline=baseline,
         spec="",
-        counted="element",
+        counted=counted,
         streams=True,
         hierarchical=True,
+        steady=engine.steady,
+        engine=engine if isinstance(engine, PowerOfTwoEngine | TensorEngine) else None,
     )
+
+
+def _no_options(parameters: Parameters) -> dict[str, Any]:
+    """Options of golden systems that have none."""
+    return {}
 
 
 UNITS: dict[str, Unit] = {
@@ -143,13 +161,54 @@ UNITS: dict[str, Unit] = {
         _mma("mxfp6", MXFP6MMA, "OCP MXFP6 MMA tile: E2M3 or E3M2, an E8M0 scale per 32", block_size=32),
         _mma("mxfp8", MXFP8MMA, "OCP MXFP8 MMA tile: E4M3 or E5M2, an E8M0 scale per 32", block_size=32),
         _mma("fp16", FP16MMA, "FP16, BF16 or FP8 MMA tile without scales"),
-        _engine("mxfp4", MXFP4Quantize, "MXFP4 (OAS) quantiser: BF16 to E2M1 and an E8M0 scale", engines.mxfp4),
         _engine(
-            "m2xfp",
-            M2XFPQuantize,
-            "M2XFP quantiser (Elem-EM): BF16 to E2M1, an E8M0 scale and metadata",
-            engines.m2xfp,
             "mxfp4_quantize",
+            PowerOfTwoEngine(MXFP4Quantize, engines.mxfp4),
+            "MXFP4 (OAS) quantiser: BF16 to E2M1 and an E8M0 scale",
+            None,
+        ),
+        _engine(
+            "mx_quantize",
+            ElementEngine(MXQuantize),
+            "OCP MX quantiser (MicroMix): BF16 to FP4, FP6 or FP8 by block, and an E8M0 scale",
+        ),
+        _engine(
+            "m2xfp_quantize",
+            PowerOfTwoEngine(M2XFPQuantize, engines.m2xfp),
+            "M2XFP quantiser (Elem-EM): BF16 to E2M1, an E8M0 scale and metadata",
+        ),
+        _engine(
+            "mbs_quantize",
+            MacroBlockEngine(MBSQuantize),
+            "MBS quantiser (static): BF16 to E2M1, an E8M0 scale and the macro-block's factor",
+        ),
+        _engine(
+            "nvfp4_quantize",
+            TensorEngine(NVFP4Quantize, "nvfp4", _no_options),
+            "NVFP4 quantiser: BF16 to E2M1 and a UE4M3 scale",
+        ),
+        _engine(
+            "four_over_six_quantize",
+            TensorEngine(FourOverSixQuantize, "four_over_six", lambda parameters: {"measure": "exact"}),
+            "Four Over Six quantiser: BF16 to E2M1 and the better of two UE4M3 scales",
+        ),
+        _engine(
+            "mixfp4_quantize",
+            TensorEngine(MixFP4Quantize, "mixfp4", engines.mixfp4),
+            "MixFP4 quantiser: BF16 to the better of E2M1 and E1M2, and a UE4M3 scale",
+        ),
+        _engine(
+            "fp32_to_bf16",
+            Rounding(FP32ToBF16),
+            "FP32 to BF16 in front of a quantiser: round to nearest, ties to even",
+            None,
+        ),
+        _engine(
+            "tensor_max",
+            RunningMaximum(TensorMax),
+            "Running maximum of a tensor from the maxima of its blocks",
+            None,
+            "block",
         ),
     )
 }

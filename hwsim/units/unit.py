@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from amaranth.hdl import UnusedElaboratable
@@ -34,6 +34,13 @@ class Published:
     power_percent: float | None
     source: str
     differs: str
+
+
+class Engine(Protocol):
+    """What the tools know of a quantisation engine beyond :class:`Unit`."""
+
+    def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
+        """Inputs of every class but ``valid``, in parts during each of which steady ports are held."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,10 @@ class Unit:
         count only where ``out_valid`` says so. Other units are compared in every cycle.
     hierarchical : bool
         Whether the unit is mapped and proven module by module.
+    steady : callable (Parameters) -> tuple of str
+        Ports that are held while anything is in flight.
+    engine : Engine or None
+        The golden side of a quantisation engine, for bulk comparisons.
     """
 
     name: str
@@ -87,6 +98,8 @@ class Unit:
     mma: MMAUnit | None = None
     streams: bool = False
     hierarchical: bool = False
+    steady: Callable[[Parameters], tuple[str, ...]] = lambda parameters: ()
+    engine: Engine | None = None
 
     @property
     def is_tile(self) -> bool:

@@ -128,15 +128,15 @@ def _engine_lemmas(parts: dict[str, Any]) -> Iterator[Lemma]:
         "quantise_maximum", "largest exponent, zeros, infinities and NaN", "quantise.v", "quantise_maximum_spec",
         of_values | {"N": len(top.x) // top.fmt.width, "RULE": list(CARRIES).index(top.scale_rule)},
     )  # fmt: skip
+    [element], [least] = scale.elements, scale.least
     settings = {
-        "EMAX": scale.element.max_exponent, "ZERO": scale.zero_scale, "LEAST": scale.least,
-        "SIGNED_ZEROS": int(scale.signed_zeros),
+        "EMAX": element.max_exponent, "ZERO": scale.zero_scale, "LEAST": least, "SIGNED_ZEROS": int(scale.signed_zeros),
     }  # fmt: skip
     yield Lemma("quantise_scale", "scale byte", "quantise.v", "quantise_scale_spec", settings)
     refined = "quantise_metadata" in parts
     yield Lemma(
         "quantise_lane", "code is that of seven thresholds", "quantise.v", "quantise_lane_spec",
-        of_values | {"LEAST": scale.least, "REFINED": int(refined)},
+        of_values | {"LEAST": least, "REFINED": int(refined)},
     )  # fmt: skip
     if refined:
         claim = "metadata of the largest element"

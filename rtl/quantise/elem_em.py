@@ -147,13 +147,13 @@ class ElemEMPath(QuantiserPath):
         super().__init__(fmt, BLOCK, E2M1.width, Pipeline(("maximum", "lanes"), pipeline), ports)
         self.parts = {
             "quantise_maximum": ReferenceExponent(fmt, BLOCK, "floor", subnormals=False, zeros=False),
-            "quantise_scale": PowerOfTwoScale(E2M1, least=LEAST, signed_zeros=True),
+            "quantise_scale": PowerOfTwoScale(least=LEAST, signed_zeros=True),
             "quantise_lane": ElemEMLane(fmt),
             "quantise_metadata": SubgroupMetadata(),
         }
 
-    def results(self, m: Module, registers: Registers, values: Value) -> dict[str, Value]:
-        late, scale, highest, clear = scaled(m, self, registers, values)
+    def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
+        late, scale, highest, clear = scaled(m, self, registers, inputs["x"])
         codes, refined = [], []
         for i in range(BLOCK):
             codes.append(Signal(E2M1.width, name=f"code_{i}"))

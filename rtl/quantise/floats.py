@@ -67,8 +67,8 @@ class Fields:
         return self.fraction[len(self.fraction) - bits :] >= numerator
 
 
-def checked_input(name: str) -> ValueFormat:
-    """The input format called ``name``; ValueError if there is none."""
+def checked_input(name: str, parameter: str = "input") -> ValueFormat:
+    """The input format called ``name``; ValueError, which names the parameter, if there is none."""
     if name not in INPUTS:
-        raise ValueError(f"input must be {' or '.join(INPUTS)}, got {name!r}")
+        raise ValueError(f"{parameter} must be {' or '.join(INPUTS)}, got {name!r}")
     return INPUTS[name]

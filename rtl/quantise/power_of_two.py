@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E2M1, E8M0, MiniFloat
-from hwsim.rtl.arith import maximum, sized
+from hwsim.rtl.arith import maximum, select, sized
 from hwsim.rtl.hierarchy import COMMENT, Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath, fields
-from hwsim.rtl.quantise.floats import Fields, ValueFormat
+from hwsim.rtl.quantise.floats import INPUTS, Fields, ValueFormat
 from hwsim.rtl.quantise.stage import QuantiserStage
+
+_FP32_FRACTION = INPUTS["fp32"].fraction_width
+
+
+def _beyond_largest(x: Fields, element: MiniFloat) -> Value:
+    """Whether the fraction is above that of the element format's largest value."""
+    width = element.fraction_width
+    fraction = element.max_code & ((1 << width) - 1)
+    carry = x.above(fraction, width)
+    below = len(x.fraction) - width
+    if len(x.fraction) == _FP32_FRACTION:
+        # One magnitude, the next above the largest element times 2**-127: FP32 rounds its quotient, a subnormal, down.
+        carry = carry & ~((x.exponent == element.max_exponent) & (x.fraction == (fraction << below) + 1))
+    return carry
+
 
 #: By rule for the scale, whether a fraction carries into the exponent of the block. Every rule is
 #: ``floor(log2(bmax / divisor + carry)) - emax``, as in :func:`hwsim.golden.e8m0_blocks.exponent_rule`; ``rceil``
-#: divides by 6 = 1.5 * 4, which only moves where the fraction begins to carry.
-CARRIES: dict[str, Callable[[Fields], Value]] = {
-    "floor": lambda x: Const(0, 1),
-    "ceil": lambda x: x.fraction.any(),
-    "even": lambda x: x.at_least(3, 2),
-    "rceil": lambda x: x.above(1, 1),
-    "oas": lambda x: x.above(3, 2),
+#: divides by the largest element, which only moves where the fraction begins to carry. ``oas`` is for E2M1.
+CARRIES: dict[str, Callable[[Fields, MiniFloat], Value]] = {
+    "floor": lambda x, element: Const(0, 1),
+    "ceil": lambda x, element: x.fraction.any(),
+    "even": lambda x, element: x.at_least((2 << element.fraction_width) - 1, element.fraction_width + 1),
+    "rceil": _beyond_largest,
+    "oas": lambda x, element: x.above(3, 2),
 }
+
+
+def of_element(values: Sequence[int], width: int, element: Value | None) -> Value:
+    """The constant of the element format that the port ``element`` chooses; the only one, without the port."""
+    padded = [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
+    return select([Const(value, width) for value in padded], Const(0, 0) if element is None else element)
+
+
+def element_port(elements: Sequence[MiniFloat]) -> dict[str, Any]:
+    """The port ``element``, which chooses among several element formats."""
+    return {"element": In((len(elements) - 1).bit_length())} if len(elements) > 1 else {}
 
 
 class ReferenceExponent(wiring.Component):
@@ -43,11 +70,15 @@ class ReferenceExponent(wiring.Component):
         Whether subnormal values count; otherwise they are zeros.
     zeros : bool
         Whether there is the port ``zero``.
+    elements : sequence of MiniFloat
+        Element formats.
 
     Ports
     -----
     x : in
         The values.
+    element : in; only with several formats
+        Which of them it is.
     reference : out, 8 bits
         Means nothing in special blocks.
     special : out, 1 bit
@@ -58,19 +89,22 @@ class ReferenceExponent(wiring.Component):
 
     stage = QuantiserStage.MAXIMUM
 
-    def __init__(self, fmt: ValueFormat, block_size: int, scale_rule: str, subnormals: bool, zeros: bool = True):
+    def __init__(
+        self, fmt: ValueFormat, block_size: int, scale_rule: str, subnormals: bool, zeros: bool = True,
+        elements: Sequence[MiniFloat] = (E2M1,),
+    ):  # fmt: skip
         super().__init__({
-            "x": In(block_size * fmt.width), "reference": Out(SCALE_WIDTH), "special": Out(1),
+            "x": In(block_size * fmt.width), **element_port(elements), "reference": Out(SCALE_WIDTH), "special": Out(1),
             **({"zero": Out(1)} if zeros else {}),
         })  # fmt: skip
         self.fmt, self.scale_rule, self.subnormals, self.zeros = fmt, scale_rule, subnormals, zeros
+        self.elements = tuple(elements)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         values = fields(self.x, self.fmt)
-        carries = CARRIES[self.scale_rule]
         raised = [
-            sized(m, x.exponent + carries(x), SCALE_WIDTH, f"raised_{i}", "Exponent field and the rule's carry")
+            sized(m, x.exponent + self._carry(x), SCALE_WIDTH, f"raised_{i}", "Exponent field and the rule's carry")
             for i, x in enumerate(values)
         ]
         m.d.comb += self.reference.eq(maximum(m, raised, "largest"))
@@ -80,6 +114,13 @@ class ReferenceExponent(wiring.Component):
             m.d.comb += self.zero.eq(~Cat(*(value.any() for value in present)).any())
         return m
 
+    def _carry(self, x: Fields) -> Value:
+        carries = [CARRIES[self.scale_rule](x, element) for element in self.elements]
+        if len(carries) == 1:
+            return carries[0]
+        padded = [*carries, *[carries[-1]] * ((1 << len(self.element)) - len(carries))]
+        return select(padded, self.element)
+
 
 class PowerOfTwoScale(wiring.Component):
     """The scale byte of a block, and what its lanes compare exponents with.
@@ -88,8 +129,8 @@ class PowerOfTwoScale(wiring.Component):
 
     Parameters
     ----------
-    element : MiniFloat
-        Format of the elements.
+    elements : sequence of MiniFloat
+        Element formats.
     zero_scale : int
         Scale byte of a block of zeros.
     least : int
@@ -101,6 +142,7 @@ class PowerOfTwoScale(wiring.Component):
     -----
     reference, special, zero : in
         See :class:`ReferenceExponent`; ``zero`` only without ``signed_zeros``.
+    element : in; only with several formats
     scale : out, 8 bits
     highest : out, 8 bits
         Exponent field of values that the scale takes to the element format's highest binade.
@@ -110,17 +152,22 @@ class PowerOfTwoScale(wiring.Component):
 
     stage = QuantiserStage.SCALE
 
-    def __init__(self, element: MiniFloat, zero_scale: int = 0, least: int = 0, signed_zeros: bool = False):
+    def __init__(
+        self, elements: Sequence[MiniFloat] = (E2M1,), zero_scale: int = 0, least: int = 0, signed_zeros: bool = False
+    ):
         super().__init__({
             "reference": In(SCALE_WIDTH), "special": In(1), **({} if signed_zeros else {"zero": In(1)}),
-            "scale": Out(SCALE_WIDTH), "highest": Out(SCALE_WIDTH), "clear": Out(1),
+            **element_port(elements), "scale": Out(SCALE_WIDTH), "highest": Out(SCALE_WIDTH), "clear": Out(1),
         })  # fmt: skip
-        self.element, self.zero_scale, self.signed_zeros = element, zero_scale, signed_zeros
-        self.least = max(least, element.max_exponent)
+        self.elements, self.zero_scale, self.signed_zeros = tuple(elements), zero_scale, signed_zeros
+        #: Least exponent field, by element format.
+        self.least = [max(least, element.max_exponent) for element in elements]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        emax, least = self.element.max_exponent, self.least
+        chosen = self.element if len(self.elements) > 1 else None
+        emax = of_element([element.max_exponent for element in self.elements], SCALE_WIDTH, chosen)
+        least = of_element(self.least, SCALE_WIDTH, chosen)
         low = sized(m, self.reference < least, 1, "low", "The block has the smallest scale")
         m.d.comb += self.highest.eq(Mux(low, least, self.reference))
         number = sized(
@@ -218,7 +265,7 @@ class E2M1Lane(wiring.Component):
 
 
 def scaled(
-    m: Module, path: QuantiserPath, registers: Registers, values: Value, *flags: str
+    m: Module, path: QuantiserPath, registers: Registers, values: Value, *flags: str, element: Value | None = None
 ) -> tuple[Value, Signal, Signal, Signal]:
     """Add the largest exponent and the scale to a path, with the registers at ``maximum`` between them.
 
@@ -232,6 +279,8 @@ def scaled(
         The block.
     *flags : str
         What the first part tells the second beside the exponent and whether the block is special.
+    element : Value, optional
+        Which element format it is, where there are several.
 
     Returns
     -------
@@ -239,11 +288,13 @@ def scaled(
     """
     found = {"reference": Signal(SCALE_WIDTH, name="reference"), "special": Signal(name="special")}
     found |= {flag: Signal(name=flag) for flag in flags}
-    instantiate(m, path, "quantise_maximum", "maximum", x=values, **found)
+    of_first = {} if element is None else {"element": element}
+    of_second = {name: registers.at("maximum", value, name) for name, value in of_first.items()}
+    instantiate(m, path, "quantise_maximum", "maximum", x=values, **found, **of_first)
     held = {name: registers.at("maximum", value, name) for name, value in found.items()}
     late = registers.at("maximum", values, "x")
     scale, highest, clear = Signal(SCALE_WIDTH), Signal(SCALE_WIDTH), Signal()
-    instantiate(m, path, "quantise_scale", "scaling", **held, scale=scale, highest=highest, clear=clear)
+    instantiate(m, path, "quantise_scale", "scaling", **held, **of_second, scale=scale, highest=highest, clear=clear)
     return late, scale, highest, clear
 
 
@@ -270,12 +321,12 @@ class E2M1Path(QuantiserPath):
         super().__init__(fmt, block_size, E2M1.width, Pipeline(("maximum",), pipeline))
         self.parts = {
             "quantise_maximum": ReferenceExponent(fmt, block_size, scale_rule, subnormals),
-            "quantise_scale": PowerOfTwoScale(E2M1, zero_scale),
+            "quantise_scale": PowerOfTwoScale(zero_scale=zero_scale),
             "quantise_lane": E2M1Lane(fmt, subnormals),
         }
 
-    def results(self, m: Module, registers: Registers, values: Value) -> dict[str, Value]:
-        late, scale, highest, clear = scaled(m, self, registers, values, "zero")
+    def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
+        late, scale, highest, clear = scaled(m, self, registers, inputs["x"], "zero")
         codes = []
         for i in range(self.block_size):
             code = Signal(E2M1.width, name=f"code_{i}")

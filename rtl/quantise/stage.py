@@ -12,5 +12,6 @@ class QuantiserStage(enum.Enum):
     SCALE = "scale"
     LANES = "lanes"
     TOP1 = "top-1"
+    CHOICE = "choice"
     #: Wires and control between the parts.
     REST = "rest"

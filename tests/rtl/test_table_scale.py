@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from hwsim.units.tables import table_values
 
 from hwsim.golden.engines import quantize_bits
 from hwsim.golden.thresholds import thresholds
 from hwsim.rtl.quantise.floats import INPUTS
 from hwsim.rtl.quantise.table_scale import MagnitudeMaximum, RowSelect, ScaleFinder, ThresholdLane
-from hwsim.units.tables import table_values
 
 BF16 = INPUTS["bf16"]
 
