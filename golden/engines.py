@@ -78,8 +78,8 @@ def quantize_macro_bits(bits: np.ndarray, amax: np.ndarray) -> Quantized:
     """Quantise every row as one block of MBS (``mxfp4_mbs_static``); subnormal values are zeros of their sign.
 
     Where a value of the block or the largest magnitude of the macro-block is infinite or NaN, the scale is NaN, and
-    codes and factor are 0. In macro-blocks from 2**127 on, the product with the factor may leave FP32; there, blocks are
-    those of half the values, their scales doubled.
+    codes and factor are 0. In macro-blocks from 2**127 on, the product with the factor may leave FP32; there, blocks
+    are those of half the values, their scales doubled.
 
     Parameters
     ----------

@@ -319,10 +319,11 @@ def leading_zeros(m: Module, value: Value, name: str, arithmetic: Arithmetic) ->
     return result
 
 
-def maximum(m: Module, values: Sequence[Value], name: str) -> Value:
-    """Largest of unsigned values of one width, by a balanced tree of comparisons."""
+def maximum(m: Module, values: Sequence[Value], name: str, at_once: int = 1) -> Value:
+    """Largest of unsigned values of one width, by a balanced tree of comparisons; of the last ``at_once``, each is
+    compared with each, which is faster than a tree and needs more comparisons."""
     level = 0
-    while len(values) > 1:
+    while len(values) > at_once:
         following = []
         for i in range(0, len(values) - 1, 2):
             larger = Signal(len(values[i]), name=f"{name}_{level}_{i // 2}")
@@ -330,7 +331,37 @@ def maximum(m: Module, values: Sequence[Value], name: str) -> Value:
             following.append(larger)
         values = [*following, *values[len(following) * 2 :]]
         level += 1
-    return values[0]
+    if len(values) == 1:
+        return values[0]
+    # Of equals, the first counts as the largest.
+    above = {
+        (i, j): sized(m, values[i] >= values[j], 1, f"{name}_{i}_{j}")
+        for i, j in itertools.combinations(range(len(values)), 2)
+    }
+    largest: Value = Const(0, len(values[0]))
+    for i, value in enumerate(values):
+        least = [above[i, j] for j in range(i + 1, len(values))] + [~above[j, i] for j in range(i)]
+        is_largest = sized(m, functools.reduce(operator.and_, least), 1, f"{name}_is_{i}")
+        largest = largest | (value & is_largest.replicate(len(value)))
+    return sized(m, largest, len(values[0]), name)
+
+
+def ones(m: Module, bits: Sequence[Value], name: str) -> Value:
+    """How many of some bits are 1: a balanced tree of additions."""
+    level, counts = 0, list(bits)
+    while len(counts) > 1:
+        pairs = zip(counts[::2], counts[1::2], strict=False)
+        sums: list[Value] = [
+            sized(m, a + b, max(len(a), len(b)) + 1, f"{name}_{level}_{i}") for i, (a, b) in enumerate(pairs)
+        ]
+        counts, level = sums + counts[len(sums) * 2 :], level + 1
+    return counts[0]
+
+
+def steps_reached(reached: Sequence[Value]) -> Value:
+    """How many of seven steps, of which none is reached without those before it: fewer gates than a sum."""
+    r1, r2, r3, r4, r5, r6, r7 = reached
+    return Cat(r7 | (r5 & ~r6) | (r3 & ~r4) | (r1 & ~r2), r6 | (r2 & ~r4), r4)
 
 
 def fast_add(m: Module, a: Value, b: Value, name: str, arithmetic: Arithmetic) -> Signal:

@@ -149,8 +149,9 @@ class M2XFPQuantize(Engine):
     input : str
         Format of the values: ``bf16`` or ``fp32``.
     pipeline : str
-        Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum``, ``lanes``; or ``none``.
+        Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum`` behind the largest
+        exponent, ``top`` behind codes and the choice of each subgroup's largest; or ``none``.
     """
 
-    def __init__(self, input: str = "bf16", pipeline: str = "maximum"):
+    def __init__(self, input: str = "bf16", pipeline: str = "maximum+top"):
         super().__init__(ElemEMPath(checked_input(input), pipeline))

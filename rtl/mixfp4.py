@@ -82,8 +82,8 @@ class MixFP4Quantize(TensorEngine):
         Value of the scale's sign bit that means E2M1.
     pipeline : str
         Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum`` behind the block's
-        largest magnitude, ``scale`` behind scales and their thresholds, ``lanes`` behind codes, ``products`` behind
-        sums over the block, ``sums`` in front of the decision; or ``none``.
+        largest magnitude, ``scale`` behind scales, ``row`` behind their thresholds, ``lanes`` behind codes,
+        ``products`` behind sums over the block, ``sums`` in front of the decision; or ``none``.
     arithmetic : str
         ``structured`` or ``operators``: how sums are described.
     """

@@ -106,7 +106,7 @@ class NVFP4Quantize(TensorEngine):
         Format of the values: ``bf16`` or ``fp32``.
     pipeline : str
         Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum`` behind the block's
-        largest magnitude, ``scale`` behind the scale and its thresholds; or ``none``.
+        largest magnitude, ``scale`` behind its scale, ``row`` behind the scale's thresholds; or ``none``.
     """
 
     def __init__(self, tensor_scale: str = "table", input: str = "bf16", pipeline: str = "maximum+scale"):
@@ -126,8 +126,8 @@ class FourOverSixQuantize(TensorEngine):
     ----------
     pipeline : str
         Places of registers beyond those at inputs and outputs, separated by ``+``: ``maximum`` behind the block's
-        largest magnitude, ``scale`` behind scales and their thresholds, ``lanes`` behind codes, ``products`` behind
-        sums over the block, ``sums`` in front of the decision; or ``none``.
+        largest magnitude, ``scale`` behind scales, ``row`` behind their thresholds, ``lanes`` behind codes,
+        ``products`` behind sums over the block, ``sums`` in front of the decision; or ``none``.
     arithmetic : str
         ``structured`` or ``operators``: how sums are described.
     """

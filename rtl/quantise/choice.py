@@ -25,6 +25,7 @@ from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import EXPONENT_WIDTH, INPUTS, Fields, ValueFormat
 from hwsim.rtl.quantise.stage import QuantiserStage
 from hwsim.rtl.quantise.table_scale import (
+    PLACES,
     Distance,
     MagnitudeMaximum,
     RowSelect,
@@ -47,6 +48,8 @@ SIGNIFICAND_MOST = (2 << UE4M3.fraction_width) - 1
 #: The larger scale lies at most one binade above the smaller.
 _LARGE_WIDTH = SIGNIFICAND_WIDTH + 1
 _MAGNITUDE = E2M1.magnitude_width
+#: Places of registers behind the lanes.
+_BEHIND = ("lanes", "products", "sums")
 
 
 def moved_width(fmt: ValueFormat) -> int:
@@ -164,8 +167,9 @@ class ChoosingLane(wiring.Component):
             m.d.comb += level.eq(Mux(distance.value[k], Cat(Const(0, 1 << k), moved[: width - (1 << k)]), moved))
             moved = level
         if self.hold:
-            most_of_all = ((2 << self.fmt.fraction_width) - 1) << MOST_MOVED
-            moved = Mux(distance.beyond[MOST_MOVED], most_of_all, moved)
+            # The bits below do not matter: what is as large as this decides alone.
+            ones = distance.beyond[MOST_MOVED].replicate(self.fmt.fraction_width + 1)
+            moved = moved | Cat(Const(0, MOST_MOVED), ones)
         m.d.comb += self.moved.eq(moved)
         return m
 
@@ -351,7 +355,7 @@ class Moments(wiring.Component):
             # The inverse is the negative less one, and all ones above: -v = ~v - (2**width - 1).
             add_constant(bits, -((1 << len(value)) - 1) << (i + places))
         low, high = compress(m, bits, to.name)
-        m.d.comb += to.eq(fast_add(m, low, high, f"{to.name}_sum", self.arithmetic))
+        m.d.comb += to.eq(low + high)
 
 
 class Decision(wiring.Component):
@@ -519,12 +523,11 @@ class ChoosingPath(QuantiserPath):
     polarity : int
         See :class:`Chosen`.
     pipeline : str
-        Places of registers: ``maximum`` behind the largest magnitude, ``scale`` behind scales and their thresholds,
-        ``lanes`` behind codes, ``products`` behind the sums over the block, ``sums`` behind what they differ by.
+        Places of registers: ``maximum`` behind the largest magnitude, ``scale`` behind scales, ``row`` behind their
+        thresholds, ``lanes`` behind codes, ``products`` behind the sums over the block, ``sums`` behind what they
+        differ by.
     arithmetic : Arithmetic
     """
-
-    PLACES = ("maximum", "scale", "lanes", "products", "sums")
 
     def __init__(
         self, system: str, block_size: int, constant: bool, amax: ValueFormat, polarity: int, pipeline: str,
@@ -533,7 +536,7 @@ class ChoosingPath(QuantiserPath):
         fmt = INPUTS["bf16"]
         told = Told(fmt, FAMILIES[system], constant, amax)
         ports = {name: In(width) for name, width in told.widths.items()} | {"block_max": Out(fmt.magnitude_width)}
-        super().__init__(fmt, block_size, E2M1.width, Pipeline(self.PLACES, pipeline), ports, told.widths)
+        super().__init__(fmt, block_size, E2M1.width, Pipeline((*PLACES, *_BEHIND), pipeline), ports, told.widths)
         (small, _), (large, _) = told.family.candidates
         assert large is E2M1_LADDER
         uniform, width = small is E1M2_LADDER, moved_width(fmt)
@@ -563,11 +566,12 @@ class ChoosingPath(QuantiserPath):
 
     def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
         largest = found_maximum(m, self, registers, inputs)
-        scales = {name: Signal(SCALE_WIDTH, name=f"{name}_scale_now") for name in CANDIDATES}
-        rows = {}
-        for name, scale in scales.items():
+        scales, rows = {}, {}
+        for name in CANDIDATES:
+            scale = Signal(SCALE_WIDTH, name=f"{name}_scale_now")
             place(m, self, f"quantise_{name}_scale", inputs, largest=largest, scale=scale)
-            rows[name] = place(m, self, f"quantise_{name}_row", inputs, scale=scale)
+            scales[name] = registers.at("scale", scale, f"{name}_scale")
+            rows[name] = place(m, self, f"quantise_{name}_row", inputs, scale=scales[name])
         extras = Signal(len(self.parts["quantise_large_distance"].extras), name="extras_now")
         instantiate(
             m, self, "quantise_large_distance", "distance", first_small=rows["small"]["first"],
@@ -579,16 +583,16 @@ class ChoosingPath(QuantiserPath):
             "large_fractions": rows["large"]["fractions"], "large_extras": extras,
             "large_clear": rows["large"]["clear"],
         }  # fmt: skip
-        held = {name: registers.at("scale", value, name) for name, value in ports.items()}
+        held = {name: registers.at("row", value, name) for name, value in ports.items()}
         apart = Signal(name="apart_now")
         m.d.comb += apart.eq(rows["small"]["odd"] ^ rows["large"]["odd"])
-        codes = self._lanes(m, registers, registers.delay(inputs["x"], "x", "maximum", "scale"), held)
+        codes = self._lanes(m, registers, registers.delay(inputs["x"], "x", *PLACES), held)
         codes = {name: registers.at("lanes", value, name) for name, value in codes.items()}
         facts: dict[str, Value] = {
             "small_significand": rows["small"]["significand"], "large_significand": rows["large"]["significand"],
             "apart": apart, "first_carry": rows["small"]["first_carry"],
         }  # fmt: skip
-        facts = {name: registers.delay(value, name, "scale", "lanes", "products") for name, value in facts.items()}
+        facts = {name: registers.delay(value, name, "row", "lanes", "products") for name, value in facts.items()}
         moments = self._moments(m, registers, codes, facts)
         larger = Signal(name="larger")
         told = {} if self.told.constant else {"choice_factor": inputs["choice_factor"]}
@@ -596,12 +600,11 @@ class ChoosingPath(QuantiserPath):
         instantiate(m, self, "quantise_decision", "decision", **moments, **told, first_carry=carry, larger=larger)
         late = {n: registers.delay(codes[n], n, "products", "sums") for n in ("signs", "small_codes", "large_codes")}
         late |= {
-            f"{name}_scale": registers.delay(value, f"{name}_scale", "scale", "lanes", "products", "sums")
-            for name, value in scales.items()
+            f"{name}_scale": registers.delay(value, f"{name}_scale", "row", *_BEHIND) for name, value in scales.items()
         }
         results = {"codes": Signal(len(self.codes), name="chosen_codes"), "scale": Signal(SCALE_WIDTH, name="chosen")}
         instantiate(m, self, "quantise_chosen", "choice", larger=larger, **late, **results)
-        block_max = registers.delay(largest, "largest", "scale", "lanes", "products", "sums")
+        block_max = registers.delay(largest, "largest", "scale", "row", *_BEHIND)
         return {**results, "block_max": block_max}
 
     def _lanes(self, m: Module, registers: Registers, late: Value, held: dict[str, Value]) -> dict[str, Value]:

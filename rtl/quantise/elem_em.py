@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E2M1
-from hwsim.rtl.arith import sized
+from hwsim.rtl.arith import saturated, sized
 from hwsim.rtl.hierarchy import COMMENT, Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import Fields, ValueFormat
@@ -17,12 +17,13 @@ from hwsim.rtl.tile.refinement import BLOCK, ELEMENTS, METADATA_WIDTH, SUBGROUPS
 
 #: Exponent field of 1e-8, which no block's largest magnitude counts as less than.
 LEAST = 100
+_NEAR_WIDTH, _FRACTION_WIDTH = 3, 5
 
 
 class ElemEMLane(wiring.Component):
-    """The E2M1 code of a value, and the metadata that it would give its subgroup as the largest element.
+    """The E2M1 code of a value, and what its metadata would follow from if it were its subgroup's largest element.
 
-    Combinational. The metadata are ``E2M3 code + 1 - 4 * E2M1 code``, held to 0 to 3, of the value rounded to either.
+    Combinational.
 
     Parameters
     ----------
@@ -34,9 +35,12 @@ class ElemEMLane(wiring.Component):
     highest : in, 8 bits
         At least the exponent field of ``x``, and at least :data:`LEAST`.
     clear : in, 1 bit
-        Makes code and metadata 0.
+        Makes the code 0.
     code : out, 4 bits
-    refined : out, 2 bits
+    near : out, 3 bits
+        Binades below E2M1's highest; 7 for 7 and more.
+    fraction : out, 5 bits
+        The fraction's first four bits, and below them whether any other is 1.
     """
 
     stage = QuantiserStage.LANES
@@ -44,7 +48,7 @@ class ElemEMLane(wiring.Component):
     def __init__(self, fmt: ValueFormat):
         super().__init__({
             "x": In(fmt.width), "highest": In(SCALE_WIDTH), "clear": In(1), "code": Out(E2M1.width),
-            "refined": Out(METADATA_WIDTH),
+            "near": Out(_NEAR_WIDTH), "fraction": Out(_FRACTION_WIDTH),
         })  # fmt: skip
         self.fmt = fmt
 
@@ -53,13 +57,73 @@ class ElemEMLane(wiring.Component):
         x = Fields.of(self.x, self.fmt)
         distance = sized(m, self.highest - x.exponent, SCALE_WIDTH, "distance", "Binades below E2M1's highest")
         code = e2m1_code(m, x, distance)
-        refined = self._refined(m, x, distance)
         kept = ~self.clear
         m.d.comb += self.code.eq(Cat(code, x.sign) & kept.replicate(E2M1.width))
-        m.d.comb += self.refined.eq(refined & kept.replicate(METADATA_WIDTH))
+        m.d.comb += self.near.eq(saturated(m, distance, _NEAR_WIDTH, "distance"))
+        rest = len(x.fraction) - _FRACTION_WIDTH + 1
+        m.d.comb += self.fraction.eq(Cat(x.fraction[:rest].any(), x.fraction[rest:]))
         return m
 
-    def _refined(self, m: Module, x: Fields, distance: Value) -> Signal:
+
+class SubgroupTop(wiring.Component):
+    """Of a subgroup's largest code, the lowest index among equals, what its metadata follow from.
+
+    Combinational.
+
+    Ports
+    -----
+    magnitudes : in, 3 bits an element
+        Codes without signs.
+    near, fraction : in
+        Of all lanes: see :class:`ElemEMLane`.
+    near_of_top, fraction_of_top : out, 3 and 5 bits
+    """
+
+    stage = QuantiserStage.TOP1
+
+    def __init__(self) -> None:
+        super().__init__({
+            "magnitudes": In(ELEMENTS * E2M1.magnitude_width), "near": In(ELEMENTS * _NEAR_WIDTH),
+            "fraction": In(ELEMENTS * _FRACTION_WIDTH), "near_of_top": Out(_NEAR_WIDTH),
+            "fraction_of_top": Out(_FRACTION_WIDTH),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        magnitudes = [self.magnitudes.word_select(i, E2M1.magnitude_width) for i in range(ELEMENTS)]
+        largest, places = top1(m, magnitudes, "top")
+        m.d.comb += Signal(len(largest), name="unused_largest").eq(largest)
+        for values, top in ((self.near, self.near_of_top), (self.fraction, self.fraction_of_top)):
+            each = [values.word_select(i, len(top)) for i in range(ELEMENTS)]
+            bits = (Cat(*(value[bit] for value in each)) & places for bit in range(len(top)))
+            m.d.comb += top.eq(Cat(*(bit.any() for bit in bits)))
+        return m
+
+
+class Metadata(wiring.Component):
+    """The metadata of a subgroup from its largest element: ``E2M3 code + 1 - 4 * E2M1 code``, held to 0 to 3.
+
+    Combinational. Both codes are the value rounded to nearest, ties to even.
+
+    Ports
+    -----
+    near, fraction : in
+        See :class:`ElemEMLane`.
+    clear : in, 1 bit
+        Makes the metadata 0.
+    metadata_code : out, 2 bits
+    """
+
+    stage = QuantiserStage.TOP1
+
+    def __init__(self) -> None:
+        super().__init__({
+            "near": In(_NEAR_WIDTH), "fraction": In(_FRACTION_WIDTH), "clear": In(1), "metadata_code": Out(METADATA_WIDTH),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        x = Fields(self.fraction, Const(0, 1), Const(0, 1))
         count = METADATA_WIDTH
 
         def fact(value: Value, name: str) -> Signal:
@@ -78,9 +142,9 @@ class ElemEMLane(wiring.Component):
         below_half = sized(m, 1 + above_eighth + at_3_8, count, "of_below_half")
         half, most = fact(x.at_least(1, 1), "at_1_2"), fact(x.at_least(3, 2), "at_3_4")
         some = fact(x.fraction.any(), "some_fraction")
-        attributes = {COMMENT: "Metadata of this element; 1 adds nothing"}
+        attributes = {COMMENT: "Metadata; 1 adds nothing"}
         refined = Signal(METADATA_WIDTH, name="refined_code", init=1, attrs=attributes)
-        with m.Switch(distance):
+        with m.Switch(self.near):
             with m.Case(0):
                 # Both saturate.
                 m.d.comb += refined.eq(Mux(rounds_down, down, middle))
@@ -95,38 +159,8 @@ class ElemEMLane(wiring.Component):
                 m.d.comb += refined.eq(Cat(half, Const(1, 1)))
             with m.Case(6):
                 m.d.comb += refined.eq(Cat(~some, some))
-        return refined
-
-
-class SubgroupMetadata(wiring.Component):
-    """The metadata of a subgroup: those of its largest code, the lowest index among equals.
-
-    Combinational.
-
-    Ports
-    -----
-    magnitudes : in, 3 bits an element
-        Codes without signs.
-    refined : in, 2 bits an element
-    chosen : out, 2 bits
-    """
-
-    stage = QuantiserStage.TOP1
-
-    def __init__(self) -> None:
-        super().__init__({
-            "magnitudes": In(ELEMENTS * E2M1.magnitude_width), "refined": In(ELEMENTS * METADATA_WIDTH),
-            "chosen": Out(METADATA_WIDTH),
-        })  # fmt: skip
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        magnitudes = [self.magnitudes.word_select(i, E2M1.magnitude_width) for i in range(ELEMENTS)]
-        largest, places = top1(m, magnitudes, "top")
-        m.d.comb += Signal(len(largest), name="unused_largest").eq(largest)
-        each = [self.refined.word_select(i, METADATA_WIDTH) for i in range(ELEMENTS)]
-        bits = (Cat(*(refined[bit] for refined in each)) & places for bit in range(METADATA_WIDTH))
-        m.d.comb += self.chosen.eq(Cat(*(bit.any() for bit in bits)))
+        kept = ~self.clear
+        m.d.comb += self.metadata_code.eq(refined & kept.replicate(METADATA_WIDTH))
         return m
 
 
@@ -139,43 +173,51 @@ class ElemEMPath(QuantiserPath):
     ----------
     fmt : ValueFormat
     pipeline : str
-        Places of registers: ``maximum`` behind the largest exponent, ``lanes`` behind codes, or ``none``.
+        Places of registers: ``maximum`` behind the largest exponent, ``top`` behind codes and the choice of the
+        largest, or ``none``.
     """
 
     def __init__(self, fmt: ValueFormat, pipeline: str):
         ports = {"metadata_code": Out(SUBGROUPS * METADATA_WIDTH)}
-        super().__init__(fmt, BLOCK, E2M1.width, Pipeline(("maximum", "lanes"), pipeline), ports)
+        super().__init__(fmt, BLOCK, E2M1.width, Pipeline(("maximum", "top"), pipeline), ports)
         self.parts = {
             "quantise_maximum": ReferenceExponent(fmt, BLOCK, "floor", subnormals=False, zeros=False),
             "quantise_scale": PowerOfTwoScale(least=LEAST, signed_zeros=True),
             "quantise_lane": ElemEMLane(fmt),
-            "quantise_metadata": SubgroupMetadata(),
+            "quantise_top": SubgroupTop(),
+            "quantise_metadata": Metadata(),
         }
 
     def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
         late, scale, highest, clear = scaled(m, self, registers, inputs["x"])
-        codes, refined = [], []
+        lanes: dict[str, list[Value]] = {"code": [], "near": [], "fraction": []}
+        lane = self.parts["quantise_lane"]
         for i in range(BLOCK):
-            codes.append(Signal(E2M1.width, name=f"code_{i}"))
-            refined.append(Signal(METADATA_WIDTH, name=f"refined_{i}"))
+            made = {name: Signal(len(getattr(lane, name)), name=f"{name}_{i}") for name in lanes}
             x = late.word_select(i, self.fmt.width)
-            instantiate(
-                m, self, "quantise_lane", f"lane_{i}", x=x, highest=highest, clear=clear, code=codes[-1],
-                refined=refined[-1],
-            )  # fmt: skip
-        all_codes = registers.at("lanes", Cat(*codes), "codes")
-        all_refined = registers.at("lanes", Cat(*refined), "refined")
+            instantiate(m, self, "quantise_lane", f"lane_{i}", x=x, highest=highest, clear=clear, **made)
+            for name, value in made.items():
+                lanes[name].append(value)
+        cleared = registers.at("top", clear, "clear")
         metadata = []
-        each = [all_codes.word_select(i, E2M1.width)[: E2M1.magnitude_width] for i in range(BLOCK)]
         for group in range(SUBGROUPS):
+            of_group = {name: Cat(*values[group * ELEMENTS : (group + 1) * ELEMENTS]) for name, values in lanes.items()}
+            each = (of_group["code"].word_select(i, E2M1.width)[: E2M1.magnitude_width] for i in range(ELEMENTS))
+            found = {
+                "near": Signal(_NEAR_WIDTH, name=f"near_of_{group}"),
+                "fraction": Signal(_FRACTION_WIDTH, name=f"fraction_of_{group}"),
+            }
+            instantiate(
+                m, self, "quantise_top", f"top_{group}", magnitudes=Cat(*each), near=of_group["near"],
+                fraction=of_group["fraction"], near_of_top=found["near"], fraction_of_top=found["fraction"],
+            )  # fmt: skip
+            held = {name: registers.at("top", value, f"{name}_{group}") for name, value in found.items()}
             metadata.append(Signal(METADATA_WIDTH, name=f"metadata_{group}"))
             instantiate(
-                m, self, "quantise_metadata", f"top_{group}", chosen=metadata[-1],
-                magnitudes=Cat(*each[group * ELEMENTS : (group + 1) * ELEMENTS]),
-                refined=all_refined.word_select(group, ELEMENTS * METADATA_WIDTH),
+                m, self, "quantise_metadata", f"refine_{group}", clear=cleared, metadata_code=metadata[-1], **held
             )  # fmt: skip
         return {
-            "codes": all_codes,
-            "scale": registers.at("lanes", scale, "scale"),
+            "codes": registers.at("top", Cat(*lanes["code"]), "codes"),
+            "scale": registers.at("top", scale, "scale"),
             "metadata_code": Cat(*metadata),
         }

@@ -16,6 +16,8 @@ from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath, fields
 from hwsim.rtl.quantise.floats import INPUTS, Fields, ValueFormat
 from hwsim.rtl.quantise.stage import QuantiserStage
 
+#: Magnitudes of which each is compared with each: two levels of a tree of maxima in the time of one and a half.
+AT_ONCE = 4
 _FP32_FRACTION = INPUTS["fp32"].fraction_width
 
 
@@ -107,7 +109,13 @@ class ReferenceExponent(wiring.Component):
             sized(m, x.exponent + self._carry(x), SCALE_WIDTH, f"raised_{i}", "Exponent field and the rule's carry")
             for i, x in enumerate(values)
         ]
-        m.d.comb += self.reference.eq(maximum(m, raised, "largest"))
+        m.d.comb += self.reference.eq(maximum(m, raised, "largest", AT_ONCE))
+        if self.scale_rule == "floor" and not self.subnormals:
+            # Without carries, the largest exponent says the rest.
+            m.d.comb += self.special.eq(self.reference.all())
+            if self.zeros:
+                m.d.comb += self.zero.eq(~self.reference.any())
+            return m
         m.d.comb += self.special.eq(Cat(*(x.exponent.all() for x in values)).any())
         if self.zeros:
             present = (Cat(x.fraction, x.exponent) if self.subnormals else x.exponent for x in values)

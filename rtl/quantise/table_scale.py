@@ -14,10 +14,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E2M1, UE4M3
-from hwsim.rtl.arith import maximum, select, sized
+from hwsim.rtl.arith import maximum, ones, select, sized, steps_reached
 from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import EXPONENT_WIDTH, INPUTS, Fields, ValueFormat
+from hwsim.rtl.quantise.power_of_two import AT_ONCE
 from hwsim.rtl.quantise.stage import QuantiserStage
 from hwsim.rtl.quantise.tables import (
     E2M1_LADDER,
@@ -36,6 +37,8 @@ from hwsim.rtl.quantise.tables import (
 #: Binades between the smallest scale's leading one and that of scale exponent field 1.
 SUBNORMAL_BINADES = UE4M3.fraction_width
 TENSOR_SCALES = ("table", "pow2")
+#: Places of registers up to the lanes: behind the largest magnitude, the scale, and its thresholds.
+PLACES = ("maximum", "scale", "row")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class MagnitudeMaximum(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         magnitudes = [self.x.word_select(i, self.fmt.width)[:-1] for i in range(self.block_size)]
-        m.d.comb += self.largest.eq(maximum(m, magnitudes, "largest"))
+        m.d.comb += self.largest.eq(maximum(m, magnitudes, "of_all", AT_ONCE))
         m.d.comb += Signal(self.block_size, name="unused_signs").eq(
             Cat(*(self.x.word_select(i, self.fmt.width)[-1] for i in range(self.block_size)))
         )
@@ -172,14 +175,16 @@ class ScaleFinder(wiring.Component):
         reached = [
             sized(m, largest >= thresholds.word_select(i, fmt.magnitude_width), 1, f"reached_{i}") for i in range(FIRST)
         ]
-        count = sized(m, sum(above, Const(0, 1)), FIRST.bit_length(), "count", "Fractions that the largest reaches")
-        raised = sized(m, Cat(Const(0, UE4M3.fraction_width), exponent) + count, OFFSET_WIDTH + 1, "raised")
-        code = sized(m, raised - offset, OFFSET_WIDTH + 2, "code", "Code by binades, two's complement")
+        counted = ones(m, above, "counted")
+        count = sized(m, counted, FIRST.bit_length(), "count", "Fractions that the largest reaches")
+        # In this order, the difference does not wait for the count.
+        lowered = sized(m, Cat(Const(0, UE4M3.fraction_width), exponent) - offset, OFFSET_WIDTH + 2, "lowered")
+        code = sized(m, lowered + count, OFFSET_WIDTH + 2, "code", "Code by binades, two's complement")
         most = UE4M3.max_code
         low = code[-1] | (code[: OFFSET_WIDTH + 1] < FIRST)
         high = ~code[-1] & (code[: OFFSET_WIDTH + 1] > most)
         held = sized(m, Mux(low, FIRST, Mux(high, most, code[:SCALE_WIDTH])), SCALE_WIDTH, "held")
-        small = sized(m, sum(reached[:-1], Const(0, 1)), SCALE_WIDTH, "small", "Code below the first whole binade")
+        small = sized(m, steps_reached(reached[:-1]), SCALE_WIDTH, "small", "Code below the first whole binade")
         finite = sized(m, Mux(reached[-1], held, small), SCALE_WIDTH, "finite")
         m.d.comb += self.scale.eq(Mux(special, UE4M3.nan_code, finite & self.live.replicate(SCALE_WIDTH)))
         return m
@@ -342,9 +347,8 @@ def ladder_code(
         return sized(m, whole, 1, f"{name}reaches_{code}")
 
     steps = enumerate(ladder.steps, 1)
-    r1, r2, r3, r4, r5, r6, r7 = (reaches(column, ladder.columns[column] + up, code) for code, (column, up) in steps)
-    # Thresholds ascend: the code is their number.
-    return Cat(r7 | (r5 & ~r6) | (r3 & ~r4) | (r1 & ~r2), r6 | (r2 & ~r4), r4)
+    # Thresholds ascend.
+    return steps_reached([reaches(column, ladder.columns[column] + up, code) for code, (column, up) in steps])
 
 
 class ThresholdLane(wiring.Component):
@@ -397,13 +401,14 @@ class TablePath(QuantiserPath):
     constant : bool
         Whether tensor scales are powers of two.
     pipeline : str
-        Places of registers: ``maximum`` behind the largest magnitude, ``scale`` behind the scale and its thresholds.
+        Places of registers: ``maximum`` behind the largest magnitude, ``scale`` behind the scale, ``row`` behind its
+        thresholds.
     """
 
     def __init__(self, fmt: ValueFormat, block_size: int, constant: bool, pipeline: str):
         told = Told(fmt, FAMILIES["nvfp4"], constant)
         ports = {name: In(width) for name, width in told.widths.items()} | {"block_max": Out(fmt.magnitude_width)}
-        super().__init__(fmt, block_size, E2M1.width, Pipeline(("maximum", "scale"), pipeline), ports, told.widths)
+        super().__init__(fmt, block_size, E2M1.width, Pipeline(PLACES, pipeline), ports, told.widths)
         self.parts = {
             "quantise_maximum": MagnitudeMaximum(fmt, block_size),
             "quantise_scale": ScaleFinder(told),
@@ -413,11 +418,12 @@ class TablePath(QuantiserPath):
 
     def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
         largest = found_maximum(m, self, registers, inputs)
-        scale = Signal(SCALE_WIDTH)
-        place(m, self, "quantise_scale", inputs, largest=largest, scale=scale)
+        scale_now = Signal(SCALE_WIDTH)
+        place(m, self, "quantise_scale", inputs, largest=largest, scale=scale_now)
+        scale = registers.at("scale", scale_now, "scale")
         found = place(m, self, "quantise_row", inputs, scale=scale)
-        held = {name: registers.at("scale", value, name) for name, value in found.items()}
-        late = registers.delay(inputs["x"], "x", "maximum", "scale")
+        held = {name: registers.at("row", value, name) for name, value in found.items()}
+        late = registers.delay(inputs["x"], "x", *PLACES)
         codes = []
         for i in range(self.block_size):
             codes.append(Signal(E2M1.width, name=f"code_{i}"))
@@ -425,8 +431,8 @@ class TablePath(QuantiserPath):
             instantiate(m, self, "quantise_lane", f"lane_{i}", x=x, code=codes[-1], **held)
         return {
             "codes": Cat(*codes),
-            "scale": registers.at("scale", scale, "scale"),
-            "block_max": registers.at("scale", largest, "largest"),
+            "scale": registers.at("row", scale, "scale"),
+            "block_max": registers.delay(largest, "largest", *PLACES[1:]),
         }
 
 
