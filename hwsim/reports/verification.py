@@ -27,6 +27,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fp16_mma", {"element": "e4m3", "k": 32, "fraction_bits": 13, "result_bits": 13}),
 )
 ONE = {"m": 1, "n": 1}
+#: What units do that the report does not cover: quantisation engines, and what stands around them.
+_NOT_YET = ("element", "block")
 
 
 def write(folder: Path, build: Path) -> list[Path]:
@@ -35,7 +37,8 @@ def write(folder: Path, build: Path) -> list[Path]:
     Takes more than an hour on two cores. Verdicts are kept in ``build`` and taken from there as long as nothing that
     decides them has changed: :func:`hwsim.verification.checks.key`.
     """
-    jobs: list[tuple[Any, tuple]] = [(_unit, (name, build)) for name in units.UNITS]
+    names = [name for name, unit in units.UNITS.items() if unit.counted not in _NOT_YET]
+    jobs: list[tuple[Any, tuple]] = [(_unit, (name, build)) for name in names]
     jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
     verified = []
     for unit in in_parallel(jobs):
@@ -46,8 +49,8 @@ def write(folder: Path, build: Path) -> list[Path]:
         "machine": processor(),
         "technology": TECHNOLOGY,
         "seed": SEED,
-        "units": verified[: len(units.UNITS)],
-        "variants": verified[len(units.UNITS) :],
+        "units": verified[: len(names)],
+        "variants": verified[len(names) :],
     }
     paths = {name: folder / f"verification.{name}" for name in ("md", "json")}
     replace_all({paths["md"]: to_text(document), paths["json"]: json.dumps(document, indent=1) + "\n"})
@@ -77,7 +80,8 @@ def _variant(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]
 _TEXT = """\
 # Verification
 
-Made by `python -m hwsim.report verification`; not edited by hand. All figures: `verification.json`.
+Made by `python -m hwsim.report verification`; not edited by hand. All figures: `verification.json`. Decoders and MMA
+units; quantisation engines are checked by tests and by `python -m hwsim.cosim`, `prove` and `mutants`.
 
 {made_by}. Machine: {machine}. Seed {seed}.
 

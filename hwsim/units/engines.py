@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 
 from hwsim.golden.e8m0_blocks import BLOCK_SIZE
 from hwsim.golden.engines import Quantized, quantize_bits, quantize_macro_bits, to_bf16
-from hwsim.golden.formats import UE4M3
+from hwsim.golden.formats import E8M0, UE4M3
 from hwsim.golden.mbs import MACRO_BLOCK
 from hwsim.golden.nvfp4_layout import BLOCK_SIZE as NVFP4_BLOCK_SIZE
 from hwsim.golden.oas import BLOCK_SIZE as OAS_BLOCK_SIZE
 from hwsim.golden.thresholds import Thresholds, thresholds
-from hwsim.rtl.quantise.floats import INPUTS
+from hwsim.rtl.quantise.floats import INPUTS, ValueFormat
 from hwsim.rtl.quantise.tables import FAMILIES, FP32_BIAS, table_widths, tensor_fields
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units.ports import Parameters, Ports, comes_out
@@ -40,9 +41,14 @@ _MX = {
 _TENSORS = (2.703125, 0.0, 1.0, 1.5, 1.9921875 * 2.0**125, 2.0**-100, 1.9921875, 1.3125, 0.0078125, 6.0)
 
 
+def value_format(parameters: Parameters, name: str = "input") -> ValueFormat:
+    """The format that a parameter names; BF16 for units without the parameter."""
+    return INPUTS[parameters.get(name, "bf16")]
+
+
 def dtype(parameters: Parameters) -> type[np.unsignedinteger]:
     """Type of the bits of a value."""
-    return np.uint16 if INPUTS[parameters.get("input", "bf16")].width == 16 else np.uint32
+    return np.uint16 if value_format(parameters).width == 16 else np.uint32
 
 
 def _results(found: Quantized, valid: np.ndarray) -> Ports:
@@ -68,6 +74,16 @@ def _of_tensor(tensor: np.ndarray | None, count: int, size: int, seed: int, kind
     bits = flat[: flat.size // size * size].reshape(-1, size).astype(np.float32).view(np.uint32)
     x = to_bf16(bits) if kind is np.uint16 else bits
     return np.ascontiguousarray(x[np.arange(count) % len(x)])
+
+
+def _bins(x: np.ndarray, results: Ports, nan: int) -> Counter[str]:
+    """Bins that all engines share."""
+    scales = results["scale"][:, 0]
+    counted = Counter({"NaN": int((scales == nan).sum()), "zero": int((_largest(x) == 0).sum())})
+    counted.update({f"scale {s:3d}": int(n) for s, n in zip(*np.unique(scales, return_counts=True), strict=True)})
+    codes, counts = np.unique(results["codes"], return_counts=True)
+    counted.update({f"code {c:3d}": int(n) for c, n in zip(codes, counts, strict=True)})
+    return counted
 
 
 def _flow(count: int, rng: np.random.Generator) -> Ports:
@@ -162,6 +178,10 @@ class PowerOfTwoEngine:
         """Blocks of every class, in parts that are independent of each other."""
         x = power_of_two_blocks(rng, count, self.size(parameters), dtype(parameters))
         yield {"x": x, **self.beside(x, parameters, rng)}
+
+    def bins(self, ports: Ports, results: Ports, parameters: Parameters) -> Counter[str]:
+        """How many blocks hit every bin: special ones, scales, and how many elements every magnitude code."""
+        return _bins(ports["x"], results, E8M0.nan_code)
 
     def testbench(self, parameters: Parameters, seed: int) -> Ports:
         """A stream of blocks of every class, with bubbles and resets."""
@@ -287,7 +307,7 @@ class TensorEngine:
             # Beyond these, a largest magnitude would be out of the thresholds' range.
             byte = FP32_BIAS + min(int(exponent), _MOST_EXPONENT) if amax else FP32_BIAS
             return {"live": np.array([int(amax != 0)]), "tensor_scale": np.array([byte])}
-        formats = parameters.get("input", "bf16"), parameters.get("amax", "bf16")
+        formats = (value_format(parameters, name).name for name in ("input", "amax"))
         fields = tensor_fields(amax, self.system, *formats)
         _amax_of[self._key(fields)] = amax
         return fields
@@ -316,7 +336,7 @@ class TensorEngine:
         if parameters["tensor_scale"] == "pow2":
             widths = {"live": 1, "tensor_scale": 8}
         else:
-            fmt, of_amax = (INPUTS[parameters.get(name, "bf16")] for name in ("input", "amax"))
+            fmt, of_amax = (value_format(parameters, name) for name in ("input", "amax"))
             widths = {name: width for name, (_, width) in table_widths(fmt, FAMILIES[self.system], of_amax).items()}
 
         def kind(width: int) -> type:
@@ -358,7 +378,8 @@ class TensorEngine:
     def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
         """Blocks of every class, in parts that belong to a tensor each."""
         tensors = [*_TENSORS, *(float(rng.integers(128, 256)) * 2.0 ** int(rng.integers(-60, 60)) for _ in range(6))]
-        if parameters.get("amax", "bf16") == "fp32" or self.system == "nvfp4":
+        if not FAMILIES[self.system].chooses or value_format(parameters, "amax").width == 32:
+            # Only engines that choose are told the largest magnitude itself.
             tensors += [float(np.float32(a) * np.float32(1 + rng.random() / 64)) for a in tensors[2:4]]
         share = count // 3
         sizes = [share, *[(count - share) // (len(tensors) - 1)] * (len(tensors) - 1)]
@@ -370,6 +391,61 @@ class TensorEngine:
             if size:
                 yield {"x": self._blocks(meant, parameters, size, rng), **told}
 
+    def bins(self, ports: Ports, results: Ports, parameters: Parameters) -> Counter[str]:
+        """How many blocks hit every bin: special ones, scales, codes; of engines that choose, ties and choices."""
+        counted = _bins(ports["x"], results, UE4M3.nan_code)
+        if FAMILIES[self.system].chooses:
+            amax = self.amax({name: ports[name][0] for name in self.steady(parameters)}, parameters)
+            counted.update(self._ties(ports["x"], amax))
+        return counted
+
+    def _ties(self, x: np.ndarray, amax: float) -> Counter[str]:
+        """Blocks whose candidates differ and have equal errors, and those where either is better; exact."""
+        family = FAMILIES[self.system]
+        finite = (_largest(x)[:, 0] < _INFINITY) & bool(amax)
+        x = x[finite]
+        if not len(x):
+            return Counter()
+        values = (x.astype(np.uint32) << 16).view(np.float32)
+        significand, exponent = np.frexp(np.abs(values).astype(np.float64))
+        decoded = []
+        for ladder, stretch in family.candidates:
+            table = thresholds(amax, full_scale=family.full_scale, element=ladder.element, stretch=stretch)
+            scales = table.scale_codes(_largest(x)[:, 0].astype(np.int64)).astype(np.int64)
+            units = (ladder.element.values[: ladder.element.max_code + 1] * 2).astype(np.int64)
+            magnitudes = (x & _MAGNITUDE).astype(np.int64)
+            codes = np.zeros(x.shape, np.int64)
+            rungs = np.array([table.of_scale(max(s, 1)) for s in range(UE4M3.max_code + 1)])[scales]
+            for step in range(7):
+                codes += magnitudes >= rungs[:, step : step + 1]
+            codes[scales == 0] = 0
+            # In units of the smallest scale, 2**-9.
+            decoded.append(units[codes] * (UE4M3.values[scales] * 512).astype(np.int64)[:, None])
+        small, large = decoded
+        squares = (large * large - small * small).sum(axis=1)
+        # Where magnitudes matter, they are within 2**-14 of each other: exact in 64 bits.
+        lowest = np.where(large != small, exponent, 1 << 14).min(axis=1, keepdims=True)
+        shift = np.clip(exponent - lowest, 0, 20)
+        products = ((significand * 256).astype(np.int64) * (large - small) << shift).sum(axis=1)
+        fraction, power = np.frexp(amax)
+        factor, scale = int(fraction * (1 << 24)), 4 * int(family.full_scale) * 512
+        places = (lowest[:, 0] - 8) - (int(power) - 24)
+        differ = (large != small).any(axis=1)
+        left = squares * float(factor)
+        right = products * float(scale) * np.exp2(np.where(differ, places, 0))
+        close = differ & (np.abs(left - right) <= 1e-12 * np.abs(right))
+        counted = Counter({
+            "candidates equal": int((~differ).sum()),
+            "larger scale better": int((differ & ~close & (left < right)).sum()),
+            "smaller scale better": int((differ & ~close & (left > right)).sum()),
+        })  # fmt: skip
+        for i in np.flatnonzero(close).tolist():
+            place_of = int(places[i])
+            a = int(squares[i]) * factor << max(-place_of, 0)
+            b = int(products[i]) * scale << max(place_of, 0)
+            counted["tie" if a == b else "larger scale better" if a < b else "smaller scale better"] += 1
+        return counted
+
     def _blocks(self, amax: float, parameters: Parameters, count: int, rng: np.random.Generator) -> np.ndarray:
         """Blocks of a tensor, bits [count, 16].
 
@@ -378,7 +454,7 @@ class TensorEngine:
         infinities and NaN.
         """
         kind = dtype(parameters)
-        family, fraction = FAMILIES[self.system], INPUTS[parameters.get("input", "bf16")].fraction_width
+        family, fraction = FAMILIES[self.system], value_format(parameters).fraction_width
         live = amax or 1.0
         tables = [
             thresholds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -41,6 +42,9 @@ class Engine(Protocol):
 
     def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
         """Inputs of every class but ``valid``, in parts during each of which steady ports are held."""
+
+    def bins(self, ports: Ports, results: Ports, parameters: Parameters) -> Counter[str]:
+        """How many blocks hit every bin of coverage."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ TECHNOLOGY = "asap7"
 MUTANTS, SEED = 200, 1
 #: Folder for Verilator's compiled runtime, below the build folder.
 RUNTIME = "verilated"
-#: Dot products compared in bulk per MMA unit; and per variant, an MMA unit with other parameters.
+#: Dot products compared in bulk per MMA unit, and blocks per engine; and per variant, a unit with other parameters.
 BULK, BULK_OF_VARIANTS = 10**7, 10**6
 #: The module that implements each check: its verdicts depend on all that this module imports. Every check also depends
 #: on the table of units, which imports golden models and RTL, and on this file, which calls it.
@@ -65,10 +65,13 @@ def mutants(design: Design, build: Path) -> dict[str, Any]:
 
 
 def bulk(design: Design, build: Path, vectors: int = BULK) -> dict[str, Any]:
-    """Verdict of the bulk comparison: the mapped netlist against golden on ``vectors`` dot products."""
+    """Verdict of the bulk comparison: the mapped netlist against golden on ``vectors`` dot products or blocks."""
     library = catalogue.load(TECHNOLOGY, build_dir=build)
     model = netlist_model.NetlistModel(design, library, build)
-    outcome = netlist_model.compare(model, design, vectors, SEED)
+    if design.unit.engine:
+        outcome = netlist_model.compare_engine(model.outputs, design, vectors, SEED)
+    else:
+        outcome = netlist_model.compare(model, design, vectors, SEED)
     return asdict(outcome) | {"bins": dict(outcome.bins)}
 
 

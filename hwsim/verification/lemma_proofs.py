@@ -23,15 +23,19 @@ from hwsim.units.unit import Design
 from hwsim.verification import adders, equivalence
 from hwsim.verification.aig import TRUE, Aig, unrolled
 from hwsim.verification.equivalence import REFUTED, SPECS, UNDECIDED, Proof
-from hwsim.verification.lemmas import Lemma, lemmas
+from hwsim.verification.lemma import Lemma
+from hwsim.verification.lemmas import lemmas
 from hwsim.verification.sources import graphs, rtl_modules
 
 #: Outputs of properties that check ports which not every format has.
-_OPTIONAL = {"ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats", "ok_zero"}
+_OPTIONAL = {
+    "ok_multiplier", "ok_refined", "ok_significand", "ok_infinite", "ok_base", "ok_floats", "ok_zero", "ok_near",
+    "ok_fraction",
+}  # fmt: skip
 
 
 def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[Proof]:
-    """Prove every lemma of an MMA unit's RTL; with ``inject``, decide the twins: lemmas of faulty modules."""
+    """Prove every lemma of a design's RTL; with ``inject``, decide the twins: lemmas of faulty modules."""
     build = build / "lemmas"
     modules = graphs(design, rtl_modules(design, build), build, "rtl")
     for lemma in lemmas(design):
@@ -40,12 +44,17 @@ def proofs(design: Design, build: Path, inject: int | None = None) -> Iterator[P
 
 def specification(lemma: Lemma, build: Path) -> Aig:
     """A lemma's specification as a graph."""
-    settings = "".join(f" -set {name} {value}" for name, value in lemma.parameters.items())
+    settings = "".join(f" -set {name} {_constant(value)}" for name, value in lemma.parameters.items())
     build.mkdir(parents=True, exist_ok=True)
     write(build / "mma_codes.vh", lemma.codes)
     read = [f'read_verilog -sv -I"{SPECS}" -I"{build.resolve()}" "{SPECS / lemma.file}"']
     read += [f"chparam{settings} {lemma.top}", f"hierarchy -top {lemma.top}", "proc -norom", "setundef -zero"]
     return equivalence.modules(read, [lemma.top], build, f"{lemma.module}_spec")[lemma.top].with_inputs({})
+
+
+def _constant(value: int) -> str:
+    """A number as Yosys reads it: without a width, it has 32 bits."""
+    return str(value) if value < 1 << 31 else f"{value.bit_length()}'b{value:b}"
 
 
 def decide(lemma: Lemma, part: Aig, build: Path, inject: int | None = None) -> Proof:

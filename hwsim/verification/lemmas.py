@@ -10,50 +10,19 @@ simulation.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hwsim.base.errors import ToolError
 from hwsim.golden.formats import E8M0, Nan
 from hwsim.rtl.hierarchy import all_parts
-from hwsim.rtl.quantise.power_of_two import CARRIES
 from hwsim.rtl.tile.align import FP32_BIAS, FP32_FRACTION
 from hwsim.rtl.tile.blocks import BlockDot
 from hwsim.rtl.tile.elements import ElementDot
 from hwsim.rtl.tile.products import MAGNITUDES, MIXED_MAGNITUDES
 from hwsim.units.unit import Design
-
-
-@dataclass(frozen=True)
-class Lemma:
-    """What a module must do.
-
-    Attributes
-    ----------
-    module : str
-        Name of the RTL module.
-    claim : str
-        What the module does, in words.
-    file, top : str
-        The specification: a file in ``hwsim/verification/specs``, and its top module.
-    parameters : dict
-        Verilog parameters of the specification.
-    sum_of : str
-        Output that must be the sum of the specification's terms; empty if the specification is a property.
-    cases : list of dict
-        Constants for some inputs, case by case: the solver is asked once per case. Together the cases cover all inputs.
-    codes : str
-        Text of ``mma_codes.vh``: see ``mma_operands.vh``.
-    """
-
-    module: str
-    claim: str
-    file: str
-    top: str
-    parameters: dict[str, int]
-    sum_of: str = ""
-    cases: list[dict[str, int]] = field(default_factory=lambda: [{}])
-    codes: str = ""
+from hwsim.verification.engine_lemmas import engine_lemmas
+from hwsim.verification.lemma import Lemma
 
 
 @dataclass(frozen=True)
@@ -93,7 +62,7 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     """The lemmas of the modules of an MMA unit or of a quantisation engine."""
     parts: dict[str, Any] = dict(all_parts(design.component()))
     if not design.unit.mma:
-        yield from _engine_lemmas(parts)
+        yield from engine_lemmas(parts)
         return
     dot = parts["mma_dot"]
     if isinstance(dot, BlockDot):
@@ -103,44 +72,6 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     else:
         yield from _element_lemmas(parts, dot)
     yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design))
-
-
-def _table_lemmas(parts: dict[str, Any]) -> Iterator[Lemma]:
-    top = parts["quantise_maximum"]
-    of_values = {"F": top.fmt.fraction_width}
-    settings = of_values | {"N": top.block_size}
-    yield Lemma("quantise_maximum", "largest magnitude", "quantise.v", "quantise_magnitude_spec", settings)
-    for module, claim, spec in (
-        ("quantise_scale", "scale by thresholds", "quantise_table_scale_spec"),
-        ("quantise_row", "thresholds of a scale", "quantise_row_spec"),
-        ("quantise_lane", "code is that of seven thresholds", "quantise_threshold_spec"),
-    ):
-        yield Lemma(module, claim, "quantise.v", spec, of_values)
-
-
-def _engine_lemmas(parts: dict[str, Any]) -> Iterator[Lemma]:
-    if "quantise_row" in parts:
-        yield from _table_lemmas(parts)
-        return
-    top, scale = parts["quantise_maximum"], parts["quantise_scale"]
-    of_values = {"F": top.fmt.fraction_width, "SUBNORMALS": int(top.subnormals)}
-    yield Lemma(
-        "quantise_maximum", "largest exponent, zeros, infinities and NaN", "quantise.v", "quantise_maximum_spec",
-        of_values | {"N": len(top.x) // top.fmt.width, "RULE": list(CARRIES).index(top.scale_rule)},
-    )  # fmt: skip
-    [element], [least] = scale.elements, scale.least
-    settings = {
-        "EMAX": element.max_exponent, "ZERO": scale.zero_scale, "LEAST": least, "SIGNED_ZEROS": int(scale.signed_zeros),
-    }  # fmt: skip
-    yield Lemma("quantise_scale", "scale byte", "quantise.v", "quantise_scale_spec", settings)
-    refined = "quantise_metadata" in parts
-    yield Lemma(
-        "quantise_lane", "code is that of seven thresholds", "quantise.v", "quantise_lane_spec",
-        of_values | {"LEAST": least, "REFINED": int(refined)},
-    )  # fmt: skip
-    if refined:
-        claim = "metadata of the largest element"
-        yield Lemma("quantise_metadata", claim, "quantise.v", "quantise_metadata_spec", {})
 
 
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:

@@ -1,4 +1,4 @@
-"""A mapped MMA unit as a Python function, and its comparison with golden in bulk."""
+"""A mapped MMA unit or engine as a Python function, and its comparison with golden in bulk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.analysis import activity, netlist_reader
+from hwsim.base.bits import to_bits
 from hwsim.synthesis.mapping import Options, map_design
 from hwsim.technology.library import Library
 from hwsim.units import edge_cases
@@ -22,12 +23,12 @@ _STREAMS, _CHUNK = 2048, 1 << 17
 
 
 class NetlistModel:
-    """A mapped MMA unit as a function of independent instructions.
+    """A mapped unit with ``valid`` as a function of independent instructions or blocks.
 
     Parameters
     ----------
     design : Design
-        An MMA unit.
+        An MMA unit or a quantisation engine.
     library : Library
     build : Path
     clock_period_ns : float, optional
@@ -42,8 +43,14 @@ class NetlistModel:
         self.netlist = netlist_reader.read(mapped.netlist_json, design.name, library)
 
     def __call__(self, ports: Ports) -> np.ndarray:
-        """``d``, uint32 [vectors, m n], for the operands' ports and ``c``."""
-        count = len(ports["c"])
+        """``d`` of an MMA unit, uint32 [vectors, m n], for the operands' ports and ``c``."""
+        bits = self.outputs(ports)["d"]
+        words = np.packbits(bits, axis=1, bitorder="little")
+        return words.view(np.uint32)
+
+    def outputs(self, ports: Ports) -> dict[str, np.ndarray]:
+        """Bits of every output but ``out_valid``, uint8 [vectors, width]."""
+        count = len(next(iter(ports.values())))
         streams = min(_STREAMS, max(64, count // 64 // 64 * 64))
         cycles = -(-count // streams)
         # Every stream runs ``latency`` cycles longer than it has vectors, until its last result has come out.
@@ -55,10 +62,13 @@ class NetlistModel:
         outputs = activity.simulate(self.netlist, inputs, streams).outputs
         if not outputs["out_valid"].reshape(streams, -1)[:, self.latency :].all():
             raise RuntimeError(f"{self.design.name}: a result does not come out")
-        width = outputs["d"].shape[1]
-        bits = outputs["d"].reshape(streams, cycles + self.latency, width)[:, self.latency :]
-        words = np.packbits(np.ascontiguousarray(bits).reshape(-1, width), axis=1, bitorder="little")
-        return words.view(np.uint32)[:count]
+        results = {}
+        for name, bits in outputs.items():
+            if name != "out_valid":
+                width = bits.shape[1]
+                late = bits.reshape(streams, cycles + self.latency, width)[:, self.latency :]
+                results[name] = np.ascontiguousarray(late).reshape(-1, width)[:count]
+        return results
 
 
 @dataclass
@@ -111,4 +121,47 @@ def compare(
         outcome.vectors += count
         outcome.mismatches += len(wrong)
         outcome.bins.update(bins(ports["c"], expected, mma.step(ports, design.parameters, np.zeros_like(expected))))
+    return outcome
+
+
+def compare_engine(
+    model: Callable[[Ports], dict[str, np.ndarray]],
+    design: Design,
+    vectors: int,
+    seed: int,
+    parameters: Parameters | None = None,
+) -> Comparison:
+    """Compare a model of a quantisation engine with golden on blocks of every class, raw bits of all outputs.
+
+    Parameters
+    ----------
+    model : callable (ports) -> dict of uint8 [vectors, width]
+        Bits of outputs.
+    design : Design
+        A quantisation engine.
+    vectors, seed : int
+    parameters : mapping, optional
+        Parameters for golden other than the design's own: a negative control, a comparison that must fail.
+    """
+    engine = design.unit.engine
+    assert engine is not None, f"{design.name} is a quantisation engine"
+    rng = np.random.default_rng(seed)
+    outcome = Comparison()
+    while outcome.vectors < vectors:
+        for ports in engine.blocks(design.parameters, min(_CHUNK, vectors - outcome.vectors), rng):
+            count = len(ports["x"])
+            valid = np.ones((count, 1), np.uint8)
+            expected = design.unit.golden({"valid": valid, **ports}, parameters or design.parameters)
+            actual = model(ports)
+            wrong = np.zeros(count, bool)
+            for name, bits in actual.items():
+                wrong |= (bits != to_bits(expected[name], bits.shape[1])).any(axis=1)
+            if wrong.any() and not outcome.mismatches:
+                i = int(np.flatnonzero(wrong)[0])
+                operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
+                given = ", ".join(f"{k}={expected[k][i].tolist()}" for k in actual)
+                outcome.first = f"golden is {given}; {operands}"
+            outcome.vectors += count
+            outcome.mismatches += int(wrong.sum())
+            outcome.bins.update(engine.bins(ports, expected, design.parameters))
     return outcome

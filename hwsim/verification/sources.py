@@ -25,7 +25,7 @@ def rtl_modules(design: Design, build: Path) -> list[str]:
     """Yosys commands that read the RTL of a design with its hierarchy."""
     build.mkdir(parents=True, exist_ok=True)
     write(build / "rtl.il", to_rtlil(design))
-    return [f'read_rtlil "{build / "rtl.il"}"', f"hierarchy -top {design.name}", "proc"]
+    return [f'read_rtlil "{build / "rtl.il"}"', f"hierarchy -top {design.name}", "proc -norom"]
 
 
 def verilog_modules(design: Design, build: Path) -> list[str]:
@@ -108,5 +108,5 @@ def netlist_modules(design: Design, mapped: Path, library: Library) -> list[str]
         f'read_liberty -ignore_miss_func "{library.liberty_path}"',
         f'read_json "{ungated}"',
         f"hierarchy -check -top {design.name}",
-        "proc",
+        "proc -norom",
     ]

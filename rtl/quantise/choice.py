@@ -19,7 +19,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.golden.formats import E2M1, UE4M3
-from hwsim.rtl.arith import Arithmetic, Sum, add_bits, add_constant, columns, compress, fast_add, select, sized
+from hwsim.rtl.arith import Arithmetic, Sum, add_bits, add_constant, columns, compress, select, sized
 from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import EXPONENT_WIDTH, INPUTS, Fields, ValueFormat
@@ -274,15 +274,17 @@ class SquareSum(wiring.Component):
         return m
 
 
-class Moments(wiring.Component):
-    """What the candidates' sums differ by: ``M`` of products and ``N`` of squares, significands of scales included.
+class Moment(wiring.Component):
+    """What the candidates' sums differ by, significands of scales included: ``M`` of products, or ``N`` of squares.
 
     Combinational.
 
     Parameters
     ----------
-    products, squares : (int, int)
+    small, large : int
         The largest sums of the candidate of smaller and of larger scale.
+    power : int
+        Of the scales: 1 for products, 2 for squares.
     doubled : int
         Binades between the units of the smaller scale's codes and those of the larger's.
     arithmetic : Arithmetic
@@ -292,38 +294,49 @@ class Moments(wiring.Component):
     small_significand, large_significand : in, 4 bits
     apart : in, 1 bit
         Whether the larger scale lies one binade above the smaller.
-    small_products, large_products, small_squares, large_squares : in
-    products, squares : out
-        ``M`` and ``N`` in two's complement.
+    small_sum, large_sum : in
+    total : out
+        In two's complement.
     """
 
     stage = QuantiserStage.CHOICE
 
-    def __init__(self, products: tuple[int, int], squares: tuple[int, int], doubled: int, arithmetic: Arithmetic):
-        self.doubled, self.arithmetic = doubled, arithmetic
-        ports = {"small_significand": In(SIGNIFICAND_WIDTH), "large_significand": In(SIGNIFICAND_WIDTH), "apart": In(1)}
-        results = {}
-        for name, (small, large), power in (("products", products, 1), ("squares", squares, 2)):
-            ports |= {f"small_{name}": In(small.bit_length()), f"large_{name}": In(large.bit_length())}
-            most = max(large * (2 * SIGNIFICAND_MOST) ** power, small * (SIGNIFICAND_MOST << doubled) ** power)
-            results[name] = Out(most.bit_length() + 1)
-        super().__init__(ports | results)
+    def __init__(self, small: int, large: int, power: int, doubled: int, arithmetic: Arithmetic):
+        most = max(large * (2 * SIGNIFICAND_MOST) ** power, small * (SIGNIFICAND_MOST << doubled) ** power)
+        super().__init__({
+            "small_significand": In(SIGNIFICAND_WIDTH), "large_significand": In(SIGNIFICAND_WIDTH), "apart": In(1),
+            "small_sum": In(small.bit_length()), "large_sum": In(large.bit_length()),
+            "total": Out(most.bit_length() + 1),
+        })  # fmt: skip
+        self.power, self.doubled, self.arithmetic = power, doubled, arithmetic
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # One binade up: the products once, the squares twice.
-        large = Mux(self.apart, Cat(Const(0, 1), self.large_significand), self.large_significand)
-        large = sized(m, large, _LARGE_WIDTH, "large")
-        squares = Mux(self.apart, Cat(Const(0, 2), self.large_squares), self.large_squares)
-        squares = sized(m, squares, len(self.large_squares) + 2, "moved_squares")
-        self._difference(
-            m, self.products, (self.large_products, large), (self.small_products, self.small_significand), 1
-        )
-        large_square, small_square = (
-            self._squared(m, significand, name)
-            for name, significand in (("large", self.large_significand), ("small", self.small_significand))
-        )
-        self._difference(m, self.squares, (squares, large_square), (self.small_squares, small_square), 2)
+        small, large = self.small_significand, self.large_significand
+        value: Value = self.large_sum
+        if self.power == 1:
+            # One binade up: a significand of one more bit.
+            large = sized(m, Mux(self.apart, Cat(Const(0, 1), large), large), _LARGE_WIDTH, "moved")
+        else:
+            value = sized(m, Mux(self.apart, Cat(Const(0, 2), value), value), len(value) + 2, "moved")
+            small, large = self._squared(m, small, "small"), self._squared(m, large, "large")
+        places, width = self.doubled * self.power, len(self.total)
+        if self.arithmetic is Arithmetic.OPERATORS:
+            first = sized(m, value * large, width, "of_large")
+            second = sized(m, (self.small_sum * small) << places, width, "of_small")
+            m.d.comb += self.total.eq(first - second)
+            return m
+        bits = columns(width)
+        for i in range(len(large)):
+            row = value & large[i].replicate(len(value))
+            add_bits(bits, sized(m, row, len(value), f"plus_{i}"), i)
+        for i in range(len(small)):
+            row = ~(self.small_sum & small[i].replicate(len(self.small_sum)))
+            add_bits(bits, sized(m, row, len(self.small_sum), f"minus_{i}"), i + places)
+            # Below its leading zeros, the inverse is the negative less one: -v = ~v - (2**width - 1).
+            add_constant(bits, -((1 << len(self.small_sum)) - 1) << (i + places))
+        low, high = compress(m, bits, "sum")
+        m.d.comb += self.total.eq(low + high)
         return m
 
     @staticmethod
@@ -334,34 +347,11 @@ class Moments(wiring.Component):
         squares = [Const((n + (1 << len(row))) ** 2, width) for n in range(1 << len(row))]
         return sized(m, select(squares, row) & leading.replicate(width), width, f"{name}_square")
 
-    def _difference(
-        self, m: Module, to: Signal, large: tuple[Value, Value], small: tuple[Value, Value], power: int
-    ) -> None:
-        """``to`` is the product of the larger candidate less that of the smaller."""
-        places, width = self.doubled * power, len(to)
-        if self.arithmetic is Arithmetic.OPERATORS:
-            first = sized(m, large[0] * large[1], width, f"{to.name}_large")
-            second = sized(m, (small[0] * small[1]) << places, width, f"{to.name}_small")
-            m.d.comb += to.eq(first - second)
-            return
-        bits = columns(width)
-        value, multiplier = large
-        for i in range(len(multiplier)):
-            add_bits(bits, sized(m, value & multiplier[i].replicate(len(value)), len(value), f"{to.name}_plus_{i}"), i)
-        value, multiplier = small
-        for i in range(len(multiplier)):
-            row = ~(value & multiplier[i].replicate(len(value)))
-            add_bits(bits, sized(m, row, len(value), f"{to.name}_minus_{i}"), i + places)
-            # The inverse is the negative less one, and all ones above: -v = ~v - (2**width - 1).
-            add_constant(bits, -((1 << len(value)) - 1) << (i + places))
-        low, high = compress(m, bits, to.name)
-        m.d.comb += to.eq(low + high)
 
+class Difference(wiring.Component):
+    """The difference of both sides of the comparison that decides.
 
-class Decision(wiring.Component):
-    """Whether the candidate of larger scale is strictly better.
-
-    Combinational.
+    Combinational. It is negative where the candidate of larger scale is strictly better.
 
     Parameters
     ----------
@@ -377,21 +367,25 @@ class Decision(wiring.Component):
         Of the smaller scale: see :class:`RowSelect`.
     choice_factor : in
         See the engine; only where thresholds come through ports.
-    larger : out, 1 bit
+    total : out
+        In two's complement.
     """
 
     stage = QuantiserStage.CHOICE
 
     def __init__(self, told: Told, products: int, squares: int, arithmetic: Arithmetic):
+        self.told, self.arithmetic = told, arithmetic
+        factor = 1 if told.constant else factor_width(told.amax)
+        of_squares, of_products = self.multiples
+        width = 2 + max(squares + factor + of_squares.bit_length(), products + 1 + of_products.bit_length())
         super().__init__({
             "products": In(products), "squares": In(squares), "first_carry": In(1),
-            **({} if told.constant else {"choice_factor": In(factor_width(told.amax))}), "larger": Out(1),
+            **({} if told.constant else {"choice_factor": In(factor)}), "total": Out(width),
         })  # fmt: skip
-        self.told, self.arithmetic = told, arithmetic
 
     @property
     def multiples(self) -> tuple[int, int]:
-        """Of ``N`` times the factor, and of ``M``: what they are multiplied by to be compared.
+        """What ``N`` times the factor, and ``M``, are multiplied by to be compared.
 
         With ``amax = A * 2**(a - 7)``, E2M1's first threshold ``d + 9`` binades below under the smallest scale, and
         ``full_scale = odd * 2**p``, the rule ``amax * N < 4 * full_scale * M`` is ``A * 2**(d + 9) * N < odd * 2**(p +
@@ -404,13 +398,12 @@ class Decision(wiring.Component):
             odd //= 2
         power = (number // odd).bit_length() - 1
         shift = power + 14 - (family.least_distance + 9) + self.told.amax.fraction_width - 7
+        factor = 1
         if self.told.constant:
             # The factor is the full scale's significand, 8 bits of it, a multiple of the odd part.
-            factor = number << 7 >> (number.bit_length() - 1)
-            assert factor % odd == 0
-            odd, factor = 1, factor // odd
-        else:
-            factor = 1
+            significand = number << 7 >> (number.bit_length() - 1)
+            assert significand % odd == 0
+            odd, factor = 1, significand // odd
         return (factor << max(-shift, 0), odd << max(shift, 0))
 
     def elaborate(self, platform: object) -> Module:
@@ -421,29 +414,24 @@ class Decision(wiring.Component):
             len(self.products) + 1, "carried",
         )  # fmt: skip
         factor: Value = Const(1, 1) if self.told.constant else self.choice_factor
-        width = 2 + max(
-            len(self.squares) + len(factor) + of_squares.bit_length(), len(products) + of_products.bit_length()
-        )
+        width = len(self.total)
         if self.arithmetic is Arithmetic.OPERATORS:
             wide = sized(m, self.squares.as_signed(), width, "wide_squares").as_signed()
-            scaled = sized(m, wide * Cat(factor, Const(0, 1)).as_signed() * of_squares, width, "scaled_squares")
+            of_n = sized(m, wide * Cat(factor, Const(0, 1)).as_signed() * of_squares, width, "of_squares")
             wide_products = sized(m, products.as_signed(), width, "wide_products").as_signed()
-            other = sized(m, wide_products * of_products, width, "scaled_products")
-            difference = sized(m, scaled - other, width, "difference")
-        else:
-            bits = columns(width)
-            for i in range(len(factor)):
-                row = sized(m, self.squares & factor[i].replicate(len(self.squares)), len(self.squares), f"row_{i}")
-                _add_signed_multiple(bits, row, of_squares << i)
-            inverse = sized(m, ~products, len(products), "inverse")
-            # The inverse is the negative less one.
-            _add_signed_multiple(bits, inverse, of_products)
-            add_constant(bits, of_products)
-            low, high = compress(m, bits, "difference")
-            difference = fast_add(m, low, high, "difference", self.arithmetic)
-        m.d.comb += self.larger.eq(difference[-1])
-        unused = difference[:-1]
-        m.d.comb += Signal(len(unused), name="unused_difference").eq(unused)
+            of_m = sized(m, wide_products * of_products, width, "of_products")
+            m.d.comb += self.total.eq(of_n - of_m)
+            return m
+        bits = columns(width)
+        for i in range(len(factor)):
+            row = sized(m, self.squares & factor[i].replicate(len(self.squares)), len(self.squares), f"row_{i}")
+            _add_signed_multiple(bits, row, of_squares << i)
+        inverse = sized(m, ~products, len(products), "inverse")
+        # The inverse is the negative less one.
+        _add_signed_multiple(bits, inverse, of_products)
+        add_constant(bits, of_products)
+        low, high = compress(m, bits, "difference")
+        m.d.comb += self.total.eq(low + high)
         return m
 
 
@@ -543,9 +531,12 @@ class ChoosingPath(QuantiserPath):
         of_small, of_large = prefixes(told.family)
         products = ProductSum(small, block_size, width, arithmetic), ProductSum(large, block_size, width, arithmetic)
         squares = SquareSum(small, block_size, arithmetic), SquareSum(large, block_size, arithmetic)
-        moments = Moments(
-            (products[0].most, products[1].most), (squares[0].most, squares[1].most), int(uniform), arithmetic
-        )
+        both: dict[str, tuple[ProductSum | SquareSum, ...]] = {"products": products, "squares": squares}
+        moments = {
+            kind: Moment(sums[0].most, sums[1].most, power, int(uniform), arithmetic)
+            for power, (kind, sums) in enumerate(both.items(), 1)
+        }
+        decision = Difference(told, len(moments["products"].total), len(moments["squares"].total), arithmetic)
         self.parts = {
             "quantise_maximum": MagnitudeMaximum(fmt, block_size),
             "quantise_small_scale": ScaleFinder(told, of_small),
@@ -558,8 +549,8 @@ class ChoosingPath(QuantiserPath):
             "quantise_large_products": products[1],
             "quantise_small_squares": squares[0],
             "quantise_large_squares": squares[1],
-            "quantise_moments": moments,
-            "quantise_decision": Decision(told, len(moments.products), len(moments.squares), arithmetic),
+            **{f"quantise_moment_of_{kind}": moment for kind, moment in moments.items()},
+            "quantise_difference": decision,
             "quantise_chosen": Chosen(block_size, uniform, polarity),
         }
         self.told = told
@@ -597,7 +588,10 @@ class ChoosingPath(QuantiserPath):
         larger = Signal(name="larger")
         told = {} if self.told.constant else {"choice_factor": inputs["choice_factor"]}
         carry = registers.at("sums", facts["first_carry"], "first_carry")
-        instantiate(m, self, "quantise_decision", "decision", **moments, **told, first_carry=carry, larger=larger)
+        difference = Signal(len(self.parts["quantise_difference"].total), name="difference")
+        instantiate(m, self, "quantise_difference", "decision", **moments, **told, first_carry=carry, total=difference)
+        m.d.comb += larger.eq(difference[-1])
+        m.d.comb += Signal(len(difference) - 1, name="unused_difference").eq(difference[:-1])
         late = {n: registers.delay(codes[n], n, "products", "sums") for n in ("signs", "small_codes", "large_codes")}
         late |= {
             f"{name}_scale": registers.delay(value, f"{name}_scale", "row", *_BEHIND) for name, value in scales.items()
@@ -623,17 +617,19 @@ class ChoosingPath(QuantiserPath):
     def _moments(
         self, m: Module, registers: Registers, codes: dict[str, Value], facts: dict[str, Value]
     ) -> dict[str, Value]:
-        """The sums over the block, and what they differ by, behind ``sums``."""
-        sums: dict[str, Value] = {}
-        for name in CANDIDATES:
-            for kind in ("products", "squares"):
+        """What the sums over the block differ by, of either kind, behind ``sums``."""
+        known = {name: facts[name] for name in ("small_significand", "large_significand", "apart")}
+        moments = {}
+        for kind in ("products", "squares"):
+            sums: dict[str, Value] = {}
+            for name in CANDIDATES:
                 part = f"quantise_{name}_{kind}"
                 total = Signal(len(self.parts[part].total), name=f"{name}_{kind}_now")
                 given = {"moved": codes["moved"]} if kind == "products" else {}
                 instantiate(m, self, part, f"{name}_{kind}_part", codes=codes[f"{name}_codes"], **given, total=total)
-                sums[f"{name}_{kind}"] = registers.at("products", total, f"{name}_{kind}")
-        part = self.parts["quantise_moments"]
-        made = {name: Signal(len(getattr(part, name)), name=f"{name}_now") for name in ("products", "squares")}
-        known = {name: facts[name] for name in ("small_significand", "large_significand", "apart")}
-        instantiate(m, self, "quantise_moments", "moments", **sums, **known, **made)
-        return {name: registers.at("sums", value, name) for name, value in made.items()}
+                sums[f"{name}_sum"] = registers.at("products", total, f"{name}_{kind}")
+            part = f"quantise_moment_of_{kind}"
+            total = Signal(len(self.parts[part].total), name=f"{kind}_now")
+            instantiate(m, self, part, f"moment_of_{kind}", **sums, **known, total=total)
+            moments[kind] = registers.at("sums", total, kind)
+        return moments

@@ -118,7 +118,8 @@ class Metadata(wiring.Component):
 
     def __init__(self) -> None:
         super().__init__({
-            "near": In(_NEAR_WIDTH), "fraction": In(_FRACTION_WIDTH), "clear": In(1), "metadata_code": Out(METADATA_WIDTH),
+            "near": In(_NEAR_WIDTH), "fraction": In(_FRACTION_WIDTH), "clear": In(1),
+            "metadata_code": Out(METADATA_WIDTH),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:

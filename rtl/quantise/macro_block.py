@@ -119,7 +119,8 @@ class FactorRow(wiring.Component):
         with m.Switch(index):
             for fraction in range(1 << width):
                 of = row(fraction)
-                with m.Case(fraction):
+                # The last one without a condition, so that there is none without a row.
+                with m.Case(fraction) if fraction + 1 < 1 << width else m.Default():
                     m.d.comb += [
                         self.factor.eq(of.factor), self.carry_1.eq(of.carries[0]), self.carry_2.eq(of.carries[1]),
                         self.fractions.eq(sum(n << (width * i) for i, n in enumerate(of.fractions))),

@@ -33,12 +33,23 @@ def simulated(tmp_path, runtime, monkeypatch):
         ("mxfp4_quantize", {"block_size": 16, "scale_rule": "rceil", "input": "fp32"}, {"subnormals": 1}),
         ("mxfp4_quantize", {"block_size": 16, "scale_rule": "ceil", "subnormals": 1}, {"subnormals": 0}),
         ("m2xfp_quantize", {}, {"pipeline": "none"}),
-        ("m2xfp_quantize", {"pipeline": "maximum+lanes", "input": "fp32"}, {"pipeline": "maximum"}),
+        ("m2xfp_quantize", {"pipeline": "maximum+top", "input": "fp32"}, {"pipeline": "maximum"}),
+        ("mx_quantize", {}, {"scale_rule": "even"}),
+        ("mx_quantize", {"formats": "e4m3+e2m1", "block_size": 16, "scale_rule": "floor"}, {"formats": "e2m1+e4m3"}),
+        ("mbs_quantize", {}, {"pipeline": "maximum+scale"}),
+        ("nvfp4_quantize", {}, {"pipeline": "none"}),
+        ("nvfp4_quantize", {"tensor_scale": "pow2"}, {"pipeline": "maximum"}),
+        ("four_over_six_quantize", {"arithmetic": "operators"}, {"pipeline": "none"}),
+        ("mixfp4_quantize", {"polarity": 1}, {"polarity": 0}),
+        ("mixfp4_quantize", {"tensor_scale": "pow2", "pipeline": "none"}, {"polarity": 1}),
+        ("fp32_to_bf16", {"lanes": 4}, None),
+        ("tensor_max", {}, None),
     ],
 )
 def test_stream_with_bubbles_resets_and_special_values(name, settings, wrong, simulated):
     assert simulated(name, settings) is None
-    assert " is " in simulated(name, settings, **wrong)
+    if wrong:
+        assert " is " in simulated(name, settings, **wrong)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +59,13 @@ def test_stream_with_bubbles_resets_and_special_values(name, settings, wrong, si
         ("mxfp4_quantize", {"scale_rule": "up"}, "scale_rule must be one of floor, ceil, even, rceil, oas, got 'up'"),
         ("mxfp4_quantize", {"subnormals": 2}, "subnormals must be 0 or 1, got 2"),
         ("mxfp4_quantize", {"input": "fp16"}, "input must be bf16 or fp32, got 'fp16'"),
-        ("m2xfp_quantize", {"pipeline": "block"}, "pipeline must be none or places among maximum.lanes, got 'block'"),
+        ("m2xfp_quantize", {"pipeline": "block"}, "pipeline must be none or places among maximum.top, got 'block'"),
+        ("mx_quantize", {"formats": "e4m3+e4m3"}, "formats must be different ones among e2m1.*, got 'e4m3.e4m3'"),
+        ("mx_quantize", {"scale_rule": "oas"}, "scale_rule must be one of floor, ceil, even, rceil, got 'oas'"),
+        ("nvfp4_quantize", {"tensor_scale": "fp32"}, "tensor_scale must be table or pow2, got 'fp32'"),
+        ("mixfp4_quantize", {"polarity": 2}, "polarity must be 0 or 1, got 2"),
+        ("mixfp4_quantize", {"amax": "fp16"}, "amax must be bf16 or fp32, got 'fp16'"),
+        ("fp32_to_bf16", {"lanes": 0}, "lanes must be 1 to 1024, got 0"),
     ],
 )
 def test_parameters_are_refused_by_name(name, settings, message):
@@ -57,5 +74,5 @@ def test_parameters_are_refused_by_name(name, settings, message):
 
 
 def test_latency_follows_the_pipeline():
-    for pipeline, latency in (("none", 2), ("maximum", 3), ("maximum+lanes", 4)):
+    for pipeline, latency in (("none", 2), ("maximum", 3), ("maximum+top", 4)):
         assert units.design("m2xfp_quantize", {"pipeline": pipeline}).component().latency == latency

@@ -3,14 +3,25 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from hwsim.units.tables import table_values
 
 from hwsim.golden.engines import quantize_bits
 from hwsim.golden.thresholds import thresholds
 from hwsim.rtl.quantise.floats import INPUTS
-from hwsim.rtl.quantise.table_scale import MagnitudeMaximum, RowSelect, ScaleFinder, ThresholdLane
+from hwsim.rtl.quantise.table_scale import MagnitudeMaximum, RowSelect, ScaleFinder, ThresholdLane, Told
+from hwsim.rtl.quantise.tables import FAMILIES, table_widths, tensor_fields
 
 BF16 = INPUTS["bf16"]
+NVFP4 = FAMILIES["nvfp4"]
+TOLD = Told(BF16, NVFP4, constant=False)
+
+
+def table_values(amax):
+    """What the engine is told of a tensor, as one integer a port."""
+    widths = table_widths(BF16, NVFP4, BF16)
+    return {
+        name: sum(int(value) << widths[name][1] * i for i, value in enumerate(fields))
+        for name, fields in tensor_fields(amax).items()
+    }
 
 
 def simulate(part, inputs, outputs):
@@ -37,8 +48,8 @@ def engine(bits, table):
     finder, row = ({k: v for k, v in table.items() if k.startswith("element") == e} for e in (False, True))
     packed = [int.from_bytes(block.tobytes(), "little") for block in bits]
     largest = simulate(MagnitudeMaximum(BF16, 16), {"x": packed}, ("largest",))["largest"]
-    scales = simulate(ScaleFinder(BF16), {"largest": largest} | finder, ("scale",))["scale"]
-    found = simulate(RowSelect(BF16), {"scale": scales} | row, ("fractions", "carries", "first", "clear"))
+    scales = simulate(ScaleFinder(TOLD), {"largest": largest} | finder, ("scale",))["scale"]
+    found = simulate(RowSelect(TOLD), {"scale": scales} | row, ("fractions", "carries", "first", "clear"))
     each = {name: [value for value in values for _ in range(16)] for name, values in found.items()}
     codes = simulate(ThresholdLane(BF16), {"x": bits.reshape(-1)} | each, ("code",))["code"]
     return np.array(scales), np.array(codes).reshape(bits.shape)
@@ -71,7 +82,7 @@ def test_scales_around_every_threshold_are_golden():
     table = thresholds(amax)
     largest = np.concatenate([table.scales - 1, table.scales, table.scales + 1])
     finder = {k: v for k, v in table_values(amax).items() if not k.startswith("element")}
-    scales = simulate(ScaleFinder(BF16), {"largest": largest} | finder, ("scale",))["scale"]
+    scales = simulate(ScaleFinder(TOLD), {"largest": largest} | finder, ("scale",))["scale"]
     assert np.array_equal(scales, table.scale_codes(largest)) and set(scales) == set(range(127))
 
 

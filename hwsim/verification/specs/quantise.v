@@ -52,12 +52,11 @@ module quantise_scale_spec #(parameter EMAX = 2, ZERO = 0, LEAST = 2, SIGNED_ZER
   assign ok_clear = clear == (special || (zero && !SIGNED_ZEROS));
 endmodule
 
-// The E2M1 code of a value, and with REFINED the metadata that it gives its subgroup as the largest element: how many of
-// the points between codes it reaches. Nothing is claimed of values above the highest binade, nor where HIGHEST is less
-// than LEAST.
-module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED = 0) (
-  input [F+8:0] x, input [7:0] highest, input clear, input [3:0] code, input [1:0] refined,
-  output ok_code, ok_refined
+// The E2M1 code of a value, and, for M2XFP, its distance from the highest binade and the beginning of its fraction.
+// Nothing is claimed of values above the highest binade, nor where HIGHEST is less than LEAST.
+module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2) (
+  input [F+8:0] x, input [7:0] highest, input clear, input [3:0] code, input [2:0] near, input [4:0] fraction,
+  output ok_code, ok_near, ok_fraction
 );
   wire [7:0] field = x[F +: 8];
   wire [7:0] exponent = field == 0 ? 8'd1 : field;
@@ -65,12 +64,64 @@ module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED 
   // A value is significand * 2**(2 - below - F) in units of the scale. Further down than this, all codes are 0.
   wire [7:0] full = highest - exponent;
   wire [3:0] below = full > 10 ? 4'd10 : full[3:0];
-  // In sixteenths, as the points between codes, times 2**(F + below).
-  wire [F+16:0] value = {significand, 6'd0};
-  function [F+16:0] point(input [6:0] sixteenths);
-    point = {{(F+10){1'b0}}, sixteenths} << (F + below);
+  // In quarters, as the points between codes, times 2**(F + below).
+  wire [F+16:0] value = {significand, 4'd0};
+  function [F+16:0] point(input [4:0] quarters);
+    point = {{(F+12){1'b0}}, quarters} << (F + below);
   endfunction
-  // Magnitudes of E2M3 in eighths; those of E2M1 are every fourth, but for the fraction.
+  // Magnitudes in halves.
+  function [3:0] e2m1(input [2:0] magnitude);
+    case (magnitude)
+      7: e2m1 = 12;
+      6: e2m1 = 8;
+      5: e2m1 = 6;
+      default: e2m1 = magnitude;
+    endcase
+  endfunction
+  integer i;
+  reg [2:0] coarse;
+  reg [4:0] middle;
+  always @* begin
+    // A tie goes to the even code.
+    coarse = 0;
+    for (i = 1; i < 8; i = i + 1) begin
+      middle = e2m1(i - 1) + e2m1(i);
+      if (i % 2 ? value > point(middle) : value >= point(middle)) coarse = i;
+    end
+  end
+  wire claimed = field <= highest && highest >= LEAST;
+  assign ok_code = clear ? code == 0 : !claimed || code == {x[F+8], coarse};
+  wire [7:0] distance = highest - field;
+  assign ok_near = !claimed || near == (distance > 7 ? 7 : distance);
+  assign ok_fraction = fraction == {x[F-1 -: 4], x[F-5:0] != 0};
+endmodule
+
+// M2XFP: what is known of the largest of 8 codes, the first of equals.
+module quantise_top_spec (
+  input [23:0] magnitudes, near, input [39:0] fraction, input [2:0] near_of_top, input [4:0] fraction_of_top,
+  output ok_near, ok_fraction
+);
+  integer i;
+  reg [2:0] top;
+  always @* begin
+    top = 0;
+    for (i = 1; i < 8; i = i + 1)
+      if (magnitudes[3*i +: 3] > ((magnitudes >> (3 * top)) & 7)) top = i;
+  end
+  wire [2:0] wanted_near = near >> (3 * top);
+  wire [4:0] wanted_fraction = fraction >> (5 * top);
+  assign ok_near = near_of_top == wanted_near;
+  assign ok_fraction = fraction_of_top == wanted_fraction;
+endmodule
+
+// M2XFP: metadata of a value that is NEAR binades below E2M1's highest, from the codes that it rounds to. Its fraction
+// has four bits and one that stands for all further ones, which no point between codes has.
+module quantise_metadata_spec (
+  input [2:0] near, input [4:0] fraction, input clear, input [1:0] metadata_code, output ok_metadata
+);
+  // In sixteenths, times 2**near.
+  wire [15:0] value = {1'b1, fraction} << 1;
+  // Magnitudes of E2M3 in eighths; those of E2M1 are every fourth.
   function [5:0] e2m3(input [4:0] magnitude);
     case (magnitude[4:3])
       0: e2m3 = magnitude[2:0];
@@ -79,8 +130,8 @@ module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED 
       3: e2m3 = 32 + 4 * magnitude[2:0];
     endcase
   endfunction
-  function [5:0] e2m1(input [2:0] magnitude);
-    e2m1 = e2m3({magnitude, 2'd0});
+  function [15:0] point(input [6:0] sixteenths);
+    point = {9'd0, sixteenths} << near;
   endfunction
   integer i;
   reg [4:0] fine;
@@ -89,7 +140,6 @@ module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED 
   reg signed [6:0] step;
   reg [1:0] held;
   always @* begin
-    // A tie goes to the even code.
     fine = 0;
     for (i = 1; i < 32; i = i + 1) begin
       middle = e2m3(i - 1) + e2m3(i);
@@ -97,64 +147,49 @@ module quantise_lane_spec #(parameter F = 7, SUBNORMALS = 0, LEAST = 2, REFINED 
     end
     coarse = 0;
     for (i = 1; i < 8; i = i + 1) begin
-      middle = e2m1(i - 1) + e2m1(i);
+      middle = e2m3(4 * i - 4) + e2m3(4 * i);
       if (i % 2 ? value > point(middle) : value >= point(middle)) coarse = i;
     end
     step = $signed({2'b0, fine}) + 7'sd1 - $signed({2'b0, coarse, 2'b0});
     held = step < 0 ? 2'd0 : step > 3 ? 2'd3 : step[1:0];
   end
-  wire claimed = field <= highest && highest >= LEAST;
-  assign ok_code = clear ? code == 0 : !claimed || code == {x[F+8], coarse};
-  assign ok_refined = clear ? refined == 0 : !claimed || refined == held;
-endmodule
-
-// M2XFP: the metadata of the largest of 8 codes, the first of equals.
-module quantise_metadata_spec (input [23:0] magnitudes, input [15:0] refined, input [1:0] chosen, output ok_chosen);
-  integer i;
-  reg [2:0] largest;
-  reg [1:0] wanted;
-  always @* begin
-    largest = magnitudes[2:0];
-    wanted = refined[1:0];
-    for (i = 1; i < 8; i = i + 1)
-      if (magnitudes[3*i +: 3] > largest) begin
-        largest = magnitudes[3*i +: 3];
-        wanted = refined[2*i +: 2];
-      end
-  end
-  assign ok_chosen = chosen == wanted;
+  // From 7 binades on, both codes are 0.
+  assign ok_metadata = metadata_code == (clear ? 2'd0 : near == 7 ? 2'd1 : held);
 endmodule
 
 // NVFP4's family. The largest magnitude of a block.
 module quantise_magnitude_spec #(parameter N = 16, F = 7) (
   input [N*(F+9)-1:0] x, input [F+7:0] largest, output ok_largest
 );
-  integer i;
-  reg bounded, reached;
+  integer i, step;
+  reg [N*(F+8)-1:0] left;
   always @* begin
-    bounded = 1;
-    reached = 0;
-    for (i = 0; i < N; i = i + 1) begin
-      bounded = bounded && x[i*(F+9) +: F+8] <= largest;
-      reached = reached || x[i*(F+9) +: F+8] == largest;
-    end
+    for (i = 0; i < N; i = i + 1) left[i*(F+8) +: F+8] = x[i*(F+9) +: F+8];
+    // Pairs, pairs of pairs, and so on: the larger one stays at the lower place.
+    for (step = 1; step < N; step = 2 * step)
+      for (i = 0; i + step < N; i = i + 2 * step)
+        if (left[(i+step)*(F+8) +: F+8] > left[i*(F+8) +: F+8])
+          left[i*(F+8) +: F+8] = left[(i+step)*(F+8) +: F+8];
   end
-  assign ok_largest = bounded && reached;
+  assign ok_largest = largest == left[F+7:0];
 endmodule
 
-// The scale byte by thresholds: of their own for codes up to 8, eight a binade above.
+// The scale byte by thresholds: of their own, which ascend, for codes up to 8, eight a binade above.
 module quantise_table_scale_spec #(parameter F = 7) (
   input [F+7:0] largest, input live, input [8*F-1:0] scale_fractions, input [10:0] scale_offset,
   input [8*(F+8)-1:0] scale_thresholds, input [7:0] scale, output ok_scale
 );
   integer i, code, small;
+  reg ascend;
   reg [7:0] wanted;
   always @* begin
     code = 8 * largest[F +: 8];
     small = 0;
+    ascend = 1;
     for (i = 0; i < 8; i = i + 1) begin
       if (largest[F-1:0] >= scale_fractions[F*i +: F]) code = code + 1;
       if (i < 7 && largest >= scale_thresholds[(F+8)*i +: F+8]) small = small + 1;
+      if (i > 0 && scale_thresholds[(F+8)*i +: F+8] < scale_thresholds[(F+8)*(i-1) +: F+8]) ascend = 0;
     end
     code = code - scale_offset;
     if (code < 8) code = 8;
@@ -162,7 +197,7 @@ module quantise_table_scale_spec #(parameter F = 7) (
     if (largest < scale_thresholds[7*(F+8) +: F+8]) code = small;
     wanted = largest[F +: 8] == 255 ? 127 : live ? code : 0;
   end
-  assign ok_scale = scale == wanted;
+  assign ok_scale = !ascend || scale == wanted;
 endmodule
 
 // The thresholds of a scale: those of its significand, moved by its exponent, which counts from the smallest scale's.
@@ -185,9 +220,12 @@ module quantise_row_spec #(parameter F = 7) (
   end
   wire [2:0] row = significand[2:0];
   wire common = scale[6:0] != 0 && scale[6:0] != 127;
-  assign ok_fractions = !common || fractions == element_fractions[4*F*row +: 4*F];
-  assign ok_carries = !common || carries == element_carries[4*row + 1 +: 3];
-  assign ok_first = !common || first == element_base + binade + element_carries[4*row];
+  wire [4*F-1:0] of_row = element_fractions >> (4 * F * row);
+  wire [3:0] carries_of_row = element_carries >> (4 * row);
+  wire [7:0] at = element_base + binade + carries_of_row[0];
+  assign ok_fractions = !common || fractions == of_row;
+  assign ok_carries = !common || carries == carries_of_row[3:1];
+  assign ok_first = !common || first == at;
   assign ok_clear = scale[7] || clear == !common;
 endmodule
 
