@@ -14,6 +14,7 @@ REPORTS = {
     "decode": ("decode", "block decoders on all technologies, proofs, mutants, OpenSTA cross-check"),
     "overhead": ("overhead", "MMA tiles of all formats on all technologies, beside published overheads"),
     "activity": ("activity", "toggles with delays against Icarus, models of short pulses, speed"),
+    "quantise": ("quantise", "quantisation engines on all technologies, by stage, beside tiles and published engines"),
     "mma_choices": ("choices", "encodings of products that were tried, and their areas"),
     "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (half an hour)"),
     "conformance": ("conformance", "golden models against vectors of public implementations"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from hwsim.golden.nvfp4_layout import BLOCK_SIZE as NVFP4_BLOCK_SIZE
 from hwsim.golden.oas import BLOCK_SIZE as OAS_BLOCK_SIZE
 from hwsim.golden.thresholds import Thresholds, thresholds
 from hwsim.rtl.quantise.floats import INPUTS, ValueFormat
-from hwsim.rtl.quantise.tables import FAMILIES, FP32_BIAS, table_widths, tensor_fields
+from hwsim.rtl.quantise.tables import FAMILIES, FP32_BIAS, Family, table_widths, tensor_fields
 from hwsim.tensors.random import realistic_tensor
 from hwsim.units.ports import Parameters, Ports, comes_out
 
@@ -124,6 +125,7 @@ def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: t
     points = rng.choice(_POINTS, (count, size)).astype(np.uint16)
     finite = (x & _INFINITY) != _INFINITY
     x = np.where((rng.random((count, size)) < 0.5) & finite, (x & 0xFF80) | points, x).astype(np.uint16)
+    x[rng.random(count) < 0.01] &= _SIGN
     if kind is not np.uint16:
         low = rng.choice([0, 0, 1, 0xFFFF], (count, size)).astype(np.uint32)
         low = np.where(rng.random((count, size)) < 0.5, low, rng.integers(0, 1 << 16, (count, size)))
@@ -377,8 +379,11 @@ class TensorEngine:
 
     def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
         """Blocks of every class, in parts that belong to a tensor each."""
-        tensors = [*_TENSORS, *(float(rng.integers(128, 256)) * 2.0 ** int(rng.integers(-60, 60)) for _ in range(6))]
-        if not FAMILIES[self.system].chooses or value_format(parameters, "amax").width == 32:
+        family = FAMILIES[self.system]
+        tensors = [*_TENSORS, float(rng.integers(128, 256)) * 2.0 ** int(rng.integers(-60, 60))]
+        # Under scales that are powers of two, grids of values are exact, and errors tie.
+        tensors += [family.full_scale * 2.0 ** int(rng.integers(-60, 60)) for _ in range(6)]
+        if not family.chooses or value_format(parameters, "amax").width == 32:
             # Only engines that choose are told the largest magnitude itself.
             tensors += [float(np.float32(a) * np.float32(1 + rng.random() / 64)) for a in tensors[2:4]]
         share = count // 3
@@ -450,8 +455,8 @@ class TensorEngine:
         """Blocks of a tensor, bits [count, 16].
 
         Classes: values at and beside the thresholds of the block's own scales, under a largest magnitude that is at or
-        beside the ends of a scale's range; Gaussian values of any size; values on a grid, which tie; zeros, subnormals,
-        infinities and NaN.
+        beside the ends of a scale's range; Gaussian values of any size; values on a grid, and those whose candidates'
+        errors tie; zeros, subnormals, infinities and NaN.
         """
         kind = dtype(parameters)
         family, fraction = FAMILIES[self.system], value_format(parameters).fraction_width
@@ -469,8 +474,11 @@ class TensorEngine:
         levels = rng.integers(-30, 31, (count, 16)) * rng.choice([0.5, 1, 0.25], (count, 1))
         grid = np.clip(levels * step, -3e38, 3e38).astype(np.float32).view(np.uint32)
         of_class = rng.integers(0, 10, (count, 1))
-        of_floats = np.where(of_class < 2, gaussian, grid)
-        x = np.where(of_class < 4, to_bf16(of_floats) if kind is np.uint16 else of_floats, x)
+        of_floats = np.where(of_class < 1, gaussian, grid)
+        if family.chooses:
+            ties = (_tying(rng, family, count) * (live / family.full_scale)).astype(np.float32).view(np.uint32)
+            of_floats = np.where(of_class >= 2, ties, of_floats)
+        x = np.where(of_class < 5, to_bf16(of_floats) if kind is np.uint16 else of_floats, x)
         random = rng.integers(0, 1 << x.dtype.itemsize * 8, x.shape, x.dtype)
         sign = x.dtype.type(1 << (x.dtype.itemsize * 8 - 1))
         x = np.where(rng.random(x.shape) < 0.03, x & sign, x)
@@ -492,6 +500,38 @@ class TensorEngine:
             flow["valid"][-latency:] = 0
             parts.append(flow | held)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _tying(rng: np.random.Generator, family: Family, count: int) -> np.ndarray:
+    """Values, in units of the tensor scale, float64 [count, 16], whose squared errors often tie.
+
+    The largest is a multiple of both candidates' largest elements, so that both scales are exact. All others are taken
+    from those halves for which the candidates' squared errors differ by one amount, with either sign.
+    """
+    tops = [int(ladder.element.max_finite / stretch) for ladder, stretch in family.candidates]
+    largest = math.lcm(*tops)
+    halves = np.arange(2 * largest + 1) / 2
+    errors = []
+    for top, (ladder, _) in zip(tops, family.candidates, strict=True):
+        grid = ladder.element.values[: ladder.element.max_code + 1].astype(np.float64) * (largest / top)
+        # The grid of a candidate that is stretched reaches beyond the largest value.
+        errors.append(((halves[:, None] - grid) ** 2).min(axis=1))
+    differ = errors[0] - errors[1]
+    amounts, counts = np.unique(np.abs(differ[differ != 0]), return_counts=True)
+    both = [
+        a
+        for a, _ in sorted(zip(amounts, counts, strict=True), key=lambda pair: -pair[1])
+        if a in differ and -a in differ
+    ]
+    shape = count, 16
+    values = np.where(
+        rng.random(shape) < 0.5,
+        rng.choice(halves[differ == both[0]], shape),
+        rng.choice(halves[differ == -both[0]], shape),
+    )
+    values *= rng.choice([-1, 0, 1, 1], shape) * np.where(rng.random(shape) < 0.5, -1, 1)
+    values[np.arange(count), rng.integers(0, 16, count)] = largest
+    return values * np.exp2(rng.integers(-6, 4, (count, 1)))
 
 
 def _beside_thresholds(rng: np.random.Generator, tables: list[Thresholds], fraction: int, count: int) -> np.ndarray:

@@ -34,7 +34,7 @@ class Meaning:
     fraction : int
         Fraction bits of the term's significand: q of :mod:`hwsim.golden.terms`.
     bias : int
-        The raw exponent is the sum of both operands' exponent fields less this.
+        The raw exponent is the sum of what decoders make of both operands' exponent fields, less this.
     least : int
         The smallest raw exponent of a term that is not zero.
     """
@@ -44,15 +44,17 @@ class Meaning:
     least: int
 
     @classmethod
-    def of(cls, design: Design) -> Meaning:
-        """The meaning of a design's terms, from :mod:`hwsim.golden.terms`."""
+    def of(cls, design: Design, typed: bool = False) -> Meaning:
+        """The meaning of a design's terms, from :mod:`hwsim.golden.terms`; ``typed`` where blocks have a type."""
         mma = design.unit.mma
         assert mma is not None, f"{design.name} is an MMA unit"
         block, term = mma.shape(design.parameters)[3], mma.term(design.parameters)
         if term is not None:
             bias = 2 * term.scale.bias - term.constant(block)
             # In a format with subnormals, exponent field 0 stands for the same exponent as field 1.
-            return cls(term.q(block), bias, 2 * int(term.scale.has_subnormals) - bias)
+            least = 2 * int(term.scale.has_subnormals) - bias
+            # Decoders of blocks with a type give field and type, less 1.
+            return cls(term.q(block), bias - 2 * int(typed), least)
         element = mma.element(design.parameters)
         bias = 2 * element.bias + (2 * E8M0.bias if block else 0)
         return cls(2 * element.fraction_width, bias, 2 - bias)
@@ -71,7 +73,8 @@ def lemmas(design: Design) -> Iterator[Lemma]:
             yield replace(lemma, codes=codes)
     else:
         yield from _element_lemmas(parts, dot)
-    yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design))
+    typed = isinstance(dot, BlockDot) and dot.scheme.typed
+    yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design, typed))
 
 
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:

@@ -1,0 +1,102 @@
+"""Engines in bulk, what they are told, streams of blocks; and engines behind one another."""
+
+import numpy as np
+import pytest
+
+from hwsim import golden, units
+from hwsim.golden.engines import to_bf16
+from hwsim.technology import catalogue
+from hwsim.units import engines
+from hwsim.verification.netlist_model import NetlistModel, compare_engine
+
+QUICK = ["mxfp4_quantize", "mbs_quantize", "nvfp4_quantize"]
+ENGINES = [name for name, unit in units.UNITS.items() if unit.engine]
+
+
+def model_of(name, settings, build):
+    design = units.design(name, settings)
+    return NetlistModel(design, catalogue.load("asap7", None, build), build), design
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_netlist_equals_golden_on_blocks_of_every_class(name, tmp_path):
+    model, design = model_of(name, {}, tmp_path)
+    found = compare_engine(model.outputs, design, 20_003, seed=3)
+    assert (found.vectors, found.mismatches) == (20_003, 0), found.first
+    assert found.bins["NaN"] and found.bins["zero"] and found.bins["scale 100"]
+
+
+def test_a_wrong_rule_is_noticed(tmp_path):
+    model, design = model_of("mxfp4_quantize", {"block_size": 16}, tmp_path)
+    found = compare_engine(model.outputs, design, 2000, 3, design.parameters | {"scale_rule": "even"})
+    assert found.mismatches and found.first.startswith("golden is ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENGINES)
+def test_ten_million_blocks(name, tmp_path):
+    model, design = model_of(name, {}, tmp_path)
+    found = compare_engine(model.outputs, design, 10**7, seed=1)
+    assert found.mismatches == 0, found.first
+    assert "tie" not in found.bins or found.bins["tie"] >= 10**5
+
+
+@pytest.mark.parametrize("name", ["four_over_six_quantize", "mixfp4_quantize"])
+def test_blocks_of_choosing_engines_tie(name):
+    """Ties, decided exactly; an independent count in rationals is golden's own choice."""
+    design = units.design(name)
+    engine, counted = design.unit.engine, {}
+    for ports in engine.blocks(design.parameters, 6000, np.random.default_rng(2)):
+        valid = np.ones((len(ports["x"]), 1), np.uint8)
+        results = design.unit.golden({"valid": valid, **ports}, design.parameters)
+        for key, value in engine.bins(ports, results, design.parameters).items():
+            counted[key] = counted.get(key, 0) + value
+    assert counted["tie"] > 60 and counted["larger scale better"] > 500 and counted["smaller scale better"] > 500
+
+
+def test_thresholds_change_only_without_blocks_in_flight():
+    design = units.design("nvfp4_quantize")
+    ports = design.unit.testbench(design.parameters, 1)
+    start = int(np.flatnonzero((ports["element_base"][1:] != ports["element_base"][:-1]).any(axis=1))[0])
+    ports["valid"][start] = 1
+    with pytest.raises(ValueError, match="nvfp4: thresholds change at vector .* while a block is in flight"):
+        design.unit.golden(ports, design.parameters)
+
+
+def test_foreign_thresholds_are_refused():
+    design = units.design("nvfp4_quantize")
+    ports = design.unit.stimulus(design.parameters, 4, 1, None)
+    ports["element_base"] = ports["element_base"] ^ 1
+    with pytest.raises(ValueError, match="these thresholds belong to no tensor that nvfp4 was asked for"):
+        design.unit.golden(ports, design.parameters)
+
+
+def test_blocks_come_back_through_decode():
+    """Engine, block by block, and ``golden.dequantize``: the values of ``golden.quantize`` of the whole tensor."""
+    rng = np.random.default_rng(5)
+    x = (to_bf16(rng.standard_normal((64, 128)).astype(np.float32).view(np.uint32)).astype(np.uint32) << 16).view(
+        np.float32
+    )
+    for name, system, options in (
+        ("nvfp4_quantize", "nvfp4", {}),
+        ("four_over_six_quantize", "four_over_six", {"measure": "exact"}),
+        ("mixfp4_quantize", "mixfp4", {"measure": "exact"}),
+    ):
+        design = units.design(name)
+        ports = design.unit.stimulus(design.parameters, 512, 1, x)
+        results = design.unit.golden(ports, design.parameters)
+        t = golden.quantize(x, system, **options)
+        assert np.array_equal(results["codes"].reshape(x.shape), t.codes)
+        assert np.array_equal(results["scale"].reshape(t.scales.shape), t.scales)
+        assert results["block_max"].max() == engines._largest(ports["x"]).max()
+
+
+def test_running_maximum_begins_again():
+    design = units.design("tensor_max")
+    ports = {
+        "valid": np.array([[1], [1], [0], [1], [1]], np.uint8),
+        "first": np.array([[1], [0], [1], [0], [1]], np.uint8),
+        "block_max": np.array([[5], [9], [99], [7], [3]], np.uint16),
+    }
+    results = design.unit.golden(ports, design.parameters)
+    assert results["largest"][[0, 1, 3, 4], 0].tolist() == [5, 9, 9, 3]
