@@ -125,7 +125,9 @@ def test_what_decides_does_what_its_specification_says(name, tmp_path):
     assert check(units.design(name), tmp_path, True) == ["quantise_moment_of_products", "quantise_difference"]
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize(
+    "wrong", [pytest.param(name, marks=[pytest.mark.slow] * (case[0] in CHOOSING)) for name, case in WRONG.items()]
+)
 def test_wrong_specifications_are_refuted(wrong, tmp_path, monkeypatch):
     name, module, file, right, instead = WRONG[wrong]
     specs = tmp_path / "specs"
