@@ -93,7 +93,7 @@ class LargeRow(wiring.Component):
         m = Module()
         # Both are within two binades: their lowest bits tell the distance.
         low = slice(0, _EXTRA_WIDTH)
-        distance = sized(m, self.first_large[low] - self.first_small[low], _EXTRA_WIDTH, "distance")
+        distance = sized(m, self.first_large[low] - self.first_small[low], _EXTRA_WIDTH, "between")
         unused = Cat(self.first_large[_EXTRA_WIDTH:], self.first_small[_EXTRA_WIDTH:])
         m.d.comb += Signal(len(unused), name="unused_high").eq(unused)
         extras = [distance] + [
@@ -262,14 +262,14 @@ class SquareSum(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         squares = [n * n for n in units(self.ladder)]
-        width = max(squares).bit_length()
+        # Bit 1, which no square has, is no addend.
+        held = [(n & 1) | (n >> 2) << 1 for n in squares]
+        width = max(held).bit_length()
         total = Sum(len(self.total), self.arithmetic)
         for i in range(self.block_size):
             square = Signal(width, name=f"square_{i}")
-            m.d.comb += square.eq(select([Const(n, width) for n in squares], self.codes.word_select(i, _MAGNITUDE)))
-            # A bit that no square has is no addend.
-            any_square = sum(1 << b for b in range(width) if any(n >> b & 1 for n in squares))
-            total.add(Cat(*(square[b] if any_square >> b & 1 else Const(0, 1) for b in range(width))))
+            m.d.comb += square.eq(select([Const(n, width) for n in held], self.codes.word_select(i, _MAGNITUDE)))
+            total.add(Cat(square[0], Const(0, 1), square[1:]))
         m.d.comb += self.total.eq(total.total(m, "sum"))
         return m
 
@@ -575,6 +575,7 @@ class ChoosingPath(QuantiserPath):
             "large_clear": rows["large"]["clear"],
         }  # fmt: skip
         held = {name: registers.at("row", value, name) for name, value in ports.items()}
+        m.d.comb += Signal(name="unused_carry").eq(rows["large"]["first_carry"])
         apart = Signal(name="apart_now")
         m.d.comb += apart.eq(rows["small"]["odd"] ^ rows["large"]["odd"])
         codes = self._lanes(m, registers, registers.delay(inputs["x"], "x", *PLACES), held)

@@ -208,7 +208,8 @@ class FactorLane(wiring.Component):
         most = most_binades(E2M1_LADDER, 1)
         last = _HIGHEST - _LOWEST
         level = [sized(m, below == last - n, 1, f"at_{n}") for n in range(most + 1)]
-        beyond = [sized(m, below < last - n, 1, f"beyond_{n}") for n in range(most + 1)]
+        # Nothing is beyond the highest binade.
+        beyond = [sized(m, below < last - n if n < last else 0, 1, f"beyond_{n}") for n in range(most + 1)]
         distance = Distance(below, list(level), list(beyond))
         code = ladder_code(m, x, distance, E2M1_LADDER, self.fractions, list(self.extras), "")
         present = sized(m, x.exponent.any(), 1, "present", "The value is not zero")

@@ -109,6 +109,7 @@ class ReferenceExponent(wiring.Component):
             sized(m, x.exponent + self._carry(x), SCALE_WIDTH, f"raised_{i}", "Exponent field and the rule's carry")
             for i, x in enumerate(values)
         ]
+        m.d.comb += Signal(len(values), name="unused_signs").eq(Cat(*(x.sign for x in values)))
         m.d.comb += self.reference.eq(maximum(m, raised, "largest", AT_ONCE))
         if self.scale_rule == "floor" and not self.subnormals:
             # Without carries, the largest exponent says the rest.

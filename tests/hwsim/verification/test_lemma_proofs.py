@@ -151,7 +151,7 @@ ENGINES = [
 @pytest.mark.parametrize(("unit", "settings"), ENGINES, ids=lambda part: str(part))
 def test_engines_do_what_the_contract_says(unit, settings, inject, outcome, tmp_path):
     outcomes = proven(units.design(unit, settings), tmp_path, inject)
-    assert len(outcomes) == (4 if unit.startswith("m2xfp") else 3)
+    assert len(outcomes) == (5 if unit.startswith("m2xfp") else 3)
     assert set(outcomes.values()) == {outcome}
 
 
