@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,27 +12,22 @@ import numpy as np
 
 from hwsim.golden.e8m0_blocks import BLOCK_SIZE
 from hwsim.golden.engines import Quantized, quantize_bits, quantize_macro_bits, to_bf16
+from hwsim.golden.exact_choice import SCALE_BITS, SCALES, half_units
 from hwsim.golden.formats import E8M0, UE4M3
 from hwsim.golden.mbs import MACRO_BLOCK
 from hwsim.golden.nvfp4_layout import BLOCK_SIZE as NVFP4_BLOCK_SIZE
 from hwsim.golden.oas import BLOCK_SIZE as OAS_BLOCK_SIZE
-from hwsim.golden.thresholds import Thresholds, thresholds
+from hwsim.golden.thresholds import thresholds
 from hwsim.rtl.quantise.floats import INPUTS, ValueFormat
-from hwsim.rtl.quantise.tables import FAMILIES, FP32_BIAS, Family, table_widths, tensor_fields
+from hwsim.rtl.quantise.tables import FAMILIES, tensor_fields
 from hwsim.tensors.random import realistic_tensor
+from hwsim.units.blocks import beside_thresholds, power_of_two_blocks, tying
 from hwsim.units.ports import Parameters, Ports, comes_out
 
 #: Vectors of a testbench; every ``_RESET_EVERY``-th is a reset.
 TESTBENCH_VECTORS, _RESET_EVERY = 4000, 97
-#: Fractions, in 128ths, at and beside the points where rules and codes change: all of them multiples of 1/8 or 1/16.
-_POINTS = np.array([
-    0, 1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 47, 48, 49, 56, 63, 64, 65, 72, 79, 80, 81, 88, 95, 96, 97,
-    104, 111, 112, 113, 119, 120, 121, 127,
-])  # fmt: skip
-_SIGN, _INFINITY, _MAGNITUDE = 0x8000, 0x7F80, 0x7FFF
-_FP32_SIGN, _FP32_MAGNITUDE = 0x80000000, 0x7FFFFFFF
-#: Elements that share metadata in M2XFP.
-_SUBGROUP = 8
+_INFINITY, _MAGNITUDE = 0x7F80, 0x7FFF
+_FP32_MAGNITUDE = 0x7FFFFFFF
 #: Golden systems of OCP MX by their elements.
 _MX = {
     "e2m1": "mxfp4", "e2m3": "mxfp6_e2m3", "e3m2": "mxfp6_e3m2", "e4m3": "mxfp8_e4m3", "e5m2": "mxfp8_e5m2",
@@ -52,9 +46,9 @@ def dtype(parameters: Parameters) -> type[np.unsignedinteger]:
     return np.uint16 if value_format(parameters).width == 16 else np.uint32
 
 
-def _results(found: Quantized, valid: np.ndarray) -> Ports:
+def _results(found: Quantized) -> Ports:
     """Outputs of an engine by name."""
-    results = {"out_valid": valid.astype(np.uint8)[:, None], "codes": found.codes, "scale": found.scales[:, None]}
+    results = {"codes": found.codes, "scale": found.scales[:, None]}
     if found.metadata is not None:
         results["metadata_code"] = found.metadata
     if found.factors is not None:
@@ -94,63 +88,30 @@ def _flow(count: int, rng: np.random.Generator) -> Ports:
     return {"rst": rst.astype(np.uint8)[:, None], "valid": valid.astype(np.uint8)[:, None]}
 
 
-def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: type) -> np.ndarray:
-    """Blocks of every class for scales that are powers of two, bits [count, size].
-
-    Classes: exponents mostly within a few binades of each other, anywhere, in subgroups that may lie lower together;
-    all bits random, some infinite or NaN; one element alone; zeros and subnormals. Half of the fractions are at or
-    beside the points where rules and codes change.
-    """
-    random = rng.integers(0, 1 << 16, (count, size), np.uint16)
-    base = rng.choice([0, 1, 2, 3, 4, 5, 8, 15, 100, 127, 252, 254], (count, 1))
-    base = np.where(rng.random((count, 1)) < 0.5, base, rng.integers(0, 255, (count, 1)))
-    below = rng.integers(0, 8, (count, size))
-    # Subgroups of which the largest element is small, all others smaller.
-    lower = rng.integers(0, 8, (count, size // _SUBGROUP, 1)) * (rng.random((count, size // _SUBGROUP, 1)) < 0.5)
-    spread = below.reshape(count, -1, _SUBGROUP) * (rng.random((count, size // _SUBGROUP, 1)) < 0.7)
-    apart = (spread + lower + 0 * below.reshape(spread.shape)).reshape(count, size)
-    below = np.where(rng.random((count, 1)) < 0.6, apart, below)
-    # Distances whose low bits are those of small ones; and those over which formats of many exponents reach.
-    below += (rng.random((count, size)) < 0.2) * rng.choice([8, 16, 32, 64, 128], (count, size))
-    below = np.where(rng.random((count, 1)) < 0.1, rng.integers(0, 36, (count, size)), below)
-    exponents = np.clip(base - below, 0, 254).astype(np.uint16)
-    near = (random & 0x807F) | (exponents << 7)
-    of_class = rng.integers(0, 8, (count, 1))
-    x = np.where(of_class < 5, near, np.where(of_class == 5, random, random & 0x80FF))
-    # A block of which one element is not zero, and the signs of the zeros.
-    alone = np.arange(size) == rng.integers(0, size, (count, 1))
-    x = np.where((of_class == 7) & ~alone, x & _SIGN, x)
-    x = np.where(rng.random((count, size)) < 0.05, x & _SIGN, x)
-    x[rng.random(count) < 0.02] &= _SIGN
-    points = rng.choice(_POINTS, (count, size)).astype(np.uint16)
-    finite = (x & _INFINITY) != _INFINITY
-    x = np.where((rng.random((count, size)) < 0.5) & finite, (x & 0xFF80) | points, x).astype(np.uint16)
-    x[rng.random(count) < 0.01] &= _SIGN
-    if kind is not np.uint16:
-        low = rng.choice([0, 0, 1, 0xFFFF], (count, size)).astype(np.uint32)
-        low = np.where(rng.random((count, size)) < 0.5, low, rng.integers(0, 1 << 16, (count, size)))
-        x = (x.astype(np.uint32) << 16) | low.astype(np.uint32)
-    return x
-
-
 @dataclass(frozen=True)
-class PowerOfTwoEngine:
-    """The golden side of an engine whose scales are powers of two.
+class Side:
+    """The golden side of a unit.
 
     Attributes
     ----------
     builder : callable
-        The component, for its latency.
-    system : callable (Parameters) -> (str, dict)
-        Name and options of the golden system.
+        The component, for its latency and its steady ports.
     """
 
     builder: Callable[..., Any]
-    system: Callable[[Parameters], tuple[str, dict[str, Any]]]
 
     def steady(self, parameters: Parameters) -> tuple[str, ...]:
-        """Ports that are held while a block is in flight."""
+        """Ports that are held while anything is in flight."""
         return ()
+
+    def comes_out(self, ports: Ports, parameters: Parameters) -> Ports:
+        """The port ``out_valid``."""
+        valid = comes_out(ports, self.builder(**parameters).latency)
+        return {"out_valid": valid.astype(np.uint8)[:, None]}
+
+
+class BlockEngine(Side):
+    """The golden side of an engine whose scales are powers of two. A subclass says what golden makes of a block."""
 
     def size(self, parameters: Parameters) -> int:
         """Elements of a block."""
@@ -159,13 +120,11 @@ class PowerOfTwoEngine:
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """Outputs of the engine."""
         x = np.ascontiguousarray(ports["x"].astype(dtype(parameters)))
-        valid = comes_out(ports, self.builder(**parameters).latency)
-        return _results(self.quantized(x, ports, parameters), valid)
+        return self.comes_out(ports, parameters) | _results(self.quantized(x, ports, parameters))
 
     def quantized(self, x: np.ndarray, ports: Ports, parameters: Parameters) -> Quantized:
         """Blocks as the golden model quantises them."""
-        name, options = self.system(parameters)
-        return quantize_bits(x, name, subnormals=bool(parameters.get("subnormals", 1)), **options)
+        raise TypeError(f"{type(self).__name__} does not say how it quantises")
 
     def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
         """Blocks of a tensor, by default a random one."""
@@ -192,6 +151,24 @@ class PowerOfTwoEngine:
         return _flow(TESTBENCH_VECTORS, rng) | ports
 
 
+@dataclass(frozen=True)
+class PowerOfTwoEngine(BlockEngine):
+    """The golden side of an engine with one golden system.
+
+    Attributes
+    ----------
+    system : callable (Parameters) -> (str, dict)
+        Name and options of the golden system.
+    """
+
+    system: Callable[[Parameters], tuple[str, dict[str, Any]]]
+
+    def quantized(self, x: np.ndarray, ports: Ports, parameters: Parameters) -> Quantized:
+        """Blocks as the golden model quantises them."""
+        name, options = self.system(parameters)
+        return quantize_bits(x, name, subnormals=bool(parameters.get("subnormals", 1)), **options)
+
+
 def mxfp4(parameters: Parameters) -> tuple[str, dict[str, Any]]:
     """Golden system and options of ``mxfp4_quantize``."""
     rule = parameters["scale_rule"]
@@ -203,11 +180,8 @@ def m2xfp(parameters: Parameters) -> tuple[str, dict[str, Any]]:
     return "m2xfp_elem_em", {}
 
 
-class ElementEngine(PowerOfTwoEngine):
+class ElementEngine(BlockEngine):
     """The golden side of ``mx_quantize``: a format for every block."""
-
-    def __init__(self, builder: Callable[..., Any]):
-        super().__init__(builder, lambda parameters: ("mxfp4", {}))
 
     @staticmethod
     def _formats(parameters: Parameters) -> list[str]:
@@ -235,11 +209,8 @@ class ElementEngine(PowerOfTwoEngine):
         return {"element": element.astype(np.uint8)[:, None]}
 
 
-class MacroBlockEngine(PowerOfTwoEngine):
+class MacroBlockEngine(BlockEngine):
     """The golden side of ``mbs_quantize``."""
-
-    def __init__(self, builder: Callable[..., Any]):
-        super().__init__(builder, lambda parameters: ("mxfp4_mbs_static", {}))
 
     def size(self, parameters: Parameters) -> int:
         """Elements of a block."""
@@ -276,20 +247,17 @@ _amax_of: dict[tuple[str, bytes], float] = {}
 
 
 @dataclass(frozen=True)
-class TensorEngine:
+class TensorEngine(Side):
     """The golden side of an engine of NVFP4's family.
 
     Attributes
     ----------
-    builder : callable
-        The component, for its latency and its steady ports.
     system : str
         Golden system.
     options : callable (Parameters) -> dict
         Its options.
     """
 
-    builder: Callable[..., Any]
     system: str
     options: Callable[[Parameters], dict[str, Any]]
 
@@ -307,7 +275,7 @@ class TensorEngine:
             # The next power of two under which the tensor's largest magnitude is not beyond the full scale.
             _, exponent = np.frexp(np.float64(amax) / FAMILIES[self.system].full_scale)
             # Beyond these, a largest magnitude would be out of the thresholds' range.
-            byte = FP32_BIAS + min(int(exponent), _MOST_EXPONENT) if amax else FP32_BIAS
+            byte = E8M0.bias + min(int(exponent), _MOST_EXPONENT) if amax else E8M0.bias
             return {"live": np.array([int(amax != 0)]), "tensor_scale": np.array([byte])}
         formats = (value_format(parameters, name).name for name in ("input", "amax"))
         fields = tensor_fields(amax, self.system, *formats)
@@ -326,7 +294,7 @@ class TensorEngine:
             If thresholds do not come from :meth:`stimulus`, :meth:`blocks` or :meth:`testbench`.
         """
         if parameters["tensor_scale"] == "pow2":
-            scale = 2.0 ** (int(fields["tensor_scale"][0]) - FP32_BIAS)
+            scale = 2.0 ** (int(fields["tensor_scale"][0]) - E8M0.bias)
             return FAMILIES[self.system].full_scale * scale if fields["live"][0] else 0.0
         key = self._key(fields)
         if key not in _amax_of:
@@ -335,17 +303,8 @@ class TensorEngine:
 
     def _told(self, amax: float, parameters: Parameters, count: int) -> Ports:
         """Ports that tell of one tensor, for ``count`` vectors."""
-        if parameters["tensor_scale"] == "pow2":
-            widths = {"live": 1, "tensor_scale": 8}
-        else:
-            fmt, of_amax = (value_format(parameters, name) for name in ("input", "amax"))
-            widths = {name: width for name, (_, width) in table_widths(fmt, FAMILIES[self.system], of_amax).items()}
-
-        def kind(width: int) -> type:
-            return np.uint8 if width <= 8 else np.uint16 if width <= 16 else np.uint32
-
-        fields = self._fields(amax, parameters)
-        return {name: np.tile(fields[name].astype(kind(width)), (count, 1)) for name, width in widths.items()}
+        fields = self._fields(amax, parameters).items()
+        return {name: np.tile(v.astype(np.min_scalar_type(int(v.max()))), (count, 1)) for name, v in fields}
 
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """Outputs of the engine.
@@ -366,7 +325,8 @@ class TensorEngine:
             amax = self.amax({name: ports[name][start] for name in names}, parameters)
             found = quantize_bits(x[start:stop], self.system, amax=amax, **self.options(parameters))
             codes[start:stop], scales[start:stop] = found.codes, found.scales
-        return _results(Quantized(codes, scales), comes_out(ports, latency)) | {"block_max": _largest(x)}
+        results = _results(Quantized(codes, scales)) | {"block_max": _largest(x)}
+        return self.comes_out(ports, parameters) | results
 
     def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
         """Blocks of a tensor, by default a random one, under its own largest magnitude."""
@@ -390,10 +350,9 @@ class TensorEngine:
         sizes = [share, *[(count - share) // (len(tensors) - 1)] * (len(tensors) - 1)]
         sizes[0] += count - sum(sizes)
         for amax, size in zip(tensors, sizes, strict=True):
-            told = self._told(amax, parameters, size)
-            fields = {name: values[0] for name, values in told.items()} if size else {}
-            meant = self.amax(fields, parameters) if size else amax
             if size:
+                told = self._told(amax, parameters, size)
+                meant = self.amax({name: values[0] for name, values in told.items()}, parameters)
                 yield {"x": self._blocks(meant, parameters, size, rng), **told}
 
     def bins(self, ports: Ports, results: Ports, parameters: Parameters) -> Counter[str]:
@@ -417,15 +376,14 @@ class TensorEngine:
         for ladder, stretch in family.candidates:
             table = thresholds(amax, full_scale=family.full_scale, element=ladder.element, stretch=stretch)
             scales = table.scale_codes(_largest(x)[:, 0].astype(np.int64)).astype(np.int64)
-            units = (ladder.element.values[: ladder.element.max_code + 1] * 2).astype(np.int64)
+            units = half_units(ladder.element)
             magnitudes = (x & _MAGNITUDE).astype(np.int64)
             codes = np.zeros(x.shape, np.int64)
             rungs = np.array([table.of_scale(max(s, 1)) for s in range(UE4M3.max_code + 1)])[scales]
             for step in range(7):
                 codes += magnitudes >= rungs[:, step : step + 1]
             codes[scales == 0] = 0
-            # In units of the smallest scale, 2**-9.
-            decoded.append(units[codes] * (UE4M3.values[scales] * 512).astype(np.int64)[:, None])
+            decoded.append(units[codes] * SCALES[scales][:, None])
         small, large = decoded
         squares = (large * large - small * small).sum(axis=1)
         # Where magnitudes matter, they are within 2**-14 of each other: exact in 64 bits.
@@ -433,7 +391,7 @@ class TensorEngine:
         shift = np.clip(exponent - lowest, 0, 20)
         products = ((significand * 256).astype(np.int64) * (large - small) << shift).sum(axis=1)
         fraction, power = np.frexp(amax)
-        factor, scale = int(fraction * (1 << 24)), 4 * int(family.full_scale) * 512
+        factor, scale = int(fraction * (1 << 24)), 4 * int(family.full_scale) << SCALE_BITS
         places = (lowest[:, 0] - 8) - (int(power) - 24)
         differ = (large != small).any(axis=1)
         left = squares * float(factor)
@@ -467,7 +425,7 @@ class TensorEngine:
             )
             for ladder, stretch in family.candidates
         ]  # fmt: skip
-        x = _beside_thresholds(rng, tables, fraction, count).astype(kind)
+        x = beside_thresholds(rng, tables, fraction, count).astype(kind)
         sizes = np.exp2(-rng.uniform(0, 18, (count, 1)))
         gaussian = (rng.standard_normal((count, 16)) * live * sizes).astype(np.float32).view(np.uint32)
         step = np.float32(live / family.full_scale) * np.exp2(rng.integers(-8, 10, (count, 1)))
@@ -476,7 +434,7 @@ class TensorEngine:
         of_class = rng.integers(0, 10, (count, 1))
         of_floats = np.where(of_class < 1, gaussian, grid)
         if family.chooses:
-            ties = (_tying(rng, family, count) * (live / family.full_scale)).astype(np.float32).view(np.uint32)
+            ties = (tying(rng, family, count) * (live / family.full_scale)).astype(np.float32).view(np.uint32)
             of_floats = np.where(of_class >= 2, ties, of_floats)
         x = np.where(of_class < 5, to_bf16(of_floats) if kind is np.uint16 else of_floats, x)
         random = rng.integers(0, 1 << x.dtype.itemsize * 8, x.shape, x.dtype)
@@ -502,88 +460,21 @@ class TensorEngine:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _tying(rng: np.random.Generator, family: Family, count: int) -> np.ndarray:
-    """Values, in units of the tensor scale, float64 [count, 16], whose squared errors often tie.
-
-    The largest is a multiple of both candidates' largest elements, so that both scales are exact. All others are taken
-    from those halves for which the candidates' squared errors differ by one amount, with either sign.
-    """
-    tops = [int(ladder.element.max_finite / stretch) for ladder, stretch in family.candidates]
-    largest = math.lcm(*tops)
-    halves = np.arange(2 * largest + 1) / 2
-    errors = []
-    for top, (ladder, _) in zip(tops, family.candidates, strict=True):
-        grid = ladder.element.values[: ladder.element.max_code + 1].astype(np.float64) * (largest / top)
-        # The grid of a candidate that is stretched reaches beyond the largest value.
-        errors.append(((halves[:, None] - grid) ** 2).min(axis=1))
-    differ = errors[0] - errors[1]
-    amounts, counts = np.unique(np.abs(differ[differ != 0]), return_counts=True)
-    both = [
-        a
-        for a, _ in sorted(zip(amounts, counts, strict=True), key=lambda pair: -pair[1])
-        if a in differ and -a in differ
-    ]
-    shape = count, 16
-    values = np.where(
-        rng.random(shape) < 0.5,
-        rng.choice(halves[differ == both[0]], shape),
-        rng.choice(halves[differ == -both[0]], shape),
-    )
-    values *= rng.choice([-1, 0, 1, 1], shape) * np.where(rng.random(shape) < 0.5, -1, 1)
-    values[np.arange(count), rng.integers(0, 16, count)] = largest
-    return values * np.exp2(rng.integers(-6, 4, (count, 1)))
-
-
-def _beside_thresholds(rng: np.random.Generator, tables: list[Thresholds], fraction: int, count: int) -> np.ndarray:
-    """Magnitudes with signs, bits [count, 16]: of scales anywhere, at and beside thresholds of either candidate."""
-    most = UE4M3.max_code
-    ends = np.append(tables[0].scales, np.minimum(2 * tables[0].scales[-1], tables[0].scales[-1] + (2 << fraction)))
-    # One element is the largest: at either end of a scale's range, or within.
-    scale = rng.integers(0, most + 1, count)
-    low, high = np.where(scale == 0, 0, ends[scale - 1]), ends[scale] - 1
-    within = low + (rng.random(count) * (high - low + 1)).astype(np.int64)
-    largest = np.where(rng.random(count) < 0.3, low, np.where(rng.random(count) < 0.3, high, within))
-    largest = np.minimum(largest, (255 << fraction) - 1)
-    x = np.empty((count, 16), np.int64)
-    codes = [np.minimum(table.scale_codes(largest), most) for table in tables]
-    # Thresholds of all scales, [scales, 7].
-    rungs = [np.array([table.of_scale(max(s, 1)) for s in range(most + 1)]) for table in tables]
-    for i in range(16):
-        which = rng.integers(0, len(tables), count)
-        of = np.stack([rung[code] for rung, code in zip(rungs, codes, strict=True)])[which, np.arange(count)]
-        rung = of[np.arange(count), rng.integers(0, 7, count)] + rng.integers(-1, 2, count)
-        random = (rng.random(count) * (largest + 1)).astype(np.int64)
-        near = np.maximum(largest - rng.integers(0, 7 << fraction, count), 0)
-        x[:, i] = np.where(rng.random(count) < 0.6, rung, np.where(rng.random(count) < 0.2, random, near))
-    x = np.clip(x, 0, largest[:, None])
-    x[np.arange(count), rng.integers(0, 16, count)] = largest
-    sign = rng.integers(0, 2, x.shape)
-    return x | sign << (fraction + 8)
-
-
 def mixfp4(parameters: Parameters) -> dict[str, Any]:
     """Options of golden's ``mixfp4`` for ``mixfp4_quantize``."""
     return {"measure": "exact", "polarity": parameters["polarity"]}
 
 
-@dataclass(frozen=True)
-class Rounding:
+class Rounding(Side):
     """The golden side of ``fp32_to_bf16``."""
-
-    builder: Callable[..., Any]
 
     def size(self, parameters: Parameters) -> int:
         """Values a cycle."""
         return parameters["lanes"]
 
-    def steady(self, parameters: Parameters) -> tuple[str, ...]:
-        """Ports that are held while something is in flight."""
-        return ()
-
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """Outputs of the unit."""
-        valid = comes_out(ports, self.builder(**parameters).latency)
-        return {"out_valid": valid.astype(np.uint8)[:, None], "y": to_bf16(ports["x"])}
+        return self.comes_out(ports, parameters) | {"y": to_bf16(ports["x"])}
 
     def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
         """Values of a tensor, by default a random one."""
@@ -605,19 +496,12 @@ class Rounding:
         return _flow(count, rng) | {"x": (high.astype(np.uint32) << 16) | low.astype(np.uint32)}
 
 
-@dataclass(frozen=True)
-class RunningMaximum:
+class RunningMaximum(Side):
     """The golden side of ``tensor_max``."""
-
-    builder: Callable[..., Any]
 
     def size(self, parameters: Parameters) -> int:
         """Blocks a cycle."""
         return 1
-
-    def steady(self, parameters: Parameters) -> tuple[str, ...]:
-        """Ports that are held while something is in flight."""
-        return ()
 
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """Outputs of the unit."""
@@ -630,8 +514,7 @@ class RunningMaximum:
             elif ports["valid"][i, 0]:
                 largest = max(0 if ports["first"][i, 0] else largest, int(ports["block_max"][i, 0]))
             results[i] = largest
-        valid = comes_out(ports, self.builder(**parameters).latency)
-        return {"out_valid": valid.astype(np.uint8)[:, None], "largest": results}
+        return self.comes_out(ports, parameters) | {"largest": results}
 
     def stimulus(self, parameters: Parameters, vectors: int, seed: int, tensor: np.ndarray | None) -> Ports:
         """Maxima of the blocks of a tensor, by default a random one; each begins a tensor of its own."""

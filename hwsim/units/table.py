@@ -20,6 +20,7 @@ from hwsim.rtl.nvfp4 import NVFP4MMA, FourOverSixQuantize, NVFP4Decode, NVFP4Qua
 from hwsim.rtl.quantise.around import FP32ToBF16, TensorMax
 from hwsim.units import decoders, edge_cases, engines, stimulus
 from hwsim.units.engines import (
+    BlockEngine,
     ElementEngine,
     MacroBlockEngine,
     PowerOfTwoEngine,
@@ -37,7 +38,7 @@ MIXFP4_PUBLISHED = Published(
     source="MixFP4, arXiv 2605.31035: tensor core over NVFP4's, TSMC 28 nm synthesis",
     differs="published for a whole tensor core (shape, clock and tool not published); here the decode stage alone",
 )
-Engine = PowerOfTwoEngine | TensorEngine | Rounding | RunningMaximum
+Engine = BlockEngine | TensorEngine | Rounding | RunningMaximum
 MMA_PUBLISHED = "published for a tensor core whose shape, clock and tool are not known"
 
 
@@ -91,7 +92,7 @@ def _engine(
         streams=True,
         hierarchical=True,
         steady=engine.steady,
-        engine=engine if isinstance(engine, PowerOfTwoEngine | TensorEngine) else None,
+        engine=engine if isinstance(engine, BlockEngine | TensorEngine) else None,
     )
 
 

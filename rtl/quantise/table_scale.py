@@ -13,7 +13,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hwsim.golden.formats import E2M1, UE4M3
+from hwsim.golden.formats import E2M1, E8M0, UE4M3
 from hwsim.rtl.arith import maximum, ones, select, sized, steps_reached
 from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
@@ -24,7 +24,6 @@ from hwsim.rtl.quantise.tables import (
     E2M1_LADDER,
     FAMILIES,
     FIRST,
-    FP32_BIAS,
     OFFSET_WIDTH,
     ROWS,
     SCALE_PORTS,
@@ -165,7 +164,7 @@ class ScaleFinder(wiring.Component):
         exponent: Value = field
         if self.told.constant:
             # As under tensor scale 1, held to eight bits: thresholds are far from either end.
-            moved = sized(m, (field - self.tensor_scale) + FP32_BIAS, EXPONENT_WIDTH + 2, "moved")
+            moved = sized(m, (field - self.tensor_scale) + E8M0.bias, EXPONENT_WIDTH + 2, "moved")
             within = Mux(moved[EXPONENT_WIDTH], (1 << EXPONENT_WIDTH) - 1, moved[:EXPONENT_WIDTH])
             exponent = sized(m, Mux(moved[-1], 0, within), EXPONENT_WIDTH, "exponent")
         largest = Cat(fraction, exponent)
@@ -263,7 +262,7 @@ class RowSelect(wiring.Component):
         m.d.comb += self.carries.eq(row_carries[1:])
         base = told["element_base"]
         if self.told.constant:
-            base = sized(m, base + self.tensor_scale - FP32_BIAS, EXPONENT_WIDTH, "base")
+            base = sized(m, base + self.tensor_scale - E8M0.bias, EXPONENT_WIDTH, "base")
         m.d.comb += self.first.eq(base + binades + row_carries[0])
         m.d.comb += self.clear.eq(~self.scale.any() | (self.scale == UE4M3.nan_code))
         if self.normalised:
@@ -443,9 +442,7 @@ def found_maximum(m: Module, path: QuantiserPath, registers: Registers, inputs: 
     return registers.at("maximum", largest, "largest")
 
 
-def place(
-    m: Module, path: QuantiserPath, module: str, inputs: dict[str, Value], name: str = "", **ports: Value
-) -> dict[str, Signal]:
+def place(m: Module, path: QuantiserPath, module: str, inputs: dict[str, Value], **ports: Value) -> dict[str, Signal]:
     """Instantiate a part that is told of the tensor; returns signals at those of its outputs that ``ports`` lacks."""
     part = path.parts[module]
     assert isinstance(part, ScaleFinder | RowSelect)
@@ -454,5 +451,5 @@ def place(
         port: Signal(len(getattr(part, port)), name=f"{module.removeprefix('quantise_')}_{port}")
         for port, member in part.signature.members.items() if member.flow is Out and port not in ports
     }  # fmt: skip
-    instantiate(m, path, module, name or module.removeprefix("quantise_") + "_part", **told, **ports, **made)
+    instantiate(m, path, module, module.removeprefix("quantise_") + "_part", **told, **ports, **made)
     return made

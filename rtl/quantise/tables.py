@@ -31,7 +31,6 @@ _REGULAR = 2 * FIRST
 OFFSET_WIDTH = EXPONENT_WIDTH + UE4M3.fraction_width
 #: Exponent of the smallest scale.
 _SMALLEST = 1 - UE4M3.bias - UE4M3.fraction_width
-FP32_BIAS = 127
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""Blocks of values that verify quantisation engines: at and beside thresholds, ties, and everything special."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hwsim.golden.formats import UE4M3
+from hwsim.golden.m2xfp import SUBGROUP
+from hwsim.golden.thresholds import Thresholds
+from hwsim.rtl.quantise.tables import Family
+
+#: Fractions, in 128ths, at and beside the points where rules and codes change: all of them multiples of 1/8 or 1/16.
+_POINTS = np.array([
+    0, 1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 47, 48, 49, 56, 63, 64, 65, 72, 79, 80, 81, 88, 95, 96, 97,
+    104, 111, 112, 113, 119, 120, 121, 127,
+])  # fmt: skip
+_SIGN, _INFINITY = 0x8000, 0x7F80
+
+
+def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: type) -> np.ndarray:
+    """Blocks of every class for scales that are powers of two, bits [count, size].
+
+    Classes: exponents mostly within a few binades of each other, anywhere, in subgroups that may lie lower together;
+    all bits random, some infinite or NaN; one element alone; zeros and subnormals. Half of the fractions are at or
+    beside the points where rules and codes change.
+    """
+    random = rng.integers(0, 1 << 16, (count, size), np.uint16)
+    base = rng.choice([0, 1, 2, 3, 4, 5, 8, 15, 100, 127, 252, 254], (count, 1))
+    base = np.where(rng.random((count, 1)) < 0.5, base, rng.integers(0, 255, (count, 1)))
+    below = rng.integers(0, 8, (count, size))
+    # Subgroups of which the largest element is small, all others smaller.
+    lower = rng.integers(0, 8, (count, size // SUBGROUP, 1)) * (rng.random((count, size // SUBGROUP, 1)) < 0.5)
+    spread = below.reshape(count, -1, SUBGROUP) * (rng.random((count, size // SUBGROUP, 1)) < 0.7)
+    apart = (spread + lower).reshape(count, size)
+    below = np.where(rng.random((count, 1)) < 0.6, apart, below)
+    # Distances whose low bits are those of small ones; and those over which formats of many exponents reach.
+    below += (rng.random((count, size)) < 0.2) * rng.choice([8, 16, 32, 64, 128], (count, size))
+    below = np.where(rng.random((count, 1)) < 0.1, rng.integers(0, 36, (count, size)), below)
+    exponents = np.clip(base - below, 0, 254).astype(np.uint16)
+    near = (random & 0x807F) | (exponents << 7)
+    of_class = rng.integers(0, 8, (count, 1))
+    x = np.where(of_class < 5, near, np.where(of_class == 5, random, random & 0x80FF))
+    # A block of which one element is not zero, and the signs of the zeros.
+    alone = np.arange(size) == rng.integers(0, size, (count, 1))
+    x = np.where((of_class == 7) & ~alone, x & _SIGN, x)
+    x = np.where(rng.random((count, size)) < 0.05, x & _SIGN, x)
+    x[rng.random(count) < 0.02] &= _SIGN
+    points = rng.choice(_POINTS, (count, size)).astype(np.uint16)
+    finite = (x & _INFINITY) != _INFINITY
+    x = np.where((rng.random((count, size)) < 0.5) & finite, (x & 0xFF80) | points, x).astype(np.uint16)
+    x[rng.random(count) < 0.01] &= _SIGN
+    if kind is not np.uint16:
+        low = rng.choice([0, 0, 1, 0xFFFF], (count, size)).astype(np.uint32)
+        low = np.where(rng.random((count, size)) < 0.5, low, rng.integers(0, 1 << 16, (count, size)))
+        x = (x.astype(np.uint32) << 16) | low.astype(np.uint32)
+    return x
+
+
+def tying(rng: np.random.Generator, family: Family, count: int) -> np.ndarray:
+    """Values, in units of the tensor scale, float64 [count, 16], whose squared errors often tie.
+
+    The largest is a multiple of both candidates' largest elements, so that both scales are exact. All others are taken
+    from those halves for which the candidates' squared errors differ by one amount, with either sign.
+    """
+    tops = [int(ladder.element.max_finite / stretch) for ladder, stretch in family.candidates]
+    largest = math.lcm(*tops)
+    halves = np.arange(2 * largest + 1) / 2
+    errors = []
+    for top, (ladder, _) in zip(tops, family.candidates, strict=True):
+        grid = ladder.element.values[: ladder.element.max_code + 1].astype(np.float64) * (largest / top)
+        # The grid of a candidate that is stretched reaches beyond the largest value.
+        errors.append(((halves[:, None] - grid) ** 2).min(axis=1))
+    differ = errors[0] - errors[1]
+    amounts, counts = np.unique(np.abs(differ[differ != 0]), return_counts=True)
+    both = [
+        a
+        for a, _ in sorted(zip(amounts, counts, strict=True), key=lambda pair: -pair[1])
+        if a in differ and -a in differ
+    ]
+    shape = count, 16
+    values = np.where(
+        rng.random(shape) < 0.5,
+        rng.choice(halves[differ == both[0]], shape),
+        rng.choice(halves[differ == -both[0]], shape),
+    )
+    values *= rng.choice([-1, 0, 1, 1], shape) * np.where(rng.random(shape) < 0.5, -1, 1)
+    values[np.arange(count), rng.integers(0, 16, count)] = largest
+    return values * np.exp2(rng.integers(-6, 4, (count, 1)))
+
+
+def beside_thresholds(rng: np.random.Generator, tables: list[Thresholds], fraction: int, count: int) -> np.ndarray:
+    """Magnitudes with signs, bits [count, 16]: of scales anywhere, at and beside thresholds of either candidate."""
+    most = UE4M3.max_code
+    ends = np.append(tables[0].scales, np.minimum(2 * tables[0].scales[-1], tables[0].scales[-1] + (2 << fraction)))
+    # One element is the largest: at either end of a scale's range, or within.
+    scale = rng.integers(0, most + 1, count)
+    low, high = np.where(scale == 0, 0, ends[scale - 1]), ends[scale] - 1
+    within = low + (rng.random(count) * (high - low + 1)).astype(np.int64)
+    largest = np.where(rng.random(count) < 0.3, low, np.where(rng.random(count) < 0.3, high, within))
+    largest = np.minimum(largest, (255 << fraction) - 1)
+    x = np.empty((count, 16), np.int64)
+    codes = [np.minimum(table.scale_codes(largest), most) for table in tables]
+    # Thresholds of all scales, [scales, 7].
+    rungs = [np.array([table.of_scale(max(s, 1)) for s in range(most + 1)]) for table in tables]
+    for i in range(16):
+        which = rng.integers(0, len(tables), count)
+        of = np.stack([rung[code] for rung, code in zip(rungs, codes, strict=True)])[which, np.arange(count)]
+        rung = of[np.arange(count), rng.integers(0, 7, count)] + rng.integers(-1, 2, count)
+        random = (rng.random(count) * (largest + 1)).astype(np.int64)
+        near = np.maximum(largest - rng.integers(0, 7 << fraction, count), 0)
+        x[:, i] = np.where(rng.random(count) < 0.6, rung, np.where(rng.random(count) < 0.2, random, near))
+    x = np.clip(x, 0, largest[:, None])
+    x[np.arange(count), rng.integers(0, 16, count)] = largest
+    sign = rng.integers(0, 2, x.shape)
+    return x | sign << (fraction + 8)
