@@ -47,12 +47,12 @@ Logic on Nangate 45, um2.
 {goals}
 
 M2XFP's published engine (arXiv 2601.19213, 28 nm) is 2451.5 um2: the largest exponent with 32 lanes of E2M1
-(2119.84), and four choices of a largest element (82.908 each). Its public RTL has FP32 inputs and no register; the 32
-lanes that round to E2M3 are unresolved references in the published synthesis, so that they are not in the figure. On
-Nangate 45 the content of that figure takes 5518 um2 and the complete public RTL 7250 um2 ("read" with Yosys and ABC
-at 4 ns by others). Ours is complete, by the paper's Algorithm 1, with E2M1's subnormal numbers, which the public RTL
-rounds wrongly, and metadata that refine the element that the decoder refines. The public NVFP4 engine (nvesm2) takes
-148,140 um2 for a block of 32 every 11 cycles, registers included.
+(2119.84), and four choices of a largest element (82.908 each). Its public RTL takes FP32 and has no register; in the
+published synthesis report the 32 lanes that round to E2M3 are unresolved references, so that they are not in the
+figure. Mapped to Nangate 45 by Yosys 0.70 and ABC at 4 ns, flat, the content of that figure takes 5518 um2 and the
+complete public RTL 7250 um2. Ours is complete, by the paper's Algorithm 1: E2M1's subnormal numbers are rounded to
+nearest, which the public RTL does not do, and metadata refine the element that the decoder refines. The public NVFP4
+engine (nvesm2) takes 148,140 um2 in the same flow, registers included, for a block of 32 every 11 cycles.
 
 ## Share of a tile
 

@@ -43,7 +43,7 @@ def test_ten_million_blocks(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["four_over_six_quantize", "mixfp4_quantize"])
 def test_blocks_of_choosing_engines_tie(name):
-    """Ties, decided exactly; an independent count in rationals is golden's own choice."""
+    """Stimuli hold blocks whose candidates differ and have equal errors, and blocks where either is better."""
     design = units.design(name)
     engine, counted = design.unit.engine, {}
     for ports in engine.blocks(design.parameters, 6000, np.random.default_rng(2)):

@@ -14,7 +14,13 @@ ENGINES = [name for name, unit in units.UNITS.items() if unit.engine] + ["fp32_t
 LONG = ("quantise_difference", "quantise_moment_of_products")
 CHOOSING = ["four_over_six_quantize", "mixfp4_quantize"]
 OTHER_SETTINGS = [
+    ("mxfp4_quantize", {"scale_rule": "ceil", "subnormals": 1}),
+    ("mxfp4_quantize", {"scale_rule": "even", "block_size": 16}),
+    ("mxfp4_quantize", {"scale_rule": "rceil"}),
+    ("mxfp4_quantize", {"scale_rule": "oas", "block_size": 16, "subnormals": 1}),
     ("mxfp4_quantize", {"block_size": 16, "scale_rule": "rceil", "input": "fp32", "subnormals": 1}),
+    pytest.param("mxfp4_quantize", {"scale_rule": "rceil", "input": "fp32"}, marks=pytest.mark.slow),
+    pytest.param("mxfp4_quantize", {"scale_rule": "oas", "subnormals": 1, "input": "fp32"}, marks=pytest.mark.slow),
     ("mx_quantize", {"formats": "e5m2", "scale_rule": "even", "block_size": 16}),
     ("mx_quantize", {"formats": "e4m3+e2m1", "scale_rule": "rceil", "block_size": 16, "input": "fp32"}),
     ("m2xfp_quantize", {"input": "fp32"}),
@@ -66,7 +72,11 @@ WRONG = {
         "mbs_quantize", "quantise_factor", "blocks.v", "(127 + least) * scale <= point",
         "(127 + least) * scale < point",
     ),
-    "the larger scale where errors tie": (
+    "the other candidate where errors tie": (
+        "four_over_six_quantize", "quantise_difference", "choice.v", "-((product * OF_PRODUCTS) <<< first_carry)",
+        "-((product * OF_PRODUCTS) <<< first_carry) - 1",
+    ),
+    "the scale of the other candidate": (
         "four_over_six_quantize", "quantise_chosen", "choice.v", "larger ? large_scale : small_scale",
         "larger ? small_scale : large_scale",
     ),

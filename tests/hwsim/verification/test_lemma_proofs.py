@@ -134,27 +134,6 @@ def test_modules_do_what_the_contract_says(tmp_path, inject, outcome):
     assert proven(SMALL, tmp_path, inject, modules) == dict.fromkeys(modules, outcome)
 
 
-ENGINES = [
-    ("mxfp4_quantize", {"scale_rule": "floor"}),
-    ("mxfp4_quantize", {"scale_rule": "ceil", "subnormals": 1}),
-    ("mxfp4_quantize", {"scale_rule": "even", "block_size": 16}),
-    ("mxfp4_quantize", {"scale_rule": "rceil"}),
-    ("mxfp4_quantize", {"scale_rule": "oas", "block_size": 16, "subnormals": 1}),
-    ("m2xfp_quantize", {}),
-    pytest.param("mxfp4_quantize", {"scale_rule": "rceil", "input": "fp32"}, marks=pytest.mark.slow),
-    pytest.param("mxfp4_quantize", {"scale_rule": "oas", "subnormals": 1, "input": "fp32"}, marks=pytest.mark.slow),
-    pytest.param("m2xfp_quantize", {"input": "fp32"}, marks=pytest.mark.slow),
-]
-
-
-@pytest.mark.parametrize(("inject", "outcome"), [(None, PROVEN), (1, REFUTED)], ids=["as it is", "operand inverted"])
-@pytest.mark.parametrize(("unit", "settings"), ENGINES, ids=lambda part: str(part))
-def test_engines_do_what_the_contract_says(unit, settings, inject, outcome, tmp_path):
-    outcomes = proven(units.design(unit, settings), tmp_path, inject)
-    assert len(outcomes) == (5 if unit.startswith("m2xfp") else 3)
-    assert set(outcomes.values()) == {outcome}
-
-
 @pytest.mark.parametrize(("wrong", "module"), [("bias", "mma_exponents"), ("fraction_width", "mma_sum")])
 def test_what_numbers_mean_is_not_asked_of_the_rtl(tmp_path, monkeypatch, wrong, module):
     right = elements.term_shape
