@@ -90,7 +90,7 @@ class Family:
 
     @property
     def least_distance(self) -> int:
-        """Binades from E2M1's first threshold under scale 1 up to the tensor's largest magnitude; or it is one more."""
+        """Binades, at least, from E2M1's first threshold under scale 1 up to the tensor's largest magnitude."""
         return int(self.full_scale).bit_length() + 1
 
 
@@ -138,8 +138,8 @@ def table_widths(fmt: ValueFormat, family: Family, amax: ValueFormat) -> dict[st
     scale_thresholds
         Least largest magnitude of scale codes 1 to 8.
     choice_factor
-        Significand of the tensor's largest magnitude, doubled where E2M1's first threshold under the smallest scale has
-        an exponent that is lower by one than the largest possible.
+        Significand of the tensor's largest magnitude, doubled where E2M1's first threshold lies one binade further
+        below that magnitude than it has to (:attr:`Family.least_distance`).
     """
     widths = {"live": (1, 1), "element_base": (1, EXPONENT_WIDTH)}
     widths |= {"element_fractions": (ROWS * _OF_E2M1, fmt.fraction_width), "element_carries": (ROWS * _OF_E2M1, 1)}
