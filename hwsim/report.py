@@ -16,7 +16,7 @@ REPORTS = {
     "activity": ("activity", "toggles with delays against Icarus, models of short pulses, speed"),
     "quantise": ("quantise", "quantisation engines on all technologies, by stage, beside tiles and published engines"),
     "mma_choices": ("choices", "encodings of products that were tried, and their areas"),
-    "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (half an hour)"),
+    "verification": ("verification", "streams, bulk comparison, proofs and mutants of decoders and tiles (an hour)"),
     "conformance": ("conformance", "golden models against vectors of public implementations"),
     "silicon": ("silicon", "accumulators against results recorded on an H200"),
     "golden_speed": ("golden_speed", "speed of the golden models against memory and peers"),

@@ -1,5 +1,7 @@
-"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale. Decoder, MMA tile,
-and quantiser."""
+"""MixFP4: E2M1 or E1M2 elements, the choice in the sign bit of the block's E4M3 scale.
+
+Decoder, MMA tile and quantiser.
+"""
 
 from __future__ import annotations
 
