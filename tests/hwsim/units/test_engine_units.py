@@ -6,7 +6,6 @@ import pytest
 from hwsim import golden, units
 from hwsim.golden.engines import to_bf16
 from hwsim.technology import catalogue
-from hwsim.units import engines
 from hwsim.verification.netlist_model import NetlistModel, compare_engine
 
 QUICK = ["mxfp4_quantize", "mbs_quantize", "nvfp4_quantize"]
@@ -88,7 +87,7 @@ def test_blocks_come_back_through_decode():
         t = golden.quantize(x, system, **options)
         assert np.array_equal(results["codes"].reshape(x.shape), t.codes)
         assert np.array_equal(results["scale"].reshape(t.scales.shape), t.scales)
-        assert results["block_max"].max() == engines._largest(ports["x"]).max()
+        assert results["block_max"].max() == (ports["x"] & 0x7FFF).max()
 
 
 def test_running_maximum_begins_again():
