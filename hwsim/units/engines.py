@@ -303,8 +303,10 @@ class TensorEngine(Side):
 
     def _told(self, amax: float, parameters: Parameters, count: int) -> Ports:
         """Ports that tell of one tensor, for ``count`` vectors."""
-        fields = self._fields(amax, parameters).items()
-        return {name: np.tile(v.astype(np.min_scalar_type(int(v.max()))), (count, 1)) for name, v in fields}
+        narrow = all(value_format(parameters, name).width == 16 for name in ("input", "amax"))
+        # No field is wider than the wider of the two formats.
+        kind = np.uint16 if narrow else np.uint32
+        return {name: np.tile(v.astype(kind), (count, 1)) for name, v in self._fields(amax, parameters).items()}
 
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """Outputs of the engine.
