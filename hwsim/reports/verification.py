@@ -13,6 +13,7 @@ from hwsim.base.text import markdown
 from hwsim.benchmarks.machine import processor
 from hwsim.reports.parallel import in_parallel
 from hwsim.synthesis import emit
+from hwsim.units.coverage import family
 from hwsim.verification import checks
 from hwsim.verification.checks import BULK_OF_VARIANTS, MUTANTS, SEED, TECHNOLOGY, kept
 
@@ -27,17 +28,15 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fp16_mma", {"element": "e4m3", "k": 32, "fraction_bits": 13, "result_bits": 13}),
 )
 ONE = {"m": 1, "n": 1}
-#: What units do that the report does not cover: quantisation engines, and what stands around them.
-_NOT_YET = ("element", "block")
 
 
 def write(folder: Path, build: Path) -> list[Path]:
     """Verify every unit and write ``verification.md`` and ``verification.json``.
 
-    Takes more than an hour on two cores. Verdicts are kept in ``build`` and taken from there as long as nothing that
+    Takes some hours on two cores. Verdicts are kept in ``build`` and taken from there as long as nothing that
     decides them has changed: :func:`hwsim.verification.checks.key`.
     """
-    names = [name for name, unit in units.UNITS.items() if unit.counted not in _NOT_YET]
+    names = list(units.UNITS)
     jobs: list[tuple[Any, tuple]] = [(_unit, (name, build)) for name in names]
     jobs += [(_variant, (name, settings, build)) for name, settings in VARIANTS]
     verified = []
@@ -59,13 +58,15 @@ def write(folder: Path, build: Path) -> list[Path]:
 
 def _unit(name: str, build: Path) -> dict[str, Any]:
     """All verdicts of a unit; an MMA unit is checked as one dot unit with its decoders."""
-    is_tile = units.find(name).is_tile
-    design = units.design(name, ONE if is_tile else {})
+    unit = units.find(name)
+    design = units.design(name, ONE if unit.is_tile else {})
     verdicts: dict[str, Any] = {"unit": name, "design": design.slug}
     verdicts["cosim"] = kept("cosim", design, build, partial(checks.cosim, design, build))
     verdicts["mutants"] = kept("mutants", design, build, partial(checks.mutants, design, build))
-    if is_tile:
+    if unit.is_tile or unit.engine:
         verdicts["bulk"] = kept("bulk", design, build, partial(checks.bulk, design, build))
+    if unit.engine:
+        verdicts["exhaustive"] = kept("exhaustive", design, build, partial(checks.exhaustive, design, build))
     verdicts["proofs"] = kept("proofs", design, build, partial(checks.proven, design, build))
     return verdicts
 
@@ -80,8 +81,7 @@ def _variant(name: str, settings: dict[str, Any], build: Path) -> dict[str, Any]
 _TEXT = """\
 # Verification
 
-Made by `python -m hwsim.report verification`; not edited by hand. All figures: `verification.json`. Decoders and MMA
-units; quantisation engines are checked by tests and by `python -m hwsim.cosim`, `prove` and `mutants`.
+Made by `python -m hwsim.report verification`; not edited by hand. All figures: `verification.json`.
 
 {made_by}. Machine: {machine}. Seed {seed}.
 
@@ -89,10 +89,10 @@ units; quantisation engines are checked by tests and by `python -m hwsim.cosim`,
 
 - *stream*: cocotb testbench on the generated Verilog against the golden model, raw bits: bubbles, instructions back to
   back, resets in flight, chains that accumulate in place, C of every class, cancellation, NaN scales, extreme
-  exponents. Of MMA units one dot unit with its decoders and all of its K; whole tiles of 8 x 8 are compared in
-  [overhead.md](overhead.md).
-- *bulk*: one dot unit with its decoders, as mapped to {technology}, against the golden model, raw bits; edge
-  cases mixed with random.
+  exponents; of quantisation engines blocks of every class under tensors of every size. Of MMA units one dot unit with
+  its decoders and all of its K; whole tiles of 8 x 8 are compared in [overhead.md](overhead.md).
+- *bulk*: dot products of one dot unit with its decoders, or blocks of an engine, as mapped to {technology}, against the
+  golden model, raw bits; edge cases mixed with random.
 - *proofs*: for all inputs. *twins*: the same claims of a netlist or RTL with a random fault, and how many were refuted;
   a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
   the solver is asked, and refute most of them.
@@ -101,12 +101,23 @@ units; quantisation engines are checked by tests and by `python -m hwsim.cosim`,
 
 ## Bins of the bulk comparison
 
+### MMA units
+
 {bins}
 
 *alignment*: distances of the exponent of C to that of the terms' sum, -45 (or less) to +45 (or more). *leading zeros*:
 places that cancellation takes from the larger of C and the sum. Cases counted of C and D: {classes};
 *overflow*: D is infinite though C and the terms' sum are finite, which terms of E4M3 scales or FP16 elements are too
 small for.
+
+### Quantisation engines
+
+{engines}
+
+*scales*, *codes*: how many of them came out, and how often the rarest did. *tie*: blocks whose two candidates differ
+and have equal errors; *smaller*, *larger*: blocks of which the candidate with that scale is better. *exhaustive*:
+further blocks, in which every BF16 value stands under every scale that it can have and every magnitude is the largest
+of a block, with all significands of a tensor's or macro-block's largest magnitude.
 
 ## Other parameters
 
@@ -136,15 +147,25 @@ def headline(document: dict[str, Any]) -> str:
 
 def to_text(document: dict[str, Any]) -> str:
     """The report for people."""
+    engines = [["unit", "blocks", "zero", "NaN", "scales", "rarest", "codes", "rarest", "tie", "smaller", "larger",
+                "exhaustive", "mismatches"]]  # fmt: skip
     bins = [["unit", "dot products", "alignment", "rarest", "leading zeros", "rarest", "C", "D"]]
     proofs = []
     classes: set[str] = set()
     for u in document["units"]:
-        bulk = u.get("bulk")
-        if bulk:
+        bulk, every = u.get("bulk"), u.get("exhaustive")
+        if every:
+            counted = bulk["bins"]
+            row = [u["unit"], str(bulk["vectors"]), str(counted["zero"]), str(counted["NaN"])]
+            for name in ("scale ", "code "):
+                hit = family(counted, name)
+                row += [str(len(hit)), str(min(hit.values()))]
+            row += [str(counted.get(name, "-")) for name in ("tie", "smaller scale better", "larger scale better")]
+            engines.append([*row, str(every["vectors"]), str(every["mismatches"])])
+        elif bulk:
             row = [u["unit"], str(bulk["vectors"])]
-            for family in ("alignment", "leading zeros"):
-                hit = {k: v for k, v in bulk["bins"].items() if k.startswith(family) and v}
+            for name in ("alignment", "leading zeros"):
+                hit = family(bulk["bins"], name)
                 row += [f"{len(hit)} bins", str(min(hit.values()))]
             for side in "CD":
                 of = {k: v for k, v in bulk["bins"].items() if k.split()[0] == side}
@@ -161,6 +182,7 @@ def to_text(document: dict[str, Any]) -> str:
     return _TEXT.format(
         made_by=document["made_by"], machine=document["machine"], seed=document["seed"], mutants=MUTANTS,
         technology=document["technology"], units=headline(document),
-        bins=markdown(bins, right=range(1, 6)), variants=markdown(variants, right=(2, 3)),
-        proofs="\n\n".join(proofs), classes=", ".join(sorted({c[2:] for c in classes})),
+        bins=markdown(bins, right=range(1, 6)), engines=markdown(engines, right=range(1, 13)),
+        variants=markdown(variants, right=(2, 3)), proofs="\n\n".join(proofs),
+        classes=", ".join(sorted({c[2:] for c in classes})),
     )  # fmt: skip

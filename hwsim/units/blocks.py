@@ -17,6 +17,8 @@ _POINTS = np.array([
     104, 111, 112, 113, 119, 120, 121, 127,
 ])  # fmt: skip
 _SIGN, _INFINITY = 0x8000, 0x7F80
+#: Magnitudes of BF16, infinity and NaN among them.
+MAGNITUDES = np.arange(_SIGN, dtype=np.uint16)
 
 
 def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: type) -> np.ndarray:
@@ -115,3 +117,44 @@ def beside_thresholds(rng: np.random.Generator, tables: list[Thresholds], fracti
     x[np.arange(count), rng.integers(0, 16, count)] = largest
     sign = rng.integers(0, 2, x.shape)
     return x | sign << (fraction + 8)
+
+
+def alone(magnitudes: np.ndarray, size: int) -> np.ndarray:
+    """Blocks, bits [magnitudes, size], of one magnitude and zeros."""
+    x = np.zeros((len(magnitudes), size), np.uint16)
+    x[:, 0] = magnitudes
+    return x
+
+
+def under_every_scale(rng: np.random.Generator, tops: np.ndarray, size: int) -> np.ndarray:
+    """Blocks in which every magnitude stands under every scale, and in which every magnitude is the largest.
+
+    Parameters
+    ----------
+    rng : Generator
+        Gives signs, and where in a block an element stands.
+    tops : int [scales], ascending
+        The largest magnitude that has each scale.
+    size : int
+        Elements of a block.
+
+    Returns
+    -------
+    uint16 [blocks, size]
+        Of one scale at a time all magnitudes up to its largest, which every block has; then one block for every
+        magnitude, whose other elements are smaller or equal.
+    """
+    parts = []
+    for top in tops.tolist():
+        below = MAGNITUDES[: top + 1]
+        blocks = -(-len(below) // (size - 1))
+        x = np.full((blocks, size), top, np.uint16)
+        x[:, 1:] = rng.permutation(np.resize(below, blocks * (size - 1))).reshape(blocks, -1)
+        parts.append(x)
+    most = MAGNITUDES[: int(tops.max()) + 1]
+    x = (rng.random((len(most), size)) * (most[:, None] + 1)).astype(np.uint16)
+    x[:, 0] = most
+    x = np.concatenate([*parts, x])
+    # The largest stands in every place in turn.
+    places = (np.arange(size) + np.arange(len(x))[:, None]) % size
+    return np.take_along_axis(x, places, axis=1) | rng.choice(np.array([0, _SIGN], np.uint16), x.shape)

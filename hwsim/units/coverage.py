@@ -1,13 +1,17 @@
-"""Coverage of an MMA unit by a stream of inputs: bins, and how often the stream hit each."""
+"""Coverage of a unit by a stream of inputs: bins, and how often the stream hit each."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
 from hwsim.units.mma import MMAUnit, source_of_chain
 from hwsim.units.ports import Parameters, Ports
+
+#: Beginnings of the names of bins that are many: of MMA units two, of quantisation engines two.
+FAMILIES = ("alignment", "leading zeros", "scale", "code")
 
 
 def coverage(unit: MMAUnit, parameters: Parameters, ports: Ports) -> Counter[str]:
@@ -76,11 +80,16 @@ def bins(c: np.ndarray, d: np.ndarray, terms: np.ndarray) -> Counter[str]:
     return counted
 
 
+def family(counted: Mapping[str, int], name: str) -> dict[str, int]:
+    """The bins of a family that were hit, and how often."""
+    return {k: v for k, v in counted.items() if k.startswith(name) and v}
+
+
 def summary(counted: Counter[str]) -> str:
     """Coverage as a few lines of text."""
-    lines, families = [], ("alignment", "leading zeros")
-    for name in families:
-        hit = {k: v for k, v in counted.items() if k.startswith(name)}
-        lines.append(f"  {name}: {len(hit)} bins hit, the rarest {min(hit.values(), default=0)} times")
-    lines.append("  " + ", ".join(f"{k} {v}" for k, v in counted.items() if not k.startswith(families)))
+    lines = []
+    for name in FAMILIES:
+        if hit := family(counted, name):
+            lines.append(f"  {name}: {len(hit)} bins hit, the rarest {min(hit.values())} times")
+    lines.append("  " + ", ".join(f"{k} {v}" for k, v in counted.items() if not k.startswith(FAMILIES)))
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.base.errors import InputError
 from hwsim.golden.e8m0_blocks import BLOCK_SIZE
 from hwsim.golden.engines import Quantized, quantize_bits, quantize_macro_bits, to_bf16
 from hwsim.golden.exact_choice import SCALE_BITS, SCALES, half_units
@@ -21,13 +22,17 @@ from hwsim.golden.thresholds import thresholds
 from hwsim.rtl.quantise.floats import INPUTS, ValueFormat
 from hwsim.rtl.quantise.tables import FAMILIES, tensor_fields
 from hwsim.tensors.random import realistic_tensor
-from hwsim.units.blocks import beside_thresholds, power_of_two_blocks, tying
+from hwsim.units.blocks import MAGNITUDES, alone, beside_thresholds, power_of_two_blocks, tying, under_every_scale
 from hwsim.units.ports import Parameters, Ports, comes_out
 
 #: Vectors of a testbench; every ``_RESET_EVERY``-th is a reset.
 TESTBENCH_VECTORS, _RESET_EVERY = 4000, 97
 _INFINITY, _MAGNITUDE = 0x7F80, 0x7FFF
 _FP32_MAGNITUDE = 0x7FFFFFFF
+#: Where rules depend on fractions only, an exponent field of so few magnitudes that all can be tried; and the magnitude
+#: two binades above.
+_LOW_EXPONENT = 28
+_LOW_MAGNITUDE = (_LOW_EXPONENT + 2) << 7
 #: Golden systems of OCP MX by their elements.
 _MX = {
     "e2m1": "mxfp4", "e2m3": "mxfp6_e2m3", "e3m2": "mxfp6_e3m2", "e4m3": "mxfp8_e4m3", "e5m2": "mxfp8_e5m2",
@@ -110,12 +115,41 @@ class Side:
         return {"out_valid": valid.astype(np.uint8)[:, None]}
 
 
-class BlockEngine(Side):
-    """The golden side of an engine whose scales are powers of two. A subclass says what golden makes of a block."""
+class Quantiser(Side):
+    """The golden side of a quantisation engine."""
 
     def size(self, parameters: Parameters) -> int:
         """Elements of a block."""
         return parameters.get("block_size", BLOCK_SIZE)
+
+    def golden(self, ports: Ports, parameters: Parameters) -> Ports:
+        """Outputs of the engine."""
+        raise TypeError(f"{type(self).__name__} does not say what golden gives")
+
+    def surroundings(self, parameters: Parameters, rng: np.random.Generator) -> Iterator[tuple[Ports, int]]:
+        """What comes with a block beside its values, in every way that rules differ by; ports [1, fields], each with
+        the largest magnitude that blocks then have."""
+        yield {}, _MAGNITUDE
+
+    def exhaustive(self, parameters: Parameters, rng: np.random.Generator) -> Iterator[Ports]:
+        """Every value under every scale, and every largest value: :meth:`hwsim.units.unit.Engine.exhaustive`."""
+        if dtype(parameters) is not np.uint16:
+            raise InputError("every value under every scale: only of BF16, values of FP32 are too many")
+        size = self.size(parameters)
+        for beside, most in self.surroundings(parameters, rng):
+
+            def with_beside(x: np.ndarray, beside: Ports = beside) -> Ports:
+                return {"x": x, **{name: np.tile(values, (len(x), 1)) for name, values in beside.items()}}
+
+            magnitudes = MAGNITUDES[: most + 1]
+            ports = {"valid": np.ones((len(magnitudes), 1), np.uint8), **with_beside(alone(magnitudes, size))}
+            scales = self.golden(ports, parameters)["scale"][:, 0]
+            tops = np.sort([np.flatnonzero(scales == scale).max() for scale in np.unique(scales)])
+            yield with_beside(under_every_scale(rng, tops, size))
+
+
+class BlockEngine(Quantiser):
+    """The golden side of an engine whose scales are powers of two. A subclass says what golden makes of a block."""
 
     def golden(self, ports: Ports, parameters: Parameters) -> Ports:
         """Outputs of the engine."""
@@ -208,6 +242,12 @@ class ElementEngine(BlockEngine):
         element = np.arange(len(x)) // 16 % count if rng is None else rng.integers(0, most, len(x))
         return {"element": element.astype(np.uint8)[:, None]}
 
+    def surroundings(self, parameters: Parameters, rng: np.random.Generator) -> Iterator[tuple[Ports, int]]:
+        """Every format."""
+        count = len(self._formats(parameters))
+        for index in range(count):
+            yield {"element": np.array([[index]], np.uint8)} if count > 1 else {}, _MAGNITUDE
+
 
 class MacroBlockEngine(BlockEngine):
     """The golden side of ``mbs_quantize``."""
@@ -239,6 +279,12 @@ class MacroBlockEngine(BlockEngine):
         special = rng.random(largest.shape) < 0.01
         return {"macro_max": np.where(special, _INFINITY + fraction, macro).astype(np.uint16)}
 
+    def surroundings(self, parameters: Parameters, rng: np.random.Generator) -> Iterator[tuple[Ports, int]]:
+        """Macro-blocks of every significand."""
+        for fraction in range(128):
+            most = (_LOW_EXPONENT << 7) | fraction
+            yield {"macro_max": np.array([[most]], np.uint16)}, most
+
 
 #: Tensor scales that are powers of two have at most this exponent: the largest magnitude stays below 2**126.
 _MOST_EXPONENT = 114
@@ -247,7 +293,7 @@ _amax_of: dict[tuple[str, bytes], float] = {}
 
 
 @dataclass(frozen=True)
-class TensorEngine(Side):
+class TensorEngine(Quantiser):
     """The golden side of an engine of NVFP4's family.
 
     Attributes
@@ -356,6 +402,16 @@ class TensorEngine(Side):
                 told = self._told(amax, parameters, size)
                 meant = self.amax({name: values[0] for name, values in told.items()}, parameters)
                 yield {"x": self._blocks(meant, parameters, size, rng), **told}
+
+    def surroundings(self, parameters: Parameters, rng: np.random.Generator) -> Iterator[tuple[Ports, int]]:
+        """Tensors whose largest magnitude has every significand that makes a difference."""
+        if parameters["tensor_scale"] == "pow2":
+            tensors = [FAMILIES[self.system].full_scale * 2.0**exponent for exponent in (-100, 0, 100)]
+        else:
+            tensors = [float(np.ldexp(128 + fraction, _LOW_EXPONENT - 127 - 7)) for fraction in range(128)]
+            tensors += [float(np.ldexp(128 + int(rng.integers(128)), exponent)) for exponent in (-60, 0, 60)]
+        for amax in (*tensors, 0.0):
+            yield self._told(amax, parameters, 1), _MAGNITUDE if amax > 1 else _LOW_MAGNITUDE
 
     def bins(self, ports: Ports, results: Ports, parameters: Parameters) -> Counter[str]:
         """How many blocks hit every bin: special ones, scales, codes; of engines that choose, ties and choices."""

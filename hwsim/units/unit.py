@@ -43,6 +43,15 @@ class Engine(Protocol):
     def blocks(self, parameters: Parameters, count: int, rng: np.random.Generator) -> Iterator[Ports]:
         """Inputs of every class but ``valid``, in parts during each of which steady ports are held."""
 
+    def exhaustive(self, parameters: Parameters, rng: np.random.Generator) -> Iterator[Ports]:
+        """Inputs, in parts like those of :meth:`blocks`, in which every value stands under every scale.
+
+        Raises
+        ------
+        InputError
+            If values are not BF16: those of FP32 are too many.
+        """
+
     def bins(self, ports: Ports, results: Ports, parameters: Parameters) -> Counter[str]:
         """How many blocks hit every bin of coverage."""
 

@@ -34,6 +34,7 @@ ENTRIES = {
     "cosim": cosimulation.__name__,
     "mutants": mutation.__name__,
     "bulk": netlist_model.__name__,
+    "exhaustive": netlist_model.__name__,
     "proofs": proofs.__name__,
 }
 #: The folder that holds the package.
@@ -69,9 +70,16 @@ def bulk(design: Design, build: Path, vectors: int = BULK) -> dict[str, Any]:
     library = catalogue.load(TECHNOLOGY, build_dir=build)
     model = netlist_model.NetlistModel(design, library, build)
     if design.unit.engine:
-        outcome = netlist_model.compare_engine(model.outputs, design, vectors, SEED)
+        outcome = netlist_model.compare_engine(model.outputs, design, netlist_model.blocks(design, vectors, SEED))
     else:
         outcome = netlist_model.compare(model, design, vectors, SEED)
+    return asdict(outcome) | {"bins": dict(outcome.bins)}
+
+
+def exhaustive(design: Design, build: Path) -> dict[str, Any]:
+    """Verdict of the comparison of an engine's mapped netlist with golden on every BF16 value under every scale."""
+    model = netlist_model.NetlistModel(design, catalogue.load(TECHNOLOGY, build_dir=build), build)
+    outcome = netlist_model.compare_engine(model.outputs, design, netlist_model.every_value(design, SEED))
     return asdict(outcome) | {"bins": dict(outcome.bins)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from hwsim.technology.library import Library
 from hwsim.units import edge_cases
 from hwsim.units.coverage import bins
 from hwsim.units.ports import Parameters, Ports
-from hwsim.units.unit import Design
+from hwsim.units.unit import Design, Engine
 
 #: Streams that are simulated side by side; vectors that are compared at a time.
 _STREAMS, _CHUNK = 2048, 1 << 17
@@ -124,14 +124,34 @@ def compare(
     return outcome
 
 
+def blocks(design: Design, vectors: int, seed: int) -> Iterator[Ports]:
+    """At least ``vectors`` blocks of every class for a quantisation engine, in parts that share steady ports."""
+    engine = _engine(design)
+    rng = np.random.default_rng(seed)
+    while vectors > 0:
+        for ports in engine.blocks(design.parameters, min(_CHUNK, vectors), rng):
+            yield ports
+            vectors -= len(ports["x"])
+
+
+def every_value(design: Design, seed: int) -> Iterator[Ports]:
+    """Blocks in which every BF16 value stands under every scale that it can have; errors as
+    :meth:`hwsim.units.unit.Engine.exhaustive`."""
+    return _engine(design).exhaustive(design.parameters, np.random.default_rng(seed))
+
+
+def _engine(design: Design) -> Engine:
+    assert design.unit.engine is not None, f"{design.name} is a quantisation engine"
+    return design.unit.engine
+
+
 def compare_engine(
     model: Callable[[Ports], dict[str, np.ndarray]],
     design: Design,
-    vectors: int,
-    seed: int,
+    parts: Iterable[Ports],
     parameters: Parameters | None = None,
 ) -> Comparison:
-    """Compare a model of a quantisation engine with golden on blocks of every class, raw bits of all outputs.
+    """Compare a model of a quantisation engine with golden, raw bits of all outputs.
 
     Parameters
     ----------
@@ -139,29 +159,26 @@ def compare_engine(
         Bits of outputs.
     design : Design
         A quantisation engine.
-    vectors, seed : int
+    parts : iterable of dict
+        :func:`blocks` or :func:`every_value`.
     parameters : mapping, optional
         Parameters for golden other than the design's own: a negative control, a comparison that must fail.
     """
-    engine = design.unit.engine
-    assert engine is not None, f"{design.name} is a quantisation engine"
-    rng = np.random.default_rng(seed)
-    outcome = Comparison()
-    while outcome.vectors < vectors:
-        for ports in engine.blocks(design.parameters, min(_CHUNK, vectors - outcome.vectors), rng):
-            count = len(ports["x"])
-            valid = np.ones((count, 1), np.uint8)
-            expected = design.unit.golden({"valid": valid, **ports}, parameters or design.parameters)
-            actual = model(ports)
-            wrong = np.zeros(count, bool)
-            for name, bits in actual.items():
-                wrong |= (bits != to_bits(expected[name], bits.shape[1])).any(axis=1)
-            if wrong.any() and not outcome.mismatches:
-                i = int(np.flatnonzero(wrong)[0])
-                operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
-                given = ", ".join(f"{k}={expected[k][i].tolist()}" for k in actual)
-                outcome.first = f"golden is {given}; {operands}"
-            outcome.vectors += count
-            outcome.mismatches += int(wrong.sum())
-            outcome.bins.update(engine.bins(ports, expected, design.parameters))
+    engine, outcome = _engine(design), Comparison()
+    for ports in parts:
+        count = len(ports["x"])
+        valid = np.ones((count, 1), np.uint8)
+        expected = design.unit.golden({"valid": valid, **ports}, parameters or design.parameters)
+        actual = model(ports)
+        wrong = np.zeros(count, bool)
+        for name, bits in actual.items():
+            wrong |= (bits != to_bits(expected[name], bits.shape[1])).any(axis=1)
+        if wrong.any() and not outcome.mismatches:
+            i = int(np.flatnonzero(wrong)[0])
+            operands = ", ".join(f"{k}={v[i].tolist()}" for k, v in ports.items())
+            given = ", ".join(f"{k}={expected[k][i].tolist()}" for k in actual)
+            outcome.first = f"golden is {given}; {operands}"
+        outcome.vectors += count
+        outcome.mismatches += int(wrong.sum())
+        outcome.bins.update(engine.bins(ports, expected, design.parameters))
     return outcome

@@ -166,7 +166,8 @@ def test_bad_input_exits_with_2_and_no_traceback(arguments, message, run_tool):
     ("arguments", "message"),
     [
         (["bulk", "--unit", "nvfp4_mma", "--seed", "-1"], "argument --seed: must be 0 to 2147483647, got -1"),
-        (["bulk", "--unit", "nvfp4_decode"], "--unit must be an MMA unit (nvfp4_mma, "),
+        (["bulk", "--unit", "nvfp4_decode"], "--unit must be an MMA unit or a quantisation engine ("),
+        (["bulk", "--unit", "nvfp4_mma", "--exhaustive"], "--exhaustive: operands of a dot product are too many"),
         (["bulk", "--unit", "nvfp4_mma", "--set", "m=4"], "--set m: one dot product is checked"),
         (["prove", "--unit", "nvfp4_decode", "--inject", "-1"], "argument --inject: must be 0 to 2147483647, got -1"),
         (["mutants", "--unit", "nvfp4_decode", "--mutants", "1"], "--mutants must be 10 to 100000, got 1"),

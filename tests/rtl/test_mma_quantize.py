@@ -53,10 +53,9 @@ def stream():
     return inputs
 
 
-# Verilator takes a minute to compile the tile.
-@pytest.mark.parametrize(
-    "simulator", [pytest.param(s, marks=[pytest.mark.slow] * (s == "verilator")) for s in simulators.SIMULATORS]
-)
+# A minute each.
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", simulators.SIMULATORS)
 def test_results_become_blocks(simulator, tmp_path, runtime, monkeypatch):
     if not simulators.available(simulator):
         pytest.skip(f"{simulator} is not installed")

@@ -41,7 +41,9 @@ def simulated(tmp_path, runtime, monkeypatch):
         ("nvfp4_quantize", {"tensor_scale": "pow2"}, {"pipeline": "maximum"}),
         ("four_over_six_quantize", {"arithmetic": "operators"}, {"pipeline": "none"}),
         ("mixfp4_quantize", {"polarity": 1}, {"polarity": 0}),
-        ("mixfp4_quantize", {"tensor_scale": "pow2", "pipeline": "none"}, {"polarity": 1}),
+        pytest.param(
+            "mixfp4_quantize", {"tensor_scale": "pow2", "pipeline": "none"}, {"polarity": 1}, marks=pytest.mark.slow
+        ),
         ("fp32_to_bf16", {"lanes": 4}, None),
         ("tensor_max", {}, None),
     ],

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hwsim import golden, units
+from hwsim.base.errors import InputError
 from hwsim.golden.engines import to_bf16
 from hwsim.technology import catalogue
-from hwsim.verification.netlist_model import NetlistModel, compare_engine
+from hwsim.verification.netlist_model import NetlistModel, blocks, compare_engine, every_value
 
 QUICK = ["mxfp4_quantize", "mbs_quantize", "nvfp4_quantize"]
 ENGINES = [name for name, unit in units.UNITS.items() if unit.engine]
@@ -20,22 +21,49 @@ def model_of(name, settings, build):
 @pytest.mark.parametrize("name", QUICK)
 def test_netlist_equals_golden_on_blocks_of_every_class(name, tmp_path):
     model, design = model_of(name, {}, tmp_path)
-    found = compare_engine(model.outputs, design, 20_003, seed=3)
+    found = compare_engine(model.outputs, design, blocks(design, 20_003, seed=3))
     assert (found.vectors, found.mismatches) == (20_003, 0), found.first
     assert found.bins["NaN"] and found.bins["zero"] and found.bins["scale 100"]
 
 
 def test_a_wrong_rule_is_noticed(tmp_path):
     model, design = model_of("mxfp4_quantize", {"block_size": 16}, tmp_path)
-    found = compare_engine(model.outputs, design, 2000, 3, design.parameters | {"scale_rule": "even"})
+    found = compare_engine(model.outputs, design, blocks(design, 2000, 3), design.parameters | {"scale_rule": "even"})
     assert found.mismatches and found.first.startswith("golden is ")
+
+
+@pytest.mark.parametrize("name", ["mxfp4_quantize", "nvfp4_quantize"])
+def test_every_value_stands_under_every_scale(name):
+    design = units.design(name)
+    ports = next(every_value(design, seed=1))
+    results = design.unit.golden({"valid": np.ones((len(ports["x"]), 1), np.uint8), **ports}, design.parameters)
+    magnitudes, scales = ports["x"] & 0x7FFF, results["scale"][:, 0]
+    largest = magnitudes.max(axis=1)
+    assert np.array_equal(np.unique(largest), np.arange(largest.max() + 1))
+    for scale in np.unique(scales):
+        under = magnitudes[scales == scale]
+        assert np.array_equal(np.unique(under), np.arange(under.max() + 1))
+    assert len(np.unique(scales)) == {"mxfp4_quantize": 254, "nvfp4_quantize": 127}[name]
+
+
+def test_every_value_of_fp32_is_refused():
+    with pytest.raises(InputError, match="only of BF16"):
+        next(every_value(units.design("mxfp4_quantize", {"input": "fp32"}), seed=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_value(name, tmp_path):
+    model, design = model_of(name, {}, tmp_path)
+    found = compare_engine(model.outputs, design, every_value(design, seed=1))
+    assert found.mismatches == 0, found.first
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_ten_million_blocks(name, tmp_path):
     model, design = model_of(name, {}, tmp_path)
-    found = compare_engine(model.outputs, design, 10**7, seed=1)
+    found = compare_engine(model.outputs, design, blocks(design, 10**7, seed=1))
     assert found.mismatches == 0, found.first
     assert "tie" not in found.bins or found.bins["tie"] >= 10**5
 
