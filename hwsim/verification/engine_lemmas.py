@@ -73,11 +73,13 @@ def _of_elements(elements: tuple[MiniFloat, ...], *names: str) -> dict[str, int]
 
 def _power_of_two(part: PowerOfTwoScale, parts: dict[str, Any]) -> Iterator[_Spec]:
     if isinstance(parts["quantise_lane"], ElementLane):
-        yield _BLOCKS, "quantise_mx_scale_spec", "scale byte", _of_elements(part.elements), ""
+        settings = {"CARRIES": int(part.carries)} | _of_elements(part.elements)
+        yield _BLOCKS, "quantise_mx_scale_spec", "scale byte", settings, ""
         return
     [element], [least] = part.elements, part.least
     settings = {
         "EMAX": element.max_exponent, "ZERO": part.zero_scale, "LEAST": least, "SIGNED_ZEROS": int(part.signed_zeros),
+        "CARRIES": int(part.carries),
     }  # fmt: skip
     yield _QUANTISE, "quantise_scale_spec", "scale byte", settings, ""
 

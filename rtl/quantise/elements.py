@@ -13,7 +13,14 @@ from hwsim.rtl.arith import any_bit, sized
 from hwsim.rtl.hierarchy import Pipeline, Registers, instantiate
 from hwsim.rtl.quantise.engine import SCALE_WIDTH, QuantiserPath
 from hwsim.rtl.quantise.floats import Fields, ValueFormat
-from hwsim.rtl.quantise.power_of_two import PowerOfTwoScale, ReferenceExponent, element_port, of_element, scaled
+from hwsim.rtl.quantise.power_of_two import (
+    PowerOfTwoScale,
+    ReferenceExponent,
+    element_port,
+    has_carry,
+    of_element,
+    scaled,
+)
 from hwsim.rtl.quantise.stage import QuantiserStage
 
 #: Element formats that a build may have, by name.
@@ -157,13 +164,13 @@ class ElementPath(QuantiserPath):
         self.elements = tuple(elements)
         self.parts = {
             "quantise_maximum": ReferenceExponent(fmt, block_size, scale_rule, False, elements=elements),
-            "quantise_scale": PowerOfTwoScale(elements),
+            "quantise_scale": PowerOfTwoScale(elements, carries=has_carry(scale_rule)),
             "quantise_lane": lane,
         }
 
     def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
         element = inputs.get("element")
-        late, scale, highest, clear = scaled(m, self, registers, inputs["x"], "zero", element=element)
+        late, scale, highest, clear = scaled(m, self, registers, inputs["x"], element)
         chosen = {} if element is None else {"element": registers.at("maximum", element, "element_late")}
         codes = []
         for i in range(self.block_size):

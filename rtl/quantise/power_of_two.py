@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -45,6 +48,11 @@ CARRIES: dict[str, Callable[[Fields, MiniFloat], Value]] = {
 }
 
 
+def has_carry(scale_rule: str) -> bool:
+    """Whether fractions matter to a rule."""
+    return scale_rule != "floor"
+
+
 def of_element(values: Sequence[int], width: int, element: Value | None) -> Value:
     """The constant of the element format that the port ``element`` chooses; the only one, without the port."""
     padded = [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
@@ -56,10 +64,26 @@ def element_port(elements: Sequence[MiniFloat]) -> dict[str, Any]:
     return {"element": In((len(elements) - 1).bit_length())} if len(elements) > 1 else {}
 
 
-class ReferenceExponent(wiring.Component):
-    """The largest exponent field of a block, carries of the rule included; and what is special about the block.
+def carry_groups(elements: Sequence[MiniFloat], scale_rule: str, fmt: ValueFormat) -> list[list[int]]:
+    """Indices of element formats, together where fractions carry from one point on."""
+    groups: dict[Any, list[int]] = {}
+    for i, element in enumerate(elements):
+        key: Any = None
+        if scale_rule == "even":
+            key = element.fraction_width
+        elif scale_rule == "rceil":
+            largest = np.frexp(element.max_finite)[0]
+            # See _beyond_largest.
+            key = largest, element.max_exponent if fmt.fraction_width == _FP32_FRACTION else None
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
 
-    Combinational. The carry is counted per element: the largest of sums is the sum of the largest.
+
+class ReferenceExponent(wiring.Component):
+    """The largest exponent field of a block and the carry of the rule; and what is special about the block.
+
+    Combinational. An element's carry is compared as the bit below its exponent: the largest of such words has the
+    largest sum of exponent and carry, which is so added once and not in every element.
 
     Parameters
     ----------
@@ -79,10 +103,12 @@ class ReferenceExponent(wiring.Component):
     -----
     x : in
         The values.
-    element : in; only with several formats
-        Which of them it is.
+    takes : in, a bit for each of :func:`carry_groups`; only with several
+        Which of them it is: one bit is 1.
     reference : out, 8 bits
         Means nothing in special blocks.
+    carry : out, 1 bit; not with the rule ``floor``
+        To be added to ``reference``.
     special : out, 1 bit
         Whether a value is infinite or NaN.
     zero : out, 1 bit; only with ``zeros``
@@ -95,22 +121,35 @@ class ReferenceExponent(wiring.Component):
         self, fmt: ValueFormat, block_size: int, scale_rule: str, subnormals: bool, zeros: bool = True,
         elements: Sequence[MiniFloat] = (E2M1,),
     ):  # fmt: skip
+        self.groups = carry_groups(elements, scale_rule, fmt)
         super().__init__({
-            "x": In(block_size * fmt.width), **element_port(elements), "reference": Out(SCALE_WIDTH), "special": Out(1),
+            "x": In(block_size * fmt.width), **({"takes": In(len(self.groups))} if len(self.groups) > 1 else {}),
+            "reference": Out(SCALE_WIDTH),
+            **({"carry": Out(1)} if has_carry(scale_rule) else {}), "special": Out(1),
             **({"zero": Out(1)} if zeros else {}),
         })  # fmt: skip
         self.fmt, self.scale_rule, self.subnormals, self.zeros = fmt, scale_rule, subnormals, zeros
-        self.elements = tuple(elements)
+        #: One of each group.
+        self.elements = tuple(elements[first] for first, *_ in self.groups)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         values = fields(self.x, self.fmt)
-        raised = [
-            sized(m, x.exponent + self._carry(x), SCALE_WIDTH, f"raised_{i}", "Exponent field and the rule's carry")
-            for i, x in enumerate(values)
-        ]
         m.d.comb += Signal(len(values), name="unused_signs").eq(Cat(*(x.sign for x in values)))
-        m.d.comb += self.reference.eq(maximum(m, raised, "largest", AT_ONCE))
+        if has_carry(self.scale_rule):
+            words = [
+                sized(
+                    m,
+                    Cat(self._carry(x), x.exponent),
+                    SCALE_WIDTH + 1,
+                    f"word_{i}",
+                    "Exponent field above the carry",
+                )
+                for i, x in enumerate(values)
+            ]
+            m.d.comb += Cat(self.carry, self.reference).eq(maximum(m, words, "largest", AT_ONCE))
+        else:
+            m.d.comb += self.reference.eq(maximum(m, [x.exponent for x in values], "largest", AT_ONCE))
         if self.scale_rule == "floor" and not self.subnormals:
             # Without carries, the largest exponent says the rest.
             m.d.comb += self.special.eq(self.reference.all())
@@ -127,8 +166,9 @@ class ReferenceExponent(wiring.Component):
         carries = [CARRIES[self.scale_rule](x, element) for element in self.elements]
         if len(carries) == 1:
             return carries[0]
-        padded = [*carries, *[carries[-1]] * ((1 << len(self.element)) - len(carries))]
-        return select(padded, self.element)
+        # In this order ABC makes a faster network of it.
+        taken = [c & t for c, t in zip(carries, self.takes, strict=True)][::-1]
+        return functools.reduce(operator.or_, taken)
 
 
 class PowerOfTwoScale(wiring.Component):
@@ -146,10 +186,12 @@ class PowerOfTwoScale(wiring.Component):
         Least exponent field that blocks are taken to have: at least the elements' largest exponent.
     signed_zeros : bool
         Whether elements of a block of zeros keep their signs.
+    carries : bool
+        Whether there is the port ``carry``.
 
     Ports
     -----
-    reference, special, zero : in
+    reference, carry, special, zero : in
         See :class:`ReferenceExponent`; ``zero`` only without ``signed_zeros``.
     element : in; only with several formats
     scale : out, 8 bits
@@ -162,13 +204,16 @@ class PowerOfTwoScale(wiring.Component):
     stage = QuantiserStage.SCALE
 
     def __init__(
-        self, elements: Sequence[MiniFloat] = (E2M1,), zero_scale: int = 0, least: int = 0, signed_zeros: bool = False
-    ):
+        self, elements: Sequence[MiniFloat] = (E2M1,), zero_scale: int = 0, least: int = 0, signed_zeros: bool = False,
+        carries: bool = False,
+    ):  # fmt: skip
         super().__init__({
-            "reference": In(SCALE_WIDTH), "special": In(1), **({} if signed_zeros else {"zero": In(1)}),
+            "reference": In(SCALE_WIDTH), **({"carry": In(1)} if carries else {}), "special": In(1),
+            **({} if signed_zeros else {"zero": In(1)}),
             **element_port(elements), "scale": Out(SCALE_WIDTH), "highest": Out(SCALE_WIDTH), "clear": Out(1),
         })  # fmt: skip
         self.elements, self.zero_scale, self.signed_zeros = tuple(elements), zero_scale, signed_zeros
+        self.carries = carries
         #: Least exponent field, by element format.
         self.least = [max(least, element.max_exponent) for element in elements]
 
@@ -178,10 +223,11 @@ class PowerOfTwoScale(wiring.Component):
         emax = of_element([element.max_exponent for element in self.elements], SCALE_WIDTH, chosen)
         least = of_element(self.least, SCALE_WIDTH, chosen)
         low = sized(m, self.reference < least, 1, "low", "The block has the smallest scale")
-        m.d.comb += self.highest.eq(Mux(low, least, self.reference))
-        number = sized(
-            m, Mux(low, least - emax, self.reference - emax), SCALE_WIDTH, "number", "The scale of a common block"
-        )
+        raised: Value = self.reference
+        if self.carries:
+            raised = sized(m, self.reference + self.carry, SCALE_WIDTH, "raised", "Of a low block not above the least")
+        m.d.comb += self.highest.eq(Mux(low, least, raised))
+        number = sized(m, self.highest - emax, SCALE_WIDTH, "number", "The scale of a common block")
         of_zero = Mux(self.zero, self.zero_scale, number) if self.zero_scale else number
         m.d.comb += self.scale.eq(Mux(self.special, E8M0.nan_code, of_zero))
         m.d.comb += self.clear.eq(self.special if self.signed_zeros else self.special | self.zero)
@@ -274,7 +320,7 @@ class E2M1Lane(wiring.Component):
 
 
 def scaled(
-    m: Module, path: QuantiserPath, registers: Registers, values: Value, *flags: str, element: Value | None = None
+    m: Module, path: QuantiserPath, registers: Registers, values: Value, element: Value | None = None
 ) -> tuple[Value, Signal, Signal, Signal]:
     """Add the largest exponent and the scale to a path, with the registers at ``maximum`` between them.
 
@@ -286,25 +332,35 @@ def scaled(
     registers : Registers
     values : Value
         The block.
-    *flags : str
-        What the first part tells the second beside the exponent and whether the block is special.
     element : Value, optional
-        Which element format it is, where there are several.
+        Which element format it is, where there are several, behind registers at the inputs.
 
     Returns
     -------
     The values behind these registers, the scale, and ``highest`` and ``clear`` of :class:`PowerOfTwoScale`.
     """
-    found = {"reference": Signal(SCALE_WIDTH, name="reference"), "special": Signal(name="special")}
-    found |= {flag: Signal(name=flag) for flag in flags}
-    of_first = {} if element is None else {"element": element}
-    of_second = {name: registers.at("maximum", value, name) for name, value in of_first.items()}
+    first = path.parts["quantise_maximum"]
+    outputs = (name for name, member in first.signature.members.items() if member.flow is wiring.Out)
+    found = {name: Signal(len(getattr(first, name)), name=name) for name in outputs}
+    of_first = {}
+    if "takes" in first.signature.members:
+        # Decoded in front of the registers: the carries of all values wait for it.
+        chosen, count = getattr(path, "element"), sum(map(len, first.groups))  # noqa: B009
+        takes = Cat(*(_among(chosen, group, count) for group in first.groups))
+        of_first["takes"] = registers.input(takes, "takes_q")
+    of_second = {} if element is None else {"element": registers.at("maximum", element, "element")}
     instantiate(m, path, "quantise_maximum", "maximum", x=values, **found, **of_first)
     held = {name: registers.at("maximum", value, name) for name, value in found.items()}
     late = registers.at("maximum", values, "x")
     scale, highest, clear = Signal(SCALE_WIDTH), Signal(SCALE_WIDTH), Signal()
     instantiate(m, path, "quantise_scale", "scaling", **held, **of_second, scale=scale, highest=highest, clear=clear)
     return late, scale, highest, clear
+
+
+def _among(element: Value, group: Sequence[int], count: int) -> Value:
+    """Whether an element format, one of ``count``, is in a group; an unused index stands for the last."""
+    indices = [*group, *(range(count, 1 << len(element)) if count - 1 in group else [])]
+    return functools.reduce(operator.or_, (element == i for i in indices))
 
 
 class E2M1Path(QuantiserPath):
@@ -330,12 +386,12 @@ class E2M1Path(QuantiserPath):
         super().__init__(fmt, block_size, E2M1.width, Pipeline(("maximum",), pipeline))
         self.parts = {
             "quantise_maximum": ReferenceExponent(fmt, block_size, scale_rule, subnormals),
-            "quantise_scale": PowerOfTwoScale(zero_scale=zero_scale),
+            "quantise_scale": PowerOfTwoScale(zero_scale=zero_scale, carries=has_carry(scale_rule)),
             "quantise_lane": E2M1Lane(fmt, subnormals),
         }
 
     def results(self, m: Module, registers: Registers, inputs: dict[str, Value]) -> dict[str, Value]:
-        late, scale, highest, clear = scaled(m, self, registers, inputs["x"], "zero")
+        late, scale, highest, clear = scaled(m, self, registers, inputs["x"])
         codes = []
         for i in range(self.block_size):
             code = Signal(E2M1.width, name=f"code_{i}")

@@ -4,18 +4,21 @@
 // FRACTIONS (fraction bits) and LAST (fraction of the largest value), four bits each, and HIGH (its exponent), eight.
 module quantise_mx_maximum_spec #(parameter N = 32, F = 7, RULE = 0, COUNT = 5, C = 3,
                                   parameter [31:0] FRACTIONS = 0, LAST = 0, parameter [63:0] HIGH = 0) (
-  input [N*(F+9)-1:0] x, input [C-1:0] element, input [7:0] reference, input special, zero,
+  input [N*(F+9)-1:0] x, input [COUNT-1:0] takes, input [7:0] reference, input carry, special, zero,
   output ok_reference, ok_special, ok_zero
 );
-  wire [2:0] index = COUNT == 1 ? 0 : element < COUNT ? element : COUNT - 1;
+  // One format is taken; otherwise nothing is claimed of the exponent.
+  wire one = COUNT == 1 || RULE == 0 || (takes != 0 && (takes & (takes - 1)) == 0);
+  wire [2:0] index = COUNT == 1 ? 0 : takes[0] ? 0 : takes >> 1 & 1 ? 1 : takes >> 2 & 1 ? 2 : takes >> 3 & 1 ? 3 : 4;
   wire [3:0] width = FRACTIONS >> (4 * index), last = LAST >> (4 * index);
   wire [7:0] high = HIGH >> (8 * index);
   // As fractions of F bits.
   wire [F:0] largest = {{F{1'b0}}, last} << (F - width), half = ((2 << width) - 1) << (F - 1 - width);
+  wire [8:0] exponent = reference + (RULE != 0 && carry);
   integer i;
   reg [7:0] field;
   reg [F-1:0] fraction;
-  reg carry, bounded, reached, any_special, any_present;
+  reg carries, bounded, reached, any_special, any_present;
   reg [8:0] raised;
   always @* begin
     bounded = 1;
@@ -26,34 +29,37 @@ module quantise_mx_maximum_spec #(parameter N = 32, F = 7, RULE = 0, COUNT = 5, 
       field = x[i*(F+9) + F +: 8];
       fraction = x[i*(F+9) +: F];
       case (RULE)
-        0: carry = 0;
-        1: carry = fraction != 0;
-        2: carry = fraction >= half;
+        0: carries = 0;
+        1: carries = fraction != 0;
+        2: carries = fraction >= half;
         // FP32 divides by the largest value, and rounds one quotient, a subnormal number, down.
-        3: carry = fraction > largest && !(F == 23 && field == high && fraction == largest + 1);
+        3: carries = fraction > largest && !(F == 23 && field == high && fraction == largest + 1);
       endcase
-      raised = field + carry;
-      bounded = bounded && raised <= {1'b0, reference};
-      reached = reached || raised == {1'b0, reference};
+      raised = field + carries;
+      bounded = bounded && raised <= exponent;
+      reached = reached || raised == exponent;
       any_special = any_special || field == 255;
       any_present = any_present || field != 0;
     end
   end
-  assign ok_reference = any_special || (bounded && reached);
+  assign ok_reference = !one || any_special || (bounded && reached);
   assign ok_special = special == any_special;
   assign ok_zero = zero == !any_present;
 endmodule
 
 // The scale byte, for elements whose largest exponents are listed in HIGH.
-module quantise_mx_scale_spec #(parameter COUNT = 5, C = 3, parameter [63:0] HIGH = 0) (
-  input [7:0] reference, input special, zero, input [C-1:0] element, input [7:0] scale, highest, input clear,
+module quantise_mx_scale_spec #(parameter COUNT = 5, C = 3, CARRIES = 0, parameter [63:0] HIGH = 0) (
+  input [7:0] reference, input carry, special, zero, input [C-1:0] element, input [7:0] scale, highest, input clear,
   output ok_scale, ok_highest, ok_clear
 );
   wire [2:0] index = COUNT == 1 ? 0 : element < COUNT ? element : COUNT - 1;
   wire [7:0] high = HIGH >> (8 * index);
-  wire [7:0] common = (reference > high ? reference : high) - high;
-  assign ok_scale = scale == (special ? 8'd255 : common);
-  assign ok_highest = highest == common + high;
+  // Field 255 with a carry is that of special blocks only.
+  wire [8:0] exponent = reference + (CARRIES && carry);
+  wire beyond = exponent == 256;
+  wire [7:0] common = (exponent > high ? exponent : high) - high;
+  assign ok_scale = special ? scale == 255 : beyond || scale == common;
+  assign ok_highest = beyond || highest == common + high;
   assign ok_clear = clear == (special || zero);
 endmodule
 

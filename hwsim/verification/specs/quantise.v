@@ -4,13 +4,14 @@
 // The largest exponent field of a block, with the carry of the rule (0 floor, 1 ceil, 2 even, 3 rceil, 4 OAS), of values
 // with F fraction bits.
 module quantise_maximum_spec #(parameter N = 32, F = 7, RULE = 0, SUBNORMALS = 0) (
-  input [N*(F+9)-1:0] x, input [7:0] reference, input special, zero,
+  input [N*(F+9)-1:0] x, input [7:0] reference, input carry, special, zero,
   output ok_reference, ok_special, ok_zero
 );
+  wire [8:0] largest = reference + (RULE != 0 && carry);
   integer i;
   reg [7:0] field;
   reg [F-1:0] fraction;
-  reg carry, bounded, reached, any_special, any_present;
+  reg carries, bounded, reached, any_special, any_present;
   reg [8:0] raised;
   localparam [F-1:0] HALF = 1 << (F-1), MOST = 3 << (F-2);
   always @* begin
@@ -22,16 +23,16 @@ module quantise_maximum_spec #(parameter N = 32, F = 7, RULE = 0, SUBNORMALS = 0
       field = x[i*(F+9) + F +: 8];
       fraction = x[i*(F+9) +: F];
       case (RULE)
-        0: carry = 0;
-        1: carry = fraction != 0;
-        2: carry = fraction >= MOST;
+        0: carries = 0;
+        1: carries = fraction != 0;
+        2: carries = fraction >= MOST;
         // FP32 divides by 6, and rounds one quotient, a subnormal number, down.
-        3: carry = fraction > HALF && !(F == 23 && field == 2 && fraction == HALF + 1);
-        4: carry = fraction > MOST;
+        3: carries = fraction > HALF && !(F == 23 && field == 2 && fraction == HALF + 1);
+        4: carries = fraction > MOST;
       endcase
-      raised = field + carry;
-      bounded = bounded && raised <= {1'b0, reference};
-      reached = reached || raised == {1'b0, reference};
+      raised = field + carries;
+      bounded = bounded && raised <= largest;
+      reached = reached || raised == largest;
       any_special = any_special || field == 255;
       any_present = any_present || field != 0 || (SUBNORMALS && fraction != 0);
     end
@@ -42,13 +43,16 @@ module quantise_maximum_spec #(parameter N = 32, F = 7, RULE = 0, SUBNORMALS = 0
 endmodule
 
 // The scale byte, for elements whose largest exponent is EMAX, of blocks whose exponent field counts as LEAST at least.
-module quantise_scale_spec #(parameter EMAX = 2, ZERO = 0, LEAST = 2, SIGNED_ZEROS = 0) (
-  input [7:0] reference, input special, zero, input [7:0] scale, highest, input clear,
+module quantise_scale_spec #(parameter EMAX = 2, ZERO = 0, LEAST = 2, SIGNED_ZEROS = 0, CARRIES = 0) (
+  input [7:0] reference, input carry, special, zero, input [7:0] scale, highest, input clear,
   output ok_scale, ok_highest, ok_clear
 );
-  wire [7:0] common = (reference > LEAST ? reference : LEAST) - EMAX;
-  assign ok_scale = scale == (special ? 255 : zero && ZERO ? ZERO : common);
-  assign ok_highest = highest == common + EMAX;
+  wire [8:0] exponent = reference + (CARRIES && carry);
+  wire [7:0] common = (exponent > LEAST ? exponent : LEAST) - EMAX;
+  // Only special blocks have that.
+  wire beyond = exponent == 256;
+  assign ok_scale = special ? scale == 255 : beyond || scale == (zero && ZERO ? ZERO : common);
+  assign ok_highest = beyond || highest == common + EMAX;
   assign ok_clear = clear == (special || (zero && !SIGNED_ZEROS));
 endmodule
 

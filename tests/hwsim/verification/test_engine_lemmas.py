@@ -29,6 +29,8 @@ OTHER_SETTINGS = [
     ("mxfp4_quantize", {"scale_rule": "rceil", "input": "fp32"}),
     ("mxfp4_quantize", {"scale_rule": "oas", "subnormals": 1, "input": "fp32"}),
     ("mx_quantize", {"formats": "e5m2", "scale_rule": "even", "block_size": 16}),
+    ("mx_quantize", {"formats": "e2m3+e2m1", "scale_rule": "floor", "block_size": 16}),
+    ("mx_quantize", {"scale_rule": "even", "block_size": 16}),
     ("mx_quantize", {"formats": "e4m3+e2m1", "scale_rule": "rceil", "block_size": 16, "input": "fp32"}),
     ("m2xfp_quantize", {"input": "fp32"}),
 ]
@@ -68,8 +70,8 @@ WRONG = {
         "mx_quantize", "quantise_lane", "blocks.v", "(rest == HALF && whole[0])", "rest == HALF",
     ),
     "rceil carries at the largest element": (
-        "mx_quantize", "quantise_maximum", "blocks.v", "carry = fraction > largest &&",
-        "carry = fraction >= largest &&",
+        "mx_quantize", "quantise_maximum", "blocks.v", "carries = fraction > largest &&",
+        "carries = fraction >= largest &&",
     ),
     "a factor rounded instead of cut": (
         "mbs_quantize", "quantise_factor", "blocks.v", "by_two = 18'd98304 / significand",
