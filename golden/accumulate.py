@@ -36,7 +36,7 @@ NO_EXPONENT = -4096
 MAX_TERMS = 1 << 10
 MAX_FRACTION_BITS = 40
 
-_CANONICAL_NAN = 0x7FC00000
+CANONICAL_NAN = 0x7FC00000
 _FP32_FRACTION, _FP64_FRACTION, _FP64_BIAS = 23, 52, 1023
 _FP32_MIN_EXPONENT = -126
 _LOWEST_TOP = -512  # Below the exponent of every term; 2**-top is still a normal FP64 number.
@@ -112,7 +112,7 @@ def fp32_exponent(bits):
 def round_to_fp32(value, result_bits, nearest):
     """FP32 bits of ``value`` (FP64), rounded once to ``result_bits`` below its leading one."""
     if np.isnan(value):
-        return np.uint32(_CANONICAL_NAN)
+        return np.uint32(CANONICAL_NAN)
     bits = np.float64(abs(value)).view(np.int64)
     exponent = (bits >> _FP64_FRACTION) - _FP64_BIAS
     if exponent < _FP32_MIN_EXPONENT - _FP32_FRACTION - 1:

@@ -138,7 +138,8 @@ def _check_tensor(target: System, t: BlockTensor) -> None:
     if len(t.shape) != t.codes.ndim or any(not 0 < n <= m for n, m in zip(t.shape, t.codes.shape, strict=True)):
         raise ValueError(f"shape {t.shape} does not fit codes of shape {t.codes.shape}")
     elements = tuple(name for name, _ in t.segments)
-    if elements != target.elements:
+    known = len(elements) == len(target.elements) and set(elements) <= {*target.mixes}
+    if elements != target.elements and not known:
         raise ValueError(f"segments of {t.format} must be of {target.elements}, got {elements}")
     k = t.codes.shape[-1]
     if "block_size" not in target.options and (t.block_size != target.block_size or k % target.multiple):

@@ -43,10 +43,10 @@ def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d
 
     ``start`` to ``stop`` are tasks: each is a band of PANEL rows and a panel of PANEL columns of one of the V
     products. Codes [V, M or N, K] and scales [V, M or N, K / block] are those of :func:`golden.mma.instruction`;
-    ``tables`` are values and raw exponents per code, then per scale byte. Rule: the accumulator contract in
-    ``golden/accumulate.py``.
+    ``tables`` are values and raw exponents per code of A, per code of B, then per scale byte. Rule: the accumulator
+    contract in ``golden/accumulate.py``.
     """
-    element_values, element_exponents, scale_values, scale_exponents = tables
+    a_element_values, a_element_exponents, b_element_values, b_element_exponents, scale_values, scale_exponents = tables
     k, block = a.shape[2], a.shape[2] // a_scales.shape[2]
     bands, panels = _parts(d.shape[1]), _parts(d.shape[2])
     b_values, b_exponents = np.empty((step, PANEL)), np.empty((step, PANEL), np.int32)
@@ -61,13 +61,13 @@ def element_terms(start, stop, a, a_scales, b, b_scales, tables, step, limits, d
             for j in range(n):
                 for t in range(terms):
                     code, scale = b[v, first + j, k0 + t], b_scales[v, first + j, (k0 + t) // block]
-                    b_values[t, j] = element_values[code] * scale_values[scale]
-                    b_exponents[t, j] = element_exponents[code] + scale_exponents[scale]
+                    b_values[t, j] = b_element_values[code] * scale_values[scale]
+                    b_exponents[t, j] = b_element_exponents[code] + scale_exponents[scale]
             for m in range(top_row, min(top_row + PANEL, d.shape[1])):
                 for t in range(terms):
                     code, scale = a[v, m, k0 + t], a_scales[v, m, (k0 + t) // block]
-                    value = element_values[code] * scale_values[scale]
-                    exponent = element_exponents[code] + scale_exponents[scale]
+                    value = a_element_values[code] * scale_values[scale]
+                    exponent = a_element_exponents[code] + scale_exponents[scale]
                     for j in range(n):
                         values[t, j] = value * b_values[t, j]
                         raw[t, j] = exponent + b_exponents[t, j]

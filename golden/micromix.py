@@ -7,18 +7,21 @@ Sources: arXiv 2508.02343 and its public code.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .arrays import floats
 from .e8m0_blocks import BLOCK_SIZE, encode_part, exponent_rule, power_of_two, shared_exponent
-from .formats import E2M1, E3M2, E4M3, E8M0, MiniFloat
+from .formats import E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, MiniFloat
 from .kernels import LANES, as_bits, as_float, cast_constants, kernel, lane, part_largest, spread
 from .tensor import BlockTensor, System
 
 ELEMENTS: tuple[MiniFloat, ...] = (E2M1, E3M2, E4M3)
+#: What the segments of an operand may be quantised to.
+_MIXES = {fmt.name: fmt for fmt in (E2M1, E2M3, E3M2, E4M3, E5M2)}
+_DEFAULT = "+".join(fmt.name for fmt in ELEMENTS)
 GRANULE = 128  # Channels of FP6 and FP8 come in multiples of this.
 _PIECE = 1 << 18  # Elements that calibration processes at a time: bounds its memory, whatever the input's size.
 
@@ -168,6 +171,7 @@ def quantize(
     *,
     assignment: Assignment | None = None,
     multiplier: float = 1.0,
+    elements: str = _DEFAULT,
     via_bf16: bool = False,
 ) -> BlockTensor:
     """Quantise to the three segments of MicroMix. A block of zeros has scale byte 0 (the public code: 2**-1).
@@ -182,6 +186,9 @@ def quantize(
         for a maximum over samples, pass the result of :func:`assign_channels` for [samples, tokens, K].
     multiplier : float
         See :func:`assign_channels`; used only without ``assignment``.
+    elements : str
+        Formats of the segments, joined by ``+``. The public code can give weights E2M1 in all of them
+        (``e2m1+e2m1+e2m1``), which activations in three formats multiply.
     via_bf16 : bool
         Round scaled elements to BF16 first, as the public kernel does (double rounding).
 
@@ -192,7 +199,7 @@ def quantize(
     Raises
     ------
     ValueError
-        If the assignment is for another K, or is no Assignment.
+        If the assignment is for another K, or is no Assignment, or for unknown formats.
     """
     rows, k = x.shape
     if assignment is not None and not isinstance(assignment, Assignment):
@@ -200,10 +207,14 @@ def quantize(
     assignment = assignment or assign_channels(x, multiplier)
     if assignment.permutation.size != k:
         raise ValueError(f"assignment is for K = {assignment.permutation.size}, got K = {k}")
+    names = str(elements).split("+")
+    if len(names) != len(ELEMENTS) or not _MIXES.keys() >= set(names):
+        raise ValueError(f"elements must be {len(ELEMENTS)} of {', '.join(_MIXES)}, joined by +, got {elements!r}")
+    formats = [_MIXES[name] for name in names]
     blocks = k // BLOCK_SIZE
     codes = np.empty((rows, blocks, BLOCK_SIZE // LANES, LANES), np.uint8)
     scales = np.empty((rows, blocks), np.uint8)
-    for fmt, first, channels in _segments(assignment):
+    for fmt, first, channels in _segments(assignment, formats):
         spread(
             _quantize,
             rows,
@@ -221,7 +232,7 @@ def quantize(
     return BlockTensor(
         "micromix",
         x.shape,
-        tuple((fmt.name, n) for fmt, n in zip(ELEMENTS, assignment.lengths, strict=True)),
+        tuple((fmt.name, n) for fmt, n in zip(formats, assignment.lengths, strict=True)),
         codes.reshape(rows, k),
         scales,
         {"via_bf16": via_bf16},
@@ -242,7 +253,8 @@ def dequantize(t: BlockTensor) -> np.ndarray:
     # Unsigned, so that Numba does not test every index for being negative.
     positions = np.argsort(assignment.permutation).astype(np.uint32)
     ends = np.cumsum([0, *assignment.lengths])
-    tables = np.stack([np.tile(fmt.values, 256 // fmt.values.size) for fmt in ELEMENTS])
+    formats = [_MIXES[name] for name, _ in t.segments]
+    tables = np.stack([np.tile(fmt.values, 256 // fmt.values.size) for fmt in formats])
     result = np.empty(t.codes.shape, np.float32)
     spread(_decode, len(result), result.size, t.codes, t.scales, ends, positions, tables, E8M0.values, result)
     return result
@@ -256,10 +268,10 @@ def assignment_of(t: BlockTensor) -> Assignment:
     return Assignment(t.permutation, (fp4, fp6, fp8))
 
 
-def _segments(assignment: Assignment) -> Iterator[tuple[MiniFloat, int, np.ndarray]]:
+def _segments(assignment: Assignment, formats: Sequence[MiniFloat]) -> Iterator[tuple[MiniFloat, int, np.ndarray]]:
     """Element format, first position and channels of each segment that is not empty."""
     first = 0
-    for fmt, length in zip(ELEMENTS, assignment.lengths, strict=True):
+    for fmt, length in zip(formats, assignment.lengths, strict=True):
         if length:
             yield fmt, first, assignment.permutation[first : first + length]
         first += length
@@ -267,7 +279,10 @@ def _segments(assignment: Assignment) -> Iterator[tuple[MiniFloat, int, np.ndarr
 
 def choices(t: BlockTensor) -> dict[str, float]:
     """Share of channels by element format: ``{"E2M1": share, ...}``."""
-    return {name.upper(): length / t.codes.shape[-1] for name, length in t.segments}
+    shares: dict[str, float] = {}
+    for name, length in t.segments:
+        shares[name.upper()] = shares.get(name.upper(), 0.0) + length / t.codes.shape[-1]
+    return shares
 
 
 SYSTEM = System(
@@ -280,4 +295,5 @@ SYSTEM = System(
     {"permutation": 0},
     choices,
     calibrate=lambda activations: {"assignment": assign_channels(activations)},
+    mixes=tuple(_MIXES),
 )

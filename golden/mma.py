@@ -12,15 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from .accumulate import BLACKWELL_FP8, BLACKWELL_FP16, BLOCK, Accumulator
+from .accumulate import BLACKWELL_FP8, BLACKWELL_FP16, BLOCK, CANONICAL_NAN, Accumulator
 from .chain import block_terms, element_terms, tiles
+from .engines import to_bf16
 from .formats import E2M1, E8M0, Rounding, checked_codes
 from .kernels import spread
 from .layouts import pack_bits, unpack_bits
+from .mbs import MACRO_BLOCK
 from .tensor import BlockTensor, block_tensor, one_of
 from .terms import (
     BLOCK_TERMS,
     ELEMENT_TERMS,
+    MX_ELEMENTS,
     block_scale_tables,
     exponents,
     multipliers,
@@ -30,46 +33,64 @@ from .terms import (
 
 #: Names that :func:`instruction` takes.
 FORMATS = (*BLOCK_TERMS, *ELEMENT_TERMS)
+#: Systems of MXFP4 with blocks of 16; those of MBS have factors, which :func:`mma` takes account of.
+_MXFP4_16 = ("mxfp4_oas", "mxfp4_mbs_static", "mxfp4_mbs_dynamic")
 #: Names that :func:`mma_elements` takes.
 UNSCALED = tuple(name for name in ELEMENT_TERMS if not name.startswith("mx"))
-#: Pairs of systems that :func:`mma` multiplies, A's first, and the datapath format that multiplies them.
+#: Pairs of systems that :func:`mma` multiplies, A's first, and the datapath formats of A and B that multiply them.
 PAIRS = {
-    **{(a, b): "nvfp4" for a in ("nvfp4", "four_over_six") for b in ("nvfp4", "four_over_six")},
-    **{(a, b): "mxfp4" for a in ("mxfp4", "mxfp4_oas") for b in ("mxfp4", "mxfp4_oas")},
-    **{(name, name): name for name in ("mixfp4", *ELEMENT_TERMS) if name not in UNSCALED},
-    ("m2xfp_elem_em", "m2xfp_sg_em"): "m2xfp",
+    **{(a, b): ("nvfp4", "nvfp4") for a in ("nvfp4", "four_over_six") for b in ("nvfp4", "four_over_six")},
+    ("mixfp4", "mixfp4"): ("mixfp4", "mixfp4"),
+    **{(a, b): ("mxfp4", "mxfp4") for a in ("mxfp4", *_MXFP4_16) for b in ("mxfp4", *_MXFP4_16)},
+    **{(a, b): (a, b) for a in MX_ELEMENTS for b in MX_ELEMENTS},
+    ("m2xfp_elem_em", "m2xfp_sg_em"): ("m2xfp", "m2xfp"),
 }
 #: MicroMix: datapath format of a segment, by its element.
-SEGMENTS = {"e2m1": "mxfp4", "e3m2": "mxfp6_e3m2", "e4m3": "mxfp8_e4m3"}
+SEGMENTS = {element.name: name for name, element in MX_ELEMENTS.items()}
 
 _MX_BLOCK = 32
 _METADATA_WIDTH = 2
 _TYPE_BIT = 7
 
 
-def default_accumulator(format: str) -> Accumulator:
+def default_accumulator(format: str, b_format: str | None = None) -> Accumulator:
     """The accumulator that Blackwell is reported to have: BLOCK for block terms, else BLACKWELL_FP16 or
     BLACKWELL_FP8, by the width of the elements."""
-    if format in BLOCK_TERMS:
-        return BLOCK
-    return BLACKWELL_FP16 if ELEMENT_TERMS[format].width == 16 else BLACKWELL_FP8
+    if b_format in (None, format):
+        if format in BLOCK_TERMS:
+            return BLOCK
+        if ELEMENT_TERMS[format].width == 16:
+            return BLACKWELL_FP16
+    return BLACKWELL_FP8
 
 
-def instruction_k(format: str) -> int:
-    """K of an instruction over 256 bits of each operand: 64 (4 bits), 32 (6 and 8 bits) or 16."""
-    if format in BLOCK_TERMS:
-        return 64
-    return 16 if ELEMENT_TERMS[format].width == 16 else 32
+def instruction_k(format: str, b_format: str | None = None) -> int:
+    """K of an instruction over 256 bits of each operand: 64 (4 bits), 32 (6 and 8 bits, two formats) or 16."""
+    if b_format in (None, format):
+        if format in BLOCK_TERMS:
+            return 64
+        if ELEMENT_TERMS[format].width == 16:
+            return 16
+    return 32
 
 
 def mma(
-    a: BlockTensor, b: BlockTensor, c: np.ndarray | None = None, accumulator: Accumulator | None = None
+    a: BlockTensor,
+    b: BlockTensor,
+    c: np.ndarray | None = None,
+    accumulator: Accumulator | None = None,
+    *,
+    between_segments: str = "fp32",
 ) -> np.ndarray:
     """``c + a @ b.T`` of quantised matrices, bit for bit as a chain of instructions gives it.
 
     Tensor scales are left out: with them, the product is ``D * (a.tensor_scale * b.tensor_scale)``, two FP32
     multiplications after the tensor core. C is in the units of D. MicroMix takes one instruction chain per
-    segment, in the segment's format, and the D of a segment is the C of the next.
+    segment, in the segment's formats, and the D of a segment is the C of the next.
+
+    MBS: the chain of a macro-block begins with C = 0, and vector units add its result to D:
+    ``d = d + partial * (1/f_a * 1/f_b)``, every operation rounded to FP32 (nearest, ties to even); the factor of an
+    operand without MBS is 1.
 
     Parameters
     ----------
@@ -78,7 +99,10 @@ def mma(
     c : float32 [M, N], optional
         Zeros by default.
     accumulator : Accumulator, optional
-        By default :func:`default_accumulator` of each format. EXACT rounds once (MicroMix: once a segment).
+        By default :func:`default_accumulator` of each pair of formats. EXACT rounds once (MicroMix: once a segment;
+        MBS: once a macro-block).
+    between_segments : {"fp32", "bf16"}
+        MicroMix: format of D between segments; its public kernel writes BF16 (nearest, ties to even).
 
     Returns
     -------
@@ -101,10 +125,51 @@ def mma(
         if c.dtype != np.float32 or c.shape != (a.shape[0], b.shape[0]):
             raise ValueError(f"c must be float32 {(a.shape[0], b.shape[0])}, got {c.dtype} {c.shape}")
         d[0, : c.shape[0], : c.shape[1]] = np.ascontiguousarray(c).view(np.uint32)
-    for format, part in _segments(a, b):
-        x, y = (_raw(t, format, part) for t in (a, b))
-        d = instruction(*x[:2], *y[:2], d, format, accumulator, a_metadata=x[2], b_metadata=y[2])
+    one_of("between_segments", between_segments, ("fp32", "bf16"))
+    if a.factors is not None or b.factors is not None:
+        d = _macro_blocks(a, b, d, accumulator)
+    else:
+        for number, (formats, part) in enumerate(_segments(a, b)):
+            if number and between_segments == "bf16":
+                d = to_bf16(d).astype(np.uint32) << np.uint32(16)
+            d = _segment(a, b, formats, part, d, accumulator)
     return d[0, : a.shape[0], : b.shape[0]].view(np.float32)
+
+
+def _segment(
+    a: BlockTensor,
+    b: BlockTensor,
+    formats: tuple[str, str],
+    part: slice,
+    d: np.ndarray,
+    accumulator: Accumulator | None,
+) -> np.ndarray:
+    """C = ``d`` plus the product of a range of K, FP32 bits."""
+    x, y = (_raw(t, format, part) for t, format in zip((a, b), formats, strict=True))
+    return instruction(
+        *x[:2], *y[:2], d, formats[0], accumulator, a_metadata=x[2], b_metadata=y[2], b_format=formats[1]
+    )
+
+
+def _macro_blocks(a: BlockTensor, b: BlockTensor, d: np.ndarray, accumulator: Accumulator | None) -> np.ndarray:
+    """C = ``d`` plus the product of tensors at least one of which has factors; see :func:`mma`."""
+    [(formats, whole)] = _segments(a, b)
+    reciprocals = []
+    for name, t in (("a", a), ("b", b)):
+        shape = (len(t.codes), t.codes.shape[1] // MACRO_BLOCK)
+        if t.codes.shape[1] % MACRO_BLOCK or (t.factors is not None and t.factors.shape != shape):
+            raise ValueError(f"{name} must have whole macro-blocks of {MACRO_BLOCK}, got K = {t.codes.shape[1]}")
+        stored = np.zeros(shape, np.uint8) if t.factors is None else t.factors
+        reciprocals.append(np.float32(1) / (np.float32(1) + stored.astype(np.float32) / np.float32(256)))
+    total = d.view(np.float32)
+    for number in range(whole.stop // MACRO_BLOCK):
+        part = slice(number * MACRO_BLOCK, (number + 1) * MACRO_BLOCK)
+        partial = _segment(a, b, formats, part, np.zeros_like(d), accumulator).view(np.float32)
+        of_a, of_b = (r[:, number] for r in reciprocals)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = total + partial * (of_a[:, None] * of_b)
+    bits = np.ascontiguousarray(total).view(np.uint32)
+    return np.where(np.isnan(total), np.uint32(CANONICAL_NAN), np.where(total == 0, np.uint32(0), bits))
 
 
 def mma_elements(
@@ -161,6 +226,7 @@ def instruction(
     a_metadata: np.ndarray | None = None,
     b_metadata: np.ndarray | None = None,
     polarity: int = 0,
+    b_format: str | None = None,
 ) -> np.ndarray:
     """A batch of independent instructions on raw bits.
 
@@ -181,6 +247,9 @@ def instruction(
         m2xfp only: the metadata of a block, with subgroup i in bits 2i + 1 and 2i.
     polarity : {0, 1}
         mixfp4 only: type bit (bit 7 of a scale byte) of E2M1 blocks.
+    b_format : str, optional
+        Format of B if it is another: both one of ``MX_ELEMENTS`` then, and each product is a term, those of mxfp4's
+        elements too.
 
     Returns
     -------
@@ -192,35 +261,41 @@ def instruction(
     TypeError
         If ``accumulator`` is no Accumulator.
     ValueError
-        For an unknown format, arrays whose dtypes or shapes do not fit, codes beyond the element's width, and a
-        ``polarity`` other than 0 in another format than mixfp4.
+        For an unknown format or pair of formats, arrays whose dtypes or shapes do not fit, codes beyond the element's
+        width, and a ``polarity`` other than 0 in another format than mixfp4.
     """
     one_of("format", format, FORMATS)
+    b_format = b_format or format
+    if b_format != format:
+        one_of("format of a pair", format, tuple(MX_ELEMENTS))
+        one_of("b_format", b_format, tuple(MX_ELEMENTS))
     typed = format in BLOCK_TERMS and BLOCK_TERMS[format].has_type
     one_of("polarity", polarity, (0, 1) if typed else (0,))
-    accumulator = default_accumulator(format) if accumulator is None else accumulator
+    accumulator = default_accumulator(format, b_format) if accumulator is None else accumulator
     if not isinstance(accumulator, Accumulator):
         raise TypeError(f"accumulator must be a golden.Accumulator, got {type(accumulator).__name__}")
     _check_shapes(a_codes, b_codes, c)
     d = np.array(c, order="C")
     operands = (("a", a_codes, a_scales, a_metadata), ("b", b_codes, b_scales, b_metadata))
-    if format in BLOCK_TERMS:
+    if format in BLOCK_TERMS and b_format == format:
         a, b = (_block_tensor(format, *operand, polarity) for operand in operands)
         _block_mma(format, a, b, accumulator, d)
     else:
-        _element_mma(format, operands, accumulator, d)
+        _element_mma((format, b_format), operands, accumulator, d)
     return d
 
 
-def _segments(a: BlockTensor, b: BlockTensor) -> Iterator[tuple[str, slice]]:
-    """Datapath format and range of K of each segment."""
+def _segments(a: BlockTensor, b: BlockTensor) -> Iterator[tuple[tuple[str, str], slice]]:
+    """Datapath formats of A and B and range of K of each segment."""
     if a.format == b.format == "micromix":
-        if a.segments != b.segments or not np.array_equal(a.permutation, b.permutation):  # type: ignore[arg-type]
+        lengths = [length for _, length in a.segments]
+        if lengths != [length for _, length in b.segments] or not np.array_equal(a.permutation, b.permutation):  # type: ignore[arg-type]
             raise ValueError(
                 "a and b must have one channel assignment (the same segments and permutation): quantize both with "
                 f"one assignment; got segments {a.segments} and {b.segments}"
             )
-        formats = [(SEGMENTS[element], length) for element, length in a.segments if length]
+        pairs = zip(a.segments, b.segments, strict=True)
+        formats = [((SEGMENTS[x], SEGMENTS[y]), length) for (x, length), (y, _) in pairs if length]
     elif (a.format, b.format) in PAIRS:
         formats = [(PAIRS[a.format, b.format], a.codes.shape[1])]
     else:
@@ -303,18 +378,19 @@ def _chain(kernel: Callable, arrays: tuple, accumulator: Accumulator, step: int,
     spread(kernel, tiles(d.shape), work * d.size, *arrays, step, _limits(accumulator), d)
 
 
-def _element_mma(format: str, operands: tuple, accumulator: Accumulator, d: np.ndarray) -> None:
-    element = ELEMENT_TERMS[format]
+def _element_mma(formats: tuple[str, str], operands: tuple, accumulator: Accumulator, d: np.ndarray) -> None:
     arrays: list[Any] = []
-    for name, codes, scales, metadata in operands:
+    tables: list[np.ndarray] = []
+    for format, (name, codes, scales, metadata) in zip(formats, operands, strict=True):
         if metadata is not None:
             raise ValueError(f"{format} has no metadata, got {name}_metadata {_described(metadata)}")
+        element = MX_ELEMENTS[format] if format in MX_ELEMENTS else ELEMENT_TERMS[format]
         codes = checked_codes(codes, element)
         arrays += codes.astype(np.uint16, copy=False), _element_scales(format, name, codes.shape, scales)
+        tables += element.values.astype(np.float64), exponents(element)
     k = arrays[0].shape[2]
-    tables = element.values.astype(np.float64), exponents(element), *scale_tables(E8M0)
-    step = _step_terms(accumulator, instruction_k(format), k)
-    _chain(element_terms, (*arrays, tables), accumulator, step, k, d)
+    step = _step_terms(accumulator, instruction_k(*formats), k)
+    _chain(element_terms, (*arrays, (*tables, *scale_tables(E8M0))), accumulator, step, k, d)
 
 
 def _element_scales(format: str, operand: str, codes: tuple, scales: np.ndarray | None) -> np.ndarray:

@@ -52,6 +52,8 @@ class System:
     calibrate : callable, optional
         ``(x) -> options``: options of ``quantize`` that calibration on x, float32 [rows, K], K a multiple of
         ``multiple``, gives; they hold for tensors of the same K.
+    mixes : tuple of str
+        Element formats that a segment may have instead of its own.
     """
 
     name: str
@@ -63,6 +65,7 @@ class System:
     arrays: Mapping[str, int] = field(default_factory=dict)
     choices: Callable[[BlockTensor], dict[str, float]] | None = None
     calibrate: Callable[[np.ndarray], dict[str, Any]] | None = None
+    mixes: tuple[str, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ The exponent of a code or scale is that of its hidden bit: ``max(field, 1) - bia
 hidden bit, an integer in units of ``2**-fraction_width``; for E8M0, 1.
 
 **Element terms** (``ELEMENT_TERMS``: fp16, bf16, e4m3, e5m2, mxfp6_*, mxfp8_*). One term is one product.
-P = the signed product of both significands, q = 2 * fraction_width, E = the sum of both elements' exponents
-and, for MX formats, of both scales' exponents. No constant.
+P = the signed product of both significands, q = the sum of their fraction widths, E = the sum of both elements'
+exponents and, for MX formats, of both scales' exponents. No constant. Two different MX formats (``MX_ELEMENTS``, mxfp4
+among them) are multiplied so too.
 
 **Block terms** (``BLOCK_TERMS``: nvfp4, mixfp4, mxfp4, m2xfp). One term is one block of g elements.
 P = S * M: S the exact sum of the block's products, as an integer; M the product of both scales' significands.
@@ -46,7 +47,7 @@ import numpy as np
 
 from .accumulate import NO_EXPONENT
 from .api import dequantize
-from .formats import BF16, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, UE4M3, MiniFloat
+from .formats import BF16, E2M1, E2M3, E3M2, E4M3, E5M2, E8M0, FP16, UE4M3, MiniFloat
 from .m2xfp import SUBGROUP
 from .tensor import BlockTensor
 
@@ -61,6 +62,10 @@ ELEMENT_TERMS: dict[str, MiniFloat] = {
     "mxfp8_e4m3": E4M3,
     "mxfp8_e5m2": E5M2,
 }
+
+#: Element format of every OCP MX format, each of which an instruction multiplies by each: products of different formats
+#: are terms of their own.
+MX_ELEMENTS = {"mxfp4": E2M1, **{name: e for name, e in ELEMENT_TERMS.items() if name.startswith("mx")}}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ ELEMENTS = {
     "e5m2": (5, 2, 15, "ieee"),
     "e2m3": (2, 3, 1, "none"),
     "e3m2": (3, 2, 3, "none"),
+    "e2m1": (2, 1, 1, "none"),
 }
 E2M1 = [Fraction(n, 2) for n in (0, 1, 2, 3, 4, 6, 8, 12)]
 E1M2 = [Fraction(n) for n in range(8)]
@@ -89,6 +90,15 @@ def product(x, y):
         return "nan", 0, 0
     kind = "inf" if "inf" in (x[0], y[0]) else "finite"
     return kind, x[1] * y[1], x[2] + y[2]
+
+
+def terms_of_pair(a, a_scales, b, b_scales, a_element, b_element):
+    """The terms of one row of A and one of B, in two OCP MX formats: every product is one."""
+    terms = []
+    for i, (x, y) in enumerate(zip(a, b, strict=True)):
+        scales = product(scale_parts(a_scales[i // 32], "mx"), scale_parts(b_scales[i // 32], "mx"))
+        terms.append(product(product(float_parts(x, a_element), float_parts(y, b_element)), scales))
+    return terms
 
 
 def terms_of(a, a_scales, b, b_scales, format, a_metadata=None, b_metadata=None, polarity=0):

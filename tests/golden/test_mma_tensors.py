@@ -14,6 +14,8 @@ from hwsim.golden.micromix import assign_channels
 from hwsim.golden.mma import PAIRS, mma, mma_elements
 
 M, N, K = 5, 4, 256
+#: MBS rounds more often: test_mma_pairs.py.
+ROUNDED_ONCE = [pair for pair in PAIRS if not any("mbs" in name for name in pair)]
 
 
 def tensors(seed=0):
@@ -44,7 +46,7 @@ def unscaled(t):
     return golden.dequantize(dataclasses.replace(t, tensor_scale=None, tensor_amax=None))
 
 
-@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize(("a", "b"), ROUNDED_ONCE)
 def test_exact_is_the_product_of_the_dequantised_matrices(a, b):
     x, y = pair(a, b)
     c = np.random.default_rng(1).standard_normal((M, N)).astype(np.float32)
@@ -52,7 +54,7 @@ def test_exact_is_the_product_of_the_dequantised_matrices(a, b):
     np.testing.assert_array_equal(d.view(np.uint32), exact_product(unscaled(x), unscaled(y), c))
 
 
-@pytest.mark.parametrize(("a", "b"), PAIRS)
+@pytest.mark.parametrize(("a", "b"), ROUNDED_ONCE)
 def test_the_default_accumulator_is_close_to_exact(a, b):
     x, y = pair(a, b)
     exact = mma(x, y, accumulator=EXACT)
