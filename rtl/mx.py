@@ -13,6 +13,7 @@ from hwsim.rtl.quantise.floats import checked_input
 from hwsim.rtl.quantise.power_of_two import CARRIES, E2M1Path
 from hwsim.rtl.tile.blocks import BlockMMA
 from hwsim.rtl.tile.elements import ElementMMA
+from hwsim.rtl.tile.mixed import MixedMMA
 from hwsim.rtl.tile.operands import MXFP4
 
 
@@ -75,6 +76,31 @@ class MXFP8MMA(ElementMMA):
             (E4M3, E5M2), element, True, k, m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic,
             buffers,
         )  # fmt: skip
+
+
+class MXMMA(MixedMMA):
+    """OCP MX: every instruction with its own pair of formats. Two of E2M1 have K = 64, all others K = 32.
+
+    D is that of the single formats' tiles with the same accumulation step. Ports and the other parameters:
+    :class:`MixedMMA`.
+
+    Source: OCP Microscaling Formats (MX) v1.0; MicroMix, arXiv 2508.02343, multiplies in three of the formats.
+
+    Parameters
+    ----------
+    formats : str
+        Element formats, separated by ``+``: e2m1, e2m3, e3m2, e4m3, e5m2. What is left out costs nothing.
+    """
+
+    def __init__(
+        self, formats: str = "e2m1+e2m3+e3m2+e4m3+e5m2", m: int = 8, n: int = 8,
+        fraction_bits: int = 25, result_bits: int = 23, rounding: str = "rz",
+        pipeline: str = "exponent+term+align+sum+magnitude",
+        arithmetic: str = "structured", buffers: int = 0,
+    ):  # fmt: skip
+        super().__init__(
+            chosen_elements(formats), m, n, fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers
+        )
 
 
 class MXFP4Quantize(Engine):

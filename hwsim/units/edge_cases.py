@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.golden.formats import MiniFloat, Nan
+from hwsim.golden.formats import E2M1, E8M0, MiniFloat, Nan
 from hwsim.rtl.tile.buffers import ACCUMULATORS
+from hwsim.units.mixed import MixedUnit, packed_pairs
 from hwsim.units.mma import MMAUnit, source_of_chain
 from hwsim.units.ports import Parameters, Ports
 
@@ -56,6 +57,15 @@ def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.rand
     dict of arrays [count, fields]
         Ports of A, B and C.
     """
+    if isinstance(unit, MixedUnit):
+        ports = _mixed_operands(unit, parameters, count, rng)
+    else:
+        ports = _operands(unit, parameters, count, rng)
+    return ports | {"c": _addends(unit, parameters, ports, rng)}
+
+
+def _operands(unit: MMAUnit, parameters: Parameters, count: int, rng: np.random.Generator) -> Ports:
+    """Ports of A and B."""
     m, n, k, _ = unit.shape(parameters)
     element, scale, term = unit.element(parameters), unit.scale(parameters), unit.term(parameters)
     ports: Ports = {}
@@ -77,6 +87,68 @@ def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.rand
     alone = np.flatnonzero(rng.random(count) < 0.2)
     a_codes = ports["a_codes"].reshape(count, m, k)
     a_codes[alone] = np.where(np.arange(k) == rng.integers(0, k, (len(alone), 1, 1)), a_codes[alone], 0)
+    return ports
+
+
+def _mixed_operands(unit: MixedUnit, parameters: Parameters, count: int, rng: np.random.Generator) -> Ports:
+    """Ports of A and B whose formats change from vector to vector; with E2M1, every third one is of two of it."""
+    m, n, k, _ = unit.shape(parameters)
+    formats = unit.formats(parameters)
+    names = 1 << (len(formats) - 1).bit_length()
+    both = rng.random(count) < (1 / 3 if unit.has_blocks(parameters) else 0)
+    kind, pairs, alone = rng.integers(0, 8, count), rng.random(count) < 0.2, rng.random(count) < 0.2
+    place, half = rng.integers(0, 2 * k, (count, 1, 1)), k // 2
+    found: Ports = {}
+    in_blocks = both
+    for side in "ab":
+        number = rng.integers(0, names, count)
+        if unit.has_blocks(parameters):
+            number[both] = formats.index(E2M1)
+        if names > 1:
+            found[f"{side}_element"] = number.astype(np.uint8)[:, None]
+        chosen = np.minimum(number, len(formats) - 1)
+        in_blocks = (in_blocks | (side == "a")) & (chosen == (formats.index(E2M1) if E2M1 in formats else -1))
+    for side, rows in (("a", m), ("b", n)):
+        number = unit.chosen({"a_codes": kind, **found}, parameters, side)
+        width = 8 if unit.has_blocks(parameters) else max(e.width for e in formats)
+        # Bits above an element mean nothing.
+        stored = rng.integers(0, 1 << width, (count, rows, k), np.uint8)
+        negated = side == "b"
+        for i, element in enumerate(formats):
+            which = np.flatnonzero((number == i) & ~in_blocks)
+            values = codes(element, kind[which], rows * k, rng).reshape(-1, rows, k)
+            _repeat(values, pairs[which], half, element, negated)
+            if side == "a":
+                values = np.where(alone[which, None, None] & (np.arange(k) != place[which] % k), 0, values)
+            above = np.uint8((1 << width) - (1 << element.width))
+            stored[which] = stored[which] & above | values
+        which = np.flatnonzero(in_blocks)
+        values = codes(E2M1, kind[which], rows * 2 * k, rng).reshape(-1, rows, 2 * k)
+        _repeat(values, pairs[which], k, E2M1, negated)
+        if side == "a":
+            values = np.where(alone[which, None, None] & (np.arange(2 * k) != place[which]), 0, values)
+        if len(which):
+            stored[which] = packed_pairs(values.astype(np.uint8))
+        found[f"{side}_codes"] = stored.reshape(count, -1)
+        scale_bytes = scales(E8M0, rng.integers(0, 8, count), rows * unit.blocks(parameters), rng)
+        by_row = scale_bytes.reshape(count, rows, -1)
+        by_row[pairs] = by_row[pairs][..., :1]
+        # The second byte means nothing where there are 32 elements.
+        by_row[~in_blocks, :, 1:] = rng.integers(0, 256, by_row[~in_blocks, :, 1:].shape)
+        found[f"{side}_scales"] = scale_bytes
+    return found
+
+
+def _repeat(values: np.ndarray, which: np.ndarray, half: int, element: MiniFloat, negated: bool) -> None:
+    """Make the second half of K repeat the first in some vectors, negated or not."""
+    flip = np.uint8(1 << (element.width - 1) if negated else 0)
+    values[which, :, half : 2 * half] = values[which, :, :half] ^ flip
+
+
+def _addends(unit: MMAUnit, parameters: Parameters, ports: Ports, rng: np.random.Generator) -> np.ndarray:
+    """C of instructions on these operands, uint32 [vectors, m n]."""
+    m, n, _, _ = unit.shape(parameters)
+    count = len(ports["a_codes"])
     zero = np.zeros((count, m * n), np.uint32)
     c = fp32(rng, (count, m * n))
     # C is minus the terms' sum, that plus or minus a power of two, of a similar exponent, or random (choice 0 to 3).
@@ -88,8 +160,7 @@ def instructions(unit: MMAUnit, parameters: Parameters, count: int, rng: np.rand
     similar = (terms + (rng.integers(-40, 41, terms.shape) << 23).astype(np.uint32)) ^ rng.integers(
         0, 1 << 23, terms.shape
     ).astype(np.uint32)
-    c = np.where(choice <= 1, near, np.where(choice == 2, similar, c)).astype(np.uint32)
-    return ports | {"c": c}
+    return np.where(choice <= 1, near, np.where(choice == 2, similar, c)).astype(np.uint32)
 
 
 def _cancel(unit: MMAUnit, parameters: Parameters, ports: Ports, which: np.ndarray) -> None:

@@ -76,9 +76,7 @@ class MMAUnit:
     def accumulator(self, parameters: Parameters) -> Accumulator:
         """The accumulation step of the unit: all of its K at once."""
         terms = self.blocks(parameters) if self.term(parameters) else self.shape(parameters)[2]
-        return Accumulator(
-            terms, parameters["fraction_bits"], parameters["result_bits"], _ROUNDINGS[parameters["rounding"]]
-        )
+        return Accumulator(terms, parameters["fraction_bits"], parameters["result_bits"], rounding(parameters))
 
     def operands(self, parameters: Parameters) -> int:
         """Multiply-adds per cycle."""
@@ -150,6 +148,11 @@ class MMAUnit:
             done[ready] = True
             waiting = waiting[~done[waiting]]
         return {"out_valid": valid.astype(np.uint8)[:, None], "d": d}
+
+
+def rounding(parameters: Parameters) -> Rounding:
+    """Rounding of a unit's results."""
+    return _ROUNDINGS[parameters["rounding"]]
 
 
 def source_of_chain(valid: np.ndarray, interval: int, accumulator: np.ndarray | None = None) -> np.ndarray:

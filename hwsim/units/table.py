@@ -15,7 +15,7 @@ from hwsim.rtl.fp16 import FP16MMA
 from hwsim.rtl.m2xfp import M2XFPMMA, M2XFPDecode, M2XFPQuantize
 from hwsim.rtl.mbs import MBSQuantize
 from hwsim.rtl.mixfp4 import MixFP4Decode, MixFP4MMA, MixFP4Quantize
-from hwsim.rtl.mx import MXFP4MMA, MXFP6MMA, MXFP8MMA, MXFP4Decode, MXFP4Quantize, MXQuantize
+from hwsim.rtl.mx import MXFP4MMA, MXFP6MMA, MXFP8MMA, MXMMA, MXFP4Decode, MXFP4Quantize, MXQuantize
 from hwsim.rtl.nvfp4 import NVFP4MMA, FourOverSixQuantize, NVFP4Decode, NVFP4Quantize
 from hwsim.rtl.quantise.around import FP32ToBF16, TensorMax
 from hwsim.units import decoders, edge_cases, engines, stimulus
@@ -28,6 +28,7 @@ from hwsim.units.engines import (
     RunningMaximum,
     TensorEngine,
 )
+from hwsim.units.mixed import MixedUnit
 from hwsim.units.mma import MMAUnit
 from hwsim.units.ports import Parameters
 from hwsim.units.unit import Design, Published, Unit
@@ -49,9 +50,10 @@ def _mma(
     baseline: str | None = "nvfp4_mma",
     block_size: int = 0,
     published: Published | None = None,
+    kind: type[MMAUnit] = MMAUnit,
 ) -> Unit:
     """The entry of an MMA unit, which is named after its format."""
-    mma = MMAUnit(format, builder, block_size)
+    mma = kind(format, builder, block_size)
     return Unit(
         name=f"{format}_mma",
         builder=builder,
@@ -161,6 +163,14 @@ UNITS: dict[str, Unit] = {
         _mma("m2xfp", M2XFPMMA, "M2XFP MMA tile: MXFP4 with refined activations, multiplied weights", "mxfp4_mma", 32),
         _mma("mxfp6", MXFP6MMA, "OCP MXFP6 MMA tile: E2M3 or E3M2, an E8M0 scale per 32", block_size=32),
         _mma("mxfp8", MXFP8MMA, "OCP MXFP8 MMA tile: E4M3 or E5M2, an E8M0 scale per 32", block_size=32),
+        _mma(
+            "mx",
+            MXMMA,
+            "OCP MX tile (MicroMix): FP4, FP6 and FP8, a pair of formats by instruction, FP4 at twice the K",
+            "mxfp8_mma",
+            32,
+            kind=MixedUnit,
+        ),
         _mma("fp16", FP16MMA, "FP16, BF16 or FP8 MMA tile without scales"),
         _engine(
             "mxfp4_quantize",

@@ -37,6 +37,8 @@ class TermShape:
         both unsigned. With ``base_width`` 0 there is no base.
     least_exponent : int
         The smallest raw exponent E of a term that is not zero.
+    wide, wide_fraction_width : int
+        The first ``wide`` terms have this q instead, and as many more bits of magnitude.
     """
 
     terms: int
@@ -46,6 +48,21 @@ class TermShape:
     bias: int
     least_exponent: int
     base_width: int = 0
+    wide: int = 0
+    wide_fraction_width: int = 0
+
+    def fraction_of(self, term: int) -> int:
+        """The q of a term."""
+        return self.wide_fraction_width if term < self.wide else self.fraction_width
+
+    def width_of(self, term: int) -> int:
+        """Bits of a term's magnitude."""
+        return self.magnitude_width + self.fraction_of(term) - self.fraction_width
+
+    @property
+    def q_width(self) -> int:
+        """Bits of all terms with their signs."""
+        return sum(self.width_of(i) + 1 for i in range(self.terms))
 
     @property
     def term_offset(self) -> int:
@@ -76,7 +93,7 @@ class TermShape:
 
     def frame_width(self, fraction_bits: int) -> int:
         """Bits of a term in front of its right shift: the magnitude, extended down to the unit of the sum."""
-        return self.magnitude_width + max(0, fraction_bits - self.fraction_width)
+        return max(self.width_of(i) + max(0, fraction_bits - self.fraction_of(i)) for i in range(self.terms))
 
     def distance_width(self, fraction_bits: int) -> int:
         """Bits of a term's shift distance; all ones shifts everything out."""
@@ -130,7 +147,9 @@ class ExponentMaximum(wiring.Component):
 
     stage = Stage.EXPONENTS
 
-    def __init__(self, shape: TermShape, fraction_bits: int, groups: int = 0):
+    def __init__(
+        self, shape: TermShape, fraction_bits: int, groups: int = 0, further: dict[str, wiring.Member] | None = None
+    ):
         ports = {
             "exponents": In(shape.terms * shape.exponent_width),
             "nonzero": In(shape.terms),
@@ -145,7 +164,7 @@ class ExponentMaximum(wiring.Component):
             ports["base"] = In(shape.base_width)
         if groups:
             ports["candidates"] = In(groups * shape.exponent_width)
-        super().__init__(ports)
+        super().__init__(ports | (further or {}))
         self.shape, self.fraction_bits, self.groups = shape, fraction_bits, groups
 
     def elaborate(self, platform: object) -> Module:
@@ -175,7 +194,7 @@ class ExponentMaximum(wiring.Component):
         shifted = bool(shape.base_width or shape.term_offset)
         terms = sized(
             m,
-            Mux(any_term, most + offset if shifted else most, 0),
+            self.largest_with(m, Mux(any_term, most + offset if shifted else most, 0)),
             width,
             "terms_largest",
             "Largest exponent of the terms, with the bias that they have in common with C; 0 without terms",
@@ -217,13 +236,21 @@ class ExponentMaximum(wiring.Component):
             )
             from_c = sized(m, c_own - exponent, width, f"from_c_{i}", "Distance if C leads")
             near = saturated(m, from_terms, count, f"from_terms_{i}")
-            distance = Mux(c_leads, saturated(m, from_c, count, f"from_c_{i}"), near)
-            m.d.comb += self.distances.word_select(i, count).eq(distance)
+            near, far = self.distances_with(m, i, near, saturated(m, from_c, count, f"from_c_{i}"), c_exponent)
+            m.d.comb += self.distances.word_select(i, count).eq(Mux(c_leads, far, near))
         # C's distance is computed in parallel too. Where C has the largest exponent, the mask makes it 0.
         c_distance = sized(m, terms - stored, width, "c_distance_full", "Distance of C if a term leads")
         stays = c_leads.replicate(len(self.c_distance))
         m.d.comb += self.c_distance.eq(saturated(m, c_distance, len(self.c_distance), "c_distance") & ~stays)
         return m
+
+    def largest_with(self, m: Module, largest: Value) -> Value:
+        """The largest exponent of the terms and of what else a subclass has."""
+        return largest
+
+    def distances_with(self, m: Module, term: int, near: Value, far: Value, c_exponent: Value) -> tuple[Value, Value]:
+        """The distance of a term if a term leads and if C leads, where a subclass has others too."""
+        return near, far
 
 
 def present_exponent(exponent: Value, nonzero: Value) -> Value:
@@ -266,7 +293,7 @@ class AlignedSum(wiring.Component):
     def __init__(self, shape: TermShape, fraction_bits: int, registered: bool, arithmetic: Arithmetic):
         ports = {"clk": In(1), "enable": In(1)} if registered else {}
         super().__init__(ports | {
-            "q": In(shape.terms * (shape.magnitude_width + 1)),
+            "q": In(shape.q_width),
             "distances": In(shape.terms * shape.distance_width(fraction_bits)),
             "c": In(FP32_FRACTION + 2),
             "c_distance": In(c_distance_width(fraction_bits)),
@@ -280,14 +307,12 @@ class AlignedSum(wiring.Component):
         if self.registered:
             clocked(m, self.clk)
         shape, kept = self.shape, self.fraction_bits
-        width, count = shape.magnitude_width + 1, shape.distance_width(kept)
-        aligned = [
-            self._aligned(
-                m, self.q.word_select(i, width), self.distances.word_select(i, count),
-                kept - shape.fraction_width, kept + 2, f"term_{i}",
-            )
-            for i in range(shape.terms)
-        ]  # fmt: skip
+        count, first, aligned = shape.distance_width(kept), 0, []
+        for i in range(shape.terms):
+            width = shape.width_of(i) + 1
+            q, distance = self.q[first : first + width], self.distances.word_select(i, count)
+            aligned.append(self._aligned(m, q, distance, kept - shape.fraction_of(i), kept + 2, f"term_{i}"))
+            first += width
         aligned.append(self._aligned(m, self.c, self.c_distance, kept - FP32_FRACTION, kept + 1, "c"))
         total = Sum(len(self.total), self.arithmetic)
         for magnitude, sign in aligned:

@@ -89,7 +89,8 @@ class ElementDecoder(wiring.Component):
         element = self.element
         codes = [self.codes.word_select(i, element.width) for i in range(self.k)]
         magnitudes = [code[: element.magnitude_width] for code in codes]
-        nan: Value = Cat(*(self._nan(code) for code in magnitudes)).any()
+        flags = [element_flags(code, element) for code in magnitudes]
+        nan: Value = Cat(*(flag for flag, _ in flags)).any()
         early = {
             "exponents": Cat(*(exponent_field(code, element) for code in magnitudes)),
             "nonzero": Cat(*(code.any() for code in magnitudes)),
@@ -100,7 +101,7 @@ class ElementDecoder(wiring.Component):
             early["base"] = self.scales
             nan = nan | (self.scales == E8M0.nan_code)
         if element.has_infinity:
-            late["infinite"] = Cat(*(code == element.infinity_code for code in magnitudes))
+            late["infinite"] = Cat(*(infinite for _, infinite in flags))
         late["nan"] = nan
         for name, value in early.items():
             m.d.comb += getattr(self, name).eq(registers.input(value, f"{name}_q"))
@@ -109,13 +110,17 @@ class ElementDecoder(wiring.Component):
             m.d.comb += getattr(self, name).eq(value)
         return m
 
-    def _nan(self, code: Value) -> Value:
-        if self.element.nan is Nan.NONE:
-            return code[:0].any()  # The OR of no bits: 0.
-        if self.element.nan is Nan.ALL_ONES:
-            return code == self.element.nan_code
-        fraction = self.element.fraction_width
-        return code[fraction:].all() & code[:fraction].any()
+
+def element_flags(code: Value, element: MiniFloat) -> tuple[Value, Value]:
+    """Whether a magnitude code is NaN, and whether it is infinite."""
+    # The OR of no bits: 0.
+    infinite = code == element.infinity_code if element.has_infinity else code[:0].any()
+    if element.nan is Nan.NONE:
+        return code[:0].any(), infinite
+    if element.nan is Nan.ALL_ONES:
+        return code == element.nan_code, infinite
+    fraction = element.fraction_width
+    return code[fraction:].all() & code[:fraction].any(), infinite
 
 
 class ElementProduct(wiring.Component):
@@ -171,10 +176,11 @@ class ElementDot(DotUnit):
         pipe: Pipeline,
         step: tuple[int, int, str],
         arithmetic: Arithmetic,
+        shape: TermShape | None = None,
     ):
         # With a register at ``exponent``, the maximum of every group is formed in front of it, the rest behind it.
         groups = -(-k // GROUP) if "exponent" in pipe.chosen else 0
-        super().__init__(term_shape(element, k, scaled), operands, pipe, step, arithmetic, groups)
+        super().__init__(shape or term_shape(element, k, scaled), operands, pipe, step, arithmetic, groups)
         self.element, self.k, self.scaled = element, k, scaled
         self.parts["mma_product"] = ElementProduct(element)
 
