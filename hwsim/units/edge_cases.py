@@ -98,6 +98,7 @@ def _mixed_operands(unit: MixedUnit, parameters: Parameters, count: int, rng: np
     both = rng.random(count) < (1 / 3 if unit.has_blocks(parameters) else 0)
     kind, pairs, alone = rng.integers(0, 8, count), rng.random(count) < 0.2, rng.random(count) < 0.2
     place, half = rng.integers(0, 2 * k, (count, 1, 1)), k // 2
+    void = rng.random(count) < 0.2
     found: Ports = {}
     in_blocks = both
     for side in "ab":
@@ -127,12 +128,17 @@ def _mixed_operands(unit: MixedUnit, parameters: Parameters, count: int, rng: np
         _repeat(values, pairs[which], k, E2M1, negated)
         if side == "a":
             values = np.where(alone[which, None, None] & (np.arange(2 * k) != place[which]), 0, values)
+            values = np.where(void[which, None, None] & (np.arange(2 * k) // k == place[which] // k), 0, values)
         if len(which):
             stored[which] = packed_pairs(values.astype(np.uint8))
         found[f"{side}_codes"] = stored.reshape(count, -1)
         scale_bytes = scales(E8M0, rng.integers(0, 8, count), rows * unit.blocks(parameters), rng)
         by_row = scale_bytes.reshape(count, rows, -1)
         by_row[pairs] = by_row[pairs][..., :1]
+        if unit.has_blocks(parameters):
+            # Of a block that is zero, though its scale is by far the larger one, nothing may be seen.
+            at = np.flatnonzero(void & in_blocks)
+            by_row[at, :, place[at, 0, 0] // k] = rng.integers(140, 200, (len(at), rows))
         # The second byte means nothing where there are 32 elements.
         by_row[~in_blocks, :, 1:] = rng.integers(0, 256, by_row[~in_blocks, :, 1:].shape)
         found[f"{side}_scales"] = scale_bytes

@@ -9,17 +9,20 @@ simulation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hwsim.base.errors import ToolError
-from hwsim.golden.formats import E8M0, Nan
+from hwsim.golden.formats import E2M1, E8M0, MiniFloat, Nan
 from hwsim.rtl.hierarchy import all_parts
 from hwsim.rtl.tile.align import FP32_BIAS, FP32_FRACTION
 from hwsim.rtl.tile.blocks import BlockDot
-from hwsim.rtl.tile.elements import ElementDot
-from hwsim.rtl.tile.products import MAGNITUDES, MIXED_MAGNITUDES
+from hwsim.rtl.tile.elements import BLOCK, ElementDot
+from hwsim.rtl.tile.mixed import MixedDot
+from hwsim.rtl.tile.operands import MXFP4
+from hwsim.rtl.tile.products import MAGNITUDES, MIXED_MAGNITUDES, Product
+from hwsim.units.mixed import MixedUnit
 from hwsim.units.unit import Design
 from hwsim.verification.engine_lemmas import engine_lemmas
 from hwsim.verification.lemma import Lemma
@@ -55,6 +58,10 @@ class Meaning:
             least = 2 * int(term.scale.has_subnormals) - bias
             # Decoders of blocks with a type give field and type, less 1.
             return cls(term.q(block), bias - 2 * int(typed), least)
+        if isinstance(mma, MixedUnit):
+            formats = mma.formats(design.parameters)
+            bias = 2 * max(e.bias for e in formats) + 2 * E8M0.bias
+            return cls(2 * max(e.fraction_width for e in formats), bias, 2 - bias)
         element = mma.element(design.parameters)
         bias = 2 * element.bias + (2 * E8M0.bias if block else 0)
         return cls(2 * element.fraction_width, bias, 2 - bias)
@@ -66,15 +73,20 @@ def lemmas(design: Design) -> Iterator[Lemma]:
     if not design.unit.mma:
         yield from engine_lemmas(parts)
         return
-    dot = parts["mma_dot"]
+    dot, codes = parts["mma_dot"], ""
     if isinstance(dot, BlockDot):
-        codes = _codes(dot)
+        codes = _codes(dot.product, dot.scheme.typed)
         for lemma in _block_lemmas(parts, dot, design.parameters.get("polarity", 0)):
+            yield replace(lemma, codes=codes)
+    elif isinstance(dot, MixedDot):
+        codes = _codes(MXFP4.multiplier(parts["mma_decode_a"].arithmetic), False)
+        for lemma in _mixed_lemmas(parts, dot):
             yield replace(lemma, codes=codes)
     else:
         yield from _element_lemmas(parts, dot)
     typed = isinstance(dot, BlockDot) and dot.scheme.typed
-    yield from _step_lemmas(parts, dot, design.parameters, Meaning.of(design, typed))
+    for lemma in _step_lemmas(parts, dot, design.parameters, Meaning.of(design, typed)):
+        yield replace(lemma, codes=codes)
 
 
 def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterator[Lemma]:
@@ -115,11 +127,50 @@ def _block_lemmas(parts: dict[str, Any], dot: BlockDot, polarity: int) -> Iterat
         yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
 
 
-def _codes(dot: BlockDot) -> str:
+def _mixed_lemmas(parts: dict[str, Any], dot: MixedDot) -> Iterator[Lemma]:
+    formats, common = dot.formats, dot.formats.common
+    elements, blocks = formats.elements, formats.has_blocks
+
+    def packed(width: int, value: Callable[[MiniFloat], int]) -> int:
+        return sum(value(e) << (width * i) for i, e in enumerate(elements))
+
+    settings = {
+        "COUNT": len(elements), "C": max(formats.element_width, 1), "BLOCKS": int(blocks), "STRIDE": formats.stride,
+        "EXPONENT": common.exponent_width, "FRACTION": common.fraction_width, "BIAS": common.bias,
+        "FRACTIONS": packed(4, lambda e: e.fraction_width), "EXPONENTS": packed(4, lambda e: e.exponent_width),
+        "BIASES": packed(5, lambda e: e.bias), "IEEE": packed(1, lambda e: int(e.nan is Nan.IEEE)),
+        "ALL_ONES": packed(1, lambda e: int(e.nan is Nan.ALL_ONES)),
+        "E2M1": elements.index(E2M1) if blocks else 0,
+    }  # fmt: skip
+    # A block's term is 2**(a + b - 2 * 127 + constant), an exponent of products 2**(sum - bias).
+    offset = MXFP4.term.constant(BLOCK) + 2 * common.bias
+    for side in "ab":
+        part = parts[f"mma_decode_{side}"]
+        of_side = {"OF_B": int(side == "b"), "OFFSET": offset if side == "a" else 0, "BW": part.base_width}
+        if blocks:
+            of_side["WIDTH"] = len(part.operands) // (2 * BLOCK)
+        yield Lemma(
+            f"mma_decode_{side}", "elements and scales of every format", "mma_mixed.v", "mma_mixed_decode_spec",
+            settings | of_side,
+        )  # fmt: skip
+    yield Lemma(
+        "mma_product", "q is the signed product", "mma_element.v", "mma_product_spec", {"S": common.significand_width}
+    )
+    if blocks:
+        block, scale = parts["mma_block"], parts["mma_scale"]
+        yield Lemma(
+            "mma_block", "total is the sum of products", "mma_block.v", "mma_block_spec",
+            {"LANES": block.lanes, "W": len(block.total), "WIDTH": of_side["WIDTH"]}, "total",
+        )  # fmt: skip
+        settings = {"S": len(scale.total), "W": len(scale.q)}
+        yield Lemma("mma_scale", "q is the sum", "mma_block.v", "mma_unscaled_spec", settings)
+
+
+def _codes(product: Product, typed: bool) -> str:
     """Verilog functions, for ``mma_codes.vh``, from an operand's code to its magnitude; 16 for codes not in use."""
-    magnitudes = MIXED_MAGNITUDES if dot.scheme.typed else MAGNITUDES
+    magnitudes = MIXED_MAGNITUDES if typed else MAGNITUDES
     text = ""
-    for side, code in dot.product.codes.items():
+    for side, code in product.codes.items():
         name, width = f"decoded_{side}", len(code)
         written = {sum((magnitude in bit) << i for i, bit in enumerate(code)): magnitude for magnitude in magnitudes}
         rows = "".join(f" {width}'d{number}: {name} = {magnitude};" for number, magnitude in written.items())
@@ -149,26 +200,29 @@ def _step_lemmas(
     up = kept - meaning.fraction
     # A distance of all ones also stands for all larger distances, so it must shift everything out.
     widths = {"D": shape.magnitude_width + max(up, 0), "CD": FP32_FRACTION + 1 + max(kept - FP32_FRACTION, 0)}
+    extra = MXFP4.term.q(BLOCK) - meaning.fraction if shape.wide else 0
+    widths["D"] = max(widths["D"], shape.magnitude_width + extra)
     for name, width in widths.items():
         if (1 << distances[name]) - 1 < width:
             raise ToolError(f"mma_sum: distances of {distances[name]} bits do not move all of {width} bits out")
-    yield Lemma(
-        "mma_exponents", "largest exponent and distances", "mma_step.v", "mma_exponents_spec",
-        distances | {
-            "T": shape.terms, "E": shape.exponent_width, "BASE": shape.base_width, "CW": shape.common_width,
-            "TERM_OFFSET": max(0, FP32_BIAS - meaning.bias), "C_OFFSET": max(0, meaning.bias - FP32_BIAS),
-            "GROUPS": part.groups,
-        },
-    )  # fmt: skip
-    yield Lemma(
-        "mma_sum", "total is the sum of terms moved and cut", "mma_step.v", "mma_sum_spec",
-        distances | {
-            "T": shape.terms, "M": shape.magnitude_width, "KEPT": kept, "W": len(summed.total),
-            # Yosys takes no negative numbers for parameters.
-            "UP": max(up, 0), "DOWN": max(-up, 0),
-        },
-        "total",
-    )  # fmt: skip
+    file = "mma_mixed.v" if shape.wide else "mma_step.v"
+    mixed = "_mixed" if shape.wide else ""
+    exponents = distances | {
+        "T": shape.terms, "E": shape.exponent_width, "BASE": shape.base_width, "CW": shape.common_width,
+        "C_OFFSET": max(0, meaning.bias - FP32_BIAS), "GROUPS": part.groups,
+    }  # fmt: skip
+    if not shape.wide:
+        exponents["TERM_OFFSET"] = max(0, FP32_BIAS - meaning.bias)
+    if isinstance(dot, ElementDot):
+        exponents["GROUP"] = dot.group
+    yield Lemma("mma_exponents", "largest exponent and distances", file, f"mma{mixed}_exponents_spec", exponents)
+    moved = distances | {"T": shape.terms, "M": shape.magnitude_width, "KEPT": kept, "W": len(summed.total)}
+    if shape.wide:
+        moved |= {"EXTRA": extra, "FRACTION": meaning.fraction}
+    else:
+        # Yosys takes no negative numbers for parameters.
+        moved |= {"UP": max(up, 0), "DOWN": max(-up, 0)}
+    yield Lemma("mma_sum", "total is the sum of terms moved and cut", file, f"mma{mixed}_sum_spec", moved, "total")
     underflows = meaning.least - kept < 1 - FP32_BIAS
     if underflows != normalise.may_underflow:
         raise ToolError(f"mma_normalise: results of terms {'may' if underflows else 'cannot'} be subnormal")

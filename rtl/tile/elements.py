@@ -177,11 +177,12 @@ class ElementDot(DotUnit):
         step: tuple[int, int, str],
         arithmetic: Arithmetic,
         shape: TermShape | None = None,
+        group: int = GROUP,
     ):
         # With a register at ``exponent``, the maximum of every group is formed in front of it, the rest behind it.
-        groups = -(-k // GROUP) if "exponent" in pipe.chosen else 0
+        groups = -(-k // group) if "exponent" in pipe.chosen else 0
         super().__init__(shape or term_shape(element, k, scaled), operands, pipe, step, arithmetic, groups)
-        self.element, self.k, self.scaled = element, k, scaled
+        self.element, self.k, self.scaled, self.group = element, k, scaled, group
         self.parts["mma_product"] = ElementProduct(element)
 
     def terms(self, m: Module, registers: Registers) -> dict[str, Value]:
@@ -205,7 +206,7 @@ class ElementDot(DotUnit):
                 for i, e in enumerate(exponents)
             ]
             outputs["candidates"] = Cat(
-                *(maximum(m, present[i : i + GROUP], f"most_{i}") for i in range(0, self.k, GROUP))
+                *(maximum(m, present[i : i + self.group], f"most_{i}") for i in range(0, self.k, self.group))
             )
         if self.scaled:
             outputs["base"] = sized(m, ports["a_base"] + ports["b_base"], self.shape.base_width, "base")

@@ -30,6 +30,9 @@ from hwsim.rtl.tile.tile import Tile, accumulator, tile_size
 
 #: Terms that an instruction of E2M1 by E2M1 has.
 BLOCKS = 2
+#: Terms whose exponents are compared in front of the register at ``exponent``: more than for a single format, because
+#: blocks make what follows slower, and the sums of blocks, which are formed at the same time, slower still.
+GROUP = 16
 
 
 @dataclass(frozen=True)
@@ -303,7 +306,7 @@ class MixedDot(ElementDot):
         self, formats: MixedFormats, operands: dict[str, wiring.Component], pipe: Pipeline, step: tuple[int, int, str],
         arithmetic: Arithmetic,
     ):  # fmt: skip
-        super().__init__(formats.common, BLOCK, True, operands, pipe, step, arithmetic, formats.shape)
+        super().__init__(formats.common, BLOCK, True, operands, pipe, step, arithmetic, formats.shape, GROUP)
         self.formats = formats
         if not formats.has_blocks:
             return

@@ -3,27 +3,25 @@
 
 // The largest exponent of all terms and C that are not zero: none of theirs is larger, and one is equal (ok_attained).
 module mma_exponents_spec #(parameter T = 4, E = 5, BASE = 0, TERM_OFFSET = 0, C_OFFSET = 0, CW = 9, D = 6, CD = 6,
-                            GROUPS = 0) (
+                            GROUPS = 0, GROUP = 4) (
   input [T*E-1:0] exponents, input [T-1:0] nonzero, input [(BASE ? BASE : 1)-1:0] base,
   input [(GROUPS ? GROUPS : 1)*E-1:0] candidates, input [30:0] c,
   input [CW-1:0] largest, input [T*D-1:0] distances, input [CD-1:0] c_distance, input floats,
   output reg [T-1:0] ok_not_larger, ok_distance, output reg ok_c_not_larger, ok_c_distance, ok_attained, output ok_floats
 );
-  integer i;
+  integer i, j;
   reg assumed, attained, found;
   reg [CW:0] exponent, distance, c_exponent;
   always @* begin
-    // Candidates are the largest exponents of four terms each, computed in the cycle before. Nothing is claimed of
+    // Candidates are the largest exponents of GROUP terms each, computed in the cycle before. Nothing is claimed of
     // candidates that are not.
     assumed = 1;
     for (i = 0; i < T; i = i + 1)
-      if (GROUPS && nonzero[i] && exponents[E*i +: E] > candidates[E*(i/4) +: E]) assumed = 0;
+      if (GROUPS && nonzero[i] && exponents[E*i +: E] > candidates[E*(i/GROUP) +: E]) assumed = 0;
     for (i = 0; i < GROUPS; i = i + 1) begin
       found = candidates[E*i +: E] == 0;
-      if (4*i   < T && nonzero[4*i]   && exponents[E*(4*i)   +: E] == candidates[E*i +: E]) found = 1;
-      if (4*i+1 < T && nonzero[4*i+1] && exponents[E*(4*i+1) +: E] == candidates[E*i +: E]) found = 1;
-      if (4*i+2 < T && nonzero[4*i+2] && exponents[E*(4*i+2) +: E] == candidates[E*i +: E]) found = 1;
-      if (4*i+3 < T && nonzero[4*i+3] && exponents[E*(4*i+3) +: E] == candidates[E*i +: E]) found = 1;
+      for (j = GROUP*i; j < GROUP*(i+1) && j < T; j = j + 1)
+        if (nonzero[j] && exponents[E*j +: E] == candidates[E*i +: E]) found = 1;
       if (!found) assumed = 0;
     end
     attained = nonzero == 0 && c == 0;

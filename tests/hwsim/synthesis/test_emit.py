@@ -30,6 +30,7 @@ LINTED += [
     ("m2xfp_mma", ONE | {"k": 32}),
     ("mxfp6_mma", ONE),
     ("mxfp8_mma", ONE),
+    ("mx_mma", ONE | {"formats": "e2m1+e4m3"}),
     ("fp16_mma", ONE | {"k": 4}),
     ("mxfp4_quantize", {}),
     ("mxfp4_quantize", {"block_size": 16, "scale_rule": "oas", "input": "fp32", "subnormals": 1}),
