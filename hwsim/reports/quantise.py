@@ -15,6 +15,7 @@ from hwsim.benchmarks.machine import processor
 from hwsim.costs import flow, stages
 from hwsim.golden.engines import to_bf16
 from hwsim.reports.parallel import in_parallel
+from hwsim.reports.quantise_text import headline as headline
 from hwsim.reports.quantise_text import plot, to_text
 from hwsim.synthesis import emit
 from hwsim.synthesis.mapping import Options, map_design

@@ -75,6 +75,28 @@ They differ on exact ties, which rounding decides in FP32. Data on a grid is ful
 """
 
 
+def headline(document: dict[str, Any]) -> str:
+    """What engines cost on the first technology, as the README shows it."""
+    engines = [e for e in document["engines"] if e["technology"] == document["engines"][0]["technology"]]
+    [base] = [e for e in engines if e["label"] == document["baseline"]]
+    shares = {s["label"]: s for s in document["shares"] if s["technology"] == engines[0]["technology"]}
+    ks = [key.rpartition("k")[2] for key in document["shares"][0] if "area_percent_k" in key]
+    rows = [["engine", "latency", "NAND2 a lane", f"over {document['baseline']}", "fJ an element",
+             *(f"of its tile, K = {k}" for k in ks)]]  # fmt: skip
+    for e in engines:
+        if e["elements_per_cycle"] == 1:
+            continue
+        lane, base_lane = (x["gate_equivalents"] / x["elements_per_cycle"] for x in (e, base))
+        share = shares.get(e["label"])
+        rows.append([
+            e["label"], str(e["latency_cycles"]), f"{lane:.0f}",
+            "" if e is base else f"{100 * (lane / base_lane - 1):+.0f} %",
+            f"{e['energy_fj_per_element']['gaussian']:.0f}",
+            *(f"{share[f'area_percent_k{k}']:.2f} %" if share else "" for k in ks),
+        ])  # fmt: skip
+    return markdown(rows, right=range(1, len(rows[0])))
+
+
 def to_text(document: dict[str, Any]) -> str:
     """The report for people."""
     engines = document["engines"]
