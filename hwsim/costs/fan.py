@@ -112,7 +112,7 @@ def figures(
     small = [part(design) for design in designs]
     mapped = map_together(small, library, options, build)
     measured = [flow.measure(m, workload, idle=False) for m in mapped]
-    return [_composed(design, result) for design, result in zip(designs, measured, strict=True)]
+    return [composed(design, result) for design, result in zip(designs, measured, strict=True)]
 
 
 def fan(design: Sequence[Figures], baseline: Sequence[Figures], clocks_ns: Sequence[float]) -> Fan:
@@ -143,7 +143,7 @@ def part(design: Design) -> Design:
     return replace(design, parameters=design.parameters | {"m": 1, "n": 1}) if design.unit.is_tile else design
 
 
-def _composed(design: Design, result: Result) -> Figures:
+def composed(design: Design, result: Result) -> Figures:
     """Figures of a design from the measured ones of its parts."""
     settled, timed = (
         _by_part(result, rate) for rate in (result.activity.toggle_rate(), result.busy.timed_rate)

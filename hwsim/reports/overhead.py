@@ -87,25 +87,27 @@ def stimuli(design: Design, vectors: int = VECTORS, seed: int = SEED) -> dict[st
     """
     mma, parameters = design.unit.mma, design.parameters
     assert mma is not None, f"{design.name} is an MMA unit"
-    k = parameters["k"]
     rng = np.random.default_rng(seed)
+    weights, activations = tensors(parameters["k"], rng)
+
+    def ports(a: np.ndarray) -> Ports:
+        return stimulus.instructions(mma, parameters, vectors, seed, a, weights)
+
+    found = {name: ports(tensor) for name, tensor in activations.items()}
+    return found | {"random codes": stimulus.random_codes(mma, parameters, found["gaussian"], rng)}
+
+
+def tensors(k: int, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Weights, and activations by name, as :func:`stimuli` says; float32 [4096, 16 K]."""
     shape = (4096, 16 * k)
     weights = rng.standard_normal(shape).astype(np.float32)
     gaussian = rng.standard_normal(shape).astype(np.float32)
     heavy = rng.standard_t(3, shape).astype(np.float32)
     heavy[:, rng.choice(shape[1], shape[1] // 64, replace=False)] *= 30
-
-    def ports(a: np.ndarray) -> Ports:
-        return stimulus.instructions(mma, parameters, vectors, seed, a, weights)
-
-    return {
-        "gaussian": ports(gaussian),
-        "outliers": ports(heavy),
-        "random codes": stimulus.random_codes(mma, parameters, ports(gaussian), rng),
-    }
+    return weights, {"gaussian": gaussian, "outliers": heavy}
 
 
-def _options(technology: str, build: Path, factor: float = 1.0) -> tuple[Any, Options]:
+def options_of(technology: str, build: Path, factor: float = 1.0) -> tuple[Any, Options]:
     library = catalogue.load(technology, build_dir=build)
     return library, Options(factor * library.clock_period_ns, hierarchical=True)
 
@@ -118,7 +120,7 @@ def _designs(labels: tuple[str, ...], buffers: int = 0) -> list[Design]:
 def ways(technology: str, build: Path) -> dict[str, dict[str, int]]:
     """The ways of all tiles' parts, by label: those of dot units with their decoders, all mapped together."""
     emit.remember()
-    library, options = _options(technology, build)
+    library, options = options_of(technology, build)
     labels = tiles_of(technology)
     mapped = map_together([fan.part(design) for design in _designs(labels)], library, options, build)
     return {label: m.ways for label, m in zip(labels, mapped, strict=True)}
@@ -128,7 +130,7 @@ def measure(label: str, technology: str, taken: dict[str, int], build: Path) -> 
     """Figures of one tile on one technology, its parts mapped in the ways ``taken``, ready for JSON."""
     emit.remember()
     [design] = _designs((label,))
-    library, options = _options(technology, build)
+    library, options = options_of(technology, build)
     options = replace(options, ways=tuple((part, way) for part, way in taken.items() if way))
     mapped = map_design(design, library, options, build)
     results = {r.stimulus: r for r in flow.measure_each(mapped, stimuli(design), SEED)}
@@ -173,7 +175,7 @@ def point(technology: str, factor: float, build: Path) -> dict[str, Any]:
     Where tiles are compared with public RTL, those are among them.
     """
     emit.remember()
-    library, options = _options(technology, build, factor)
+    library, options = options_of(technology, build, factor)
     labels = compared_labels()
     if technology == UNFITTED:
         labels = tuple(dict.fromkeys((*labels, *PUBLIC_PRODUCTS)))
@@ -192,7 +194,7 @@ def point(technology: str, factor: float, build: Path) -> dict[str, Any]:
 def delayed(technology: str, seed: int, build: Path) -> dict[str, float]:
     """Power in mW of the tiles that are compared, every delay off by a random factor, by label."""
     emit.remember()
-    library, options = _options(technology, build)
+    library, options = options_of(technology, build)
     workload = Workload(POINT_VECTORS, SEED, delays=Delays(spread=SPREAD, seed=seed))
     labels = compared_labels()
     measured = fan.figures(_designs(labels), library, options, workload, build)

@@ -485,7 +485,9 @@ class TensorEngine(Quantiser):
         ]  # fmt: skip
         x = beside_thresholds(rng, tables, fraction, count).astype(kind)
         sizes = np.exp2(-rng.uniform(0, 18, (count, 1)))
-        gaussian = (rng.standard_normal((count, 16)) * live * sizes).astype(np.float32).view(np.uint32)
+        with np.errstate(over="ignore"):
+            # What is beyond FP32 becomes infinite, as some blocks shall be.
+            gaussian = (rng.standard_normal((count, 16)) * live * sizes).astype(np.float32).view(np.uint32)
         step = np.float32(live / family.full_scale) * np.exp2(rng.integers(-8, 10, (count, 1)))
         levels = rng.integers(-30, 31, (count, 16)) * rng.choice([0.5, 1, 0.25], (count, 1))
         grid = np.clip(levels * step, -3e38, 3e38).astype(np.float32).view(np.uint32)
