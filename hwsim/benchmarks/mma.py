@@ -25,14 +25,18 @@ from hwsim.base.text import table
 from hwsim.benchmarks.machine import processor
 from hwsim.cli.run import make_parser
 from hwsim.golden import accumulate
+from hwsim.golden.e8m0_blocks import BLOCK_SIZE
 from hwsim.golden.formats import E4M3, encode
+from hwsim.golden.micromix import Assignment
 from hwsim.golden.mma import mma, mma_elements
 
-#: Goals: multiply-adds per second of block-scaled FP4 on two cores, and multiple of the peer's speed.
+#: Goals: multiply-adds per second of block-scaled FP4 and of MicroMix on two cores, and multiple of the peer's speed.
 FP4_GOAL = 2e9
 PEER_GOAL = 3.0
 FP4 = {"nvfp4": ("nvfp4", "nvfp4"), "mixfp4": ("mixfp4", "mixfp4"), "mxfp4": ("mxfp4", "mxfp4"),
        "m2xfp": ("m2xfp_elem_em", "m2xfp_sg_em")}  # fmt: skip
+#: Channels of MicroMix in FP6 and FP8, of eight parts; the other five are FP4.
+MICROMIX = (1, 2)
 PEER = "mmaemu"
 _OURS = "e4m3 HOPPER_FP8"
 _ROUNDS = 5
@@ -67,6 +71,8 @@ def measure(size: int = 1024, rounds: int = _ROUNDS) -> dict[str, Any]:
     jobs: dict[str, Callable[[], Any]] = {
         name: partial(mma, golden.quantize(x, a), golden.quantize(y, b)) for name, (a, b) in FP4.items()
     }
+    a, b = (golden.quantize(z, "micromix", assignment=_assignment(size)) for z in (x, y))
+    jobs["micromix"] = partial(mma, a, b)
     jobs["mxfp8_e4m3"] = partial(mma, golden.quantize(x, "mxfp8_e4m3"), golden.quantize(y, "mxfp8_e4m3"))
     a_bits, b_bits = encode(x, E4M3), encode(y, E4M3)
     jobs[_OURS] = partial(mma_elements, a_bits, b_bits, None, "e4m3", accumulate.HOPPER_FP8)
@@ -87,12 +93,18 @@ def measure(size: int = 1024, rounds: int = _ROUNDS) -> dict[str, Any]:
         "load_before": load,
         "size": size,
         "multiply_adds_per_s": rates,
-        "goals": dict.fromkeys(FP4, FP4_GOAL),
+        "goals": dict.fromkeys((*FP4, "micromix"), FP4_GOAL),
         "peer_version": importlib.metadata.version(PEER) if peer else None,
         "ratio": rates[_OURS] / rates[PEER] if peer else None,
         "peer_goal": PEER_GOAL,
         "same_bits_as_peer": bool(np.array_equal(results[_OURS], results[PEER])) if peer else None,
     }
+
+
+def _assignment(size: int) -> Assignment:
+    """Channels in their order: five eighths FP4, an eighth FP6, a quarter FP8, in whole blocks."""
+    fp6, fp8 = (size * part // 8 // BLOCK_SIZE * BLOCK_SIZE for part in MICROMIX)
+    return Assignment(np.arange(size, dtype=np.int32), (size - fp6 - fp8, fp6, fp8))
 
 
 def _peer(a: np.ndarray, b: np.ndarray) -> Callable[[], np.ndarray] | None:

@@ -215,6 +215,9 @@ def data_sheet(design: Design) -> str:
         timing = f"A block a cycle. Results are at the outputs {latency} cycles after the inputs; both are registered."
         if design.unit.streams:
             timing += " Results count where `out_valid` is high."
+        if steady := design.unit.steady(design.parameters):
+            held = ", ".join(f"`{name}`" for name in steady)
+            timing += f"\n\nHeld from a block's cycle until its result is out, {latency} cycles later: {held}."
     else:
         timing = "Combinational: there is no clock and no reset."
     reset = "`rst` is synchronous and active high, and clears the output registers. Input registers have no reset."

@@ -24,8 +24,8 @@ MAGNITUDES = np.arange(_SIGN, dtype=np.uint16)
 def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: type) -> np.ndarray:
     """Blocks of every class for scales that are powers of two, bits [count, size].
 
-    Classes: exponents mostly within a few binades of each other, anywhere, in subgroups that may lie lower together;
-    all bits random, some infinite or NaN; one element alone; zeros and subnormals. Half of the fractions are at or
+    Classes: exponents mostly within a few binades of each other, anywhere, in subgroups that may lie lower together, or
+    two of about one size above all others; all bits random, some infinite or NaN; one element alone; zeros and subnormals. Half of the fractions are at or
     beside the points where rules and codes change.
     """
     random = rng.integers(0, 1 << 16, (count, size), np.uint16)
@@ -40,6 +40,10 @@ def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: t
     # Distances whose low bits are those of small ones; and those over which formats of many exponents reach.
     below += (rng.random((count, size)) < 0.2) * rng.choice([8, 16, 32, 64, 128], (count, size))
     below = np.where(rng.random((count, 1)) < 0.1, rng.integers(0, 36, (count, size)), below)
+    # Two elements far above the others, of about one size: every comparison of two decides somewhere.
+    two = rng.permuted(np.tile(np.arange(size) < 2, (count, 1)), axis=1)
+    apart = np.where(two, rng.integers(0, 2, (count, size)), 2 + rng.integers(0, 12, (count, size)))
+    below = np.where(rng.random((count, 1)) < 0.25, apart, below)
     exponents = np.clip(base - below, 0, 254).astype(np.uint16)
     near = (random & 0x807F) | (exponents << 7)
     of_class = rng.integers(0, 8, (count, 1))

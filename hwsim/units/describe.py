@@ -26,7 +26,14 @@ def described(unit: Unit) -> str:
         if names:
             parameters.append(entry)
             undescribed -= names
-    ports = next(entries for entries in (_entries(text, "Ports") for text in documented) if entries)
+    ports: list[str] = []
+    seen: set[str] = set()
+    # What a class says of a port takes the place of what its bases say.
+    for entry in (entry for text in documented for entry in _entries(text, "Ports")):
+        named = set(re.findall(r"\w+", entry.partition(" :")[0]))
+        if not named <= seen:
+            ports.append(entry)
+            seen |= named
     lines = [f"{unit.name}: {unit.summary}"]
     for title, entries in (("parameters", parameters), ("defaults", [settings_text(unit.defaults)]), ("ports", ports)):
         lines += ["", f"{title}:", *(textwrap.indent(entry, "  ") for entry in entries)]

@@ -372,11 +372,21 @@ class MixedDot(ElementDot):
 
 
 class MixedMMA(Tile):
-    """MMA tile for several element formats of OCP MX; ports, latency and chaining:
-    :class:`hwsim.rtl.tile.tile.Tile`, and
+    """MMA tile for several element formats of OCP MX; latency, chaining and the other ports:
+    :class:`hwsim.rtl.tile.tile.Tile`.
+
+    Where E2M1 is not among the formats, rows have 32 elements side by side, as wide as the widest, and one scale.
 
     Ports
     -----
+    a_codes : in
+        Elements of A, [m, 32], in the lowest bits of a byte each, or [m, 64] of E2M1, two in a byte; the first lowest.
+    b_codes : in
+        Elements of B transposed, [n, 32] or [n, 64], as those of A.
+    a_scales : in
+        Scale bytes of A's rows, [m, 2]; the second counts where a row has 64 elements.
+    b_scales : in
+        Scale bytes of B's rows, [n, 2], as those of A.
     a_element, b_element : in; only with several formats
         Formats of A's and B's elements in this instruction, 0 for the first that ``formats`` lists; an unused number
         stands for the last.
