@@ -25,8 +25,8 @@ def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: t
     """Blocks of every class for scales that are powers of two, bits [count, size].
 
     Classes: exponents mostly within a few binades of each other, anywhere, in subgroups that may lie lower together, or
-    two of about one size above all others; all bits random, some infinite or NaN; one element alone; zeros and subnormals. Half of the fractions are at or
-    beside the points where rules and codes change.
+    two of about one size above all others; all bits random, some infinite or NaN; one element alone; zeros and
+    subnormals. Half of the fractions are at or beside the points where rules and codes change.
     """
     random = rng.integers(0, 1 << 16, (count, size), np.uint16)
     base = rng.choice([0, 1, 2, 3, 4, 5, 8, 15, 100, 127, 252, 254], (count, 1))
