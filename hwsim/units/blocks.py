@@ -65,10 +65,11 @@ def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: t
 
 
 def tying(rng: np.random.Generator, family: Family, count: int) -> np.ndarray:
-    """Values, in units of the tensor scale, float64 [count, 16], whose squared errors often tie.
+    """Values, in units of the tensor scale, float64 [count, 16], whose squared errors tie or nearly do.
 
-    The largest is a multiple of both candidates' largest elements, so that both scales are exact. All others are taken
-    from those halves for which the candidates' squared errors differ by one amount, with either sign.
+    The largest is a multiple of both candidates' largest elements, so that both scales are exact. All others are
+    multiples of 1/2 for which the candidates' squared errors differ by one amount, as many with either sign, or not at
+    all.
     """
     tops = [int(ladder.element.max_finite / stretch) for ladder, stretch in family.candidates]
     largest = math.lcm(*tops)
@@ -84,15 +85,22 @@ def tying(rng: np.random.Generator, family: Family, count: int) -> np.ndarray:
         a
         for a, _ in sorted(zip(amounts, counts, strict=True), key=lambda pair: -pair[1])
         if a in differ and -a in differ
-    ]
-    shape = count, 16
-    values = np.where(
-        rng.random(shape) < 0.5,
-        rng.choice(halves[differ == both[0]], shape),
-        rng.choice(halves[differ == -both[0]], shape),
-    )
-    values *= rng.choice([-1, 0, 1, 1], shape) * np.where(rng.random(shape) < 0.5, -1, 1)
-    values[np.arange(count), rng.integers(0, 16, count)] = largest
+    ][:4]
+    values = np.zeros((count, 15))
+    amount = rng.integers(0, len(both), count)
+    # As many of either sign; the rest are equally good under both candidates, or zero.
+    pairs = rng.integers(1, 8, (count, 1))
+    lane = np.arange(15)
+    neutral = rng.choice(halves[differ == 0], values.shape) * (rng.random(values.shape) < 0.5)
+    for i, a in enumerate(both):
+        of_sign = [rng.choice(halves[differ == sign * a], values.shape) for sign in (1, -1)]
+        chosen = np.where(lane < pairs, of_sign[0], np.where(lane < 2 * pairs, of_sign[1], neutral))
+        values = np.where((amount == i)[:, None], chosen, values)
+    # Of some, one value is beside.
+    beside = (rng.random((count, 1)) < 0.4) & (lane == rng.integers(0, 15, (count, 1)))
+    values = np.clip(values + beside * rng.choice([-0.5, 0.5], (count, 1)), 0, largest)
+    values = np.concatenate([values, np.full((count, 1), float(largest))], axis=1)
+    values = rng.permuted(values, axis=1) * rng.choice([-1, 1], values.shape)
     return values * np.exp2(rng.integers(-6, 4, (count, 1)))
 
 

@@ -390,14 +390,18 @@ class TensorEngine(Quantiser):
         family = FAMILIES[self.system]
         tensors = [*_TENSORS, float(rng.integers(128, 256)) * 2.0 ** int(rng.integers(-60, 60))]
         # Under scales that are powers of two, grids of values are exact, and errors tie.
+        exact = slice(len(tensors), len(tensors) + 6)
         tensors += [family.full_scale * 2.0 ** int(rng.integers(-60, 60)) for _ in range(6)]
         if not family.chooses or value_format(parameters, "amax").width == 32:
             # Only engines that choose are told the largest magnitude itself.
             tensors += [float(np.float32(a) * np.float32(1 + rng.random() / 64)) for a in tensors[2:4]]
-        share = count // 3
-        sizes = [share, *[(count - share) // (len(tensors) - 1)] * (len(tensors) - 1)]
-        sizes[0] += count - sum(sizes)
-        for amax, size in zip(tensors, sizes, strict=True):
+        share = np.ones(len(tensors))
+        share[0] = 6
+        if family.chooses:
+            share[exact] = 3
+        sizes = (count * share / share.sum()).astype(int)
+        sizes[0] += count - sizes.sum()
+        for amax, size in zip(tensors, sizes.tolist(), strict=True):
             if size:
                 told = self._told(amax, parameters, size)
                 meant = self.amax({name: values[0] for name, values in told.items()}, parameters)
