@@ -548,7 +548,7 @@ class Rounding(Side):
     def testbench(self, parameters: Parameters, seed: int) -> Ports:
         """A stream of values of every class: ties and their neighbours, overflow, NaN, with bubbles and resets."""
         rng = np.random.default_rng(seed)
-        count = 1000
+        count = 2000
         shape = count, parameters["lanes"]
         high = rng.integers(0, 1 << 16, shape, np.uint32)
         exponent = rng.choice(np.array([0, 1, 127, 254, 255], np.uint32), shape)
@@ -557,6 +557,11 @@ class Rounding(Side):
         high = np.where(rng.random(shape) < 0.2, high | 0x7F, np.where(rng.random(shape) < 0.2, high & 0xFF80, high))
         low = rng.choice(np.array([0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF], np.uint32), shape)
         low = np.where(rng.random(shape) < 0.6, low, rng.integers(0, 1 << 16, shape, np.uint32))
+        # Above a tie, or NaN, by one bit.
+        one = np.uint32(1) << rng.integers(0, 15, shape).astype(np.uint32)
+        by_one = rng.random(shape) < 0.3
+        low = np.where(by_one, one | np.where(rng.random(shape) < 0.7, 0x8000, 0).astype(np.uint32), low)
+        high = np.where(by_one & (rng.random(shape) < 0.5), high & 0xFF80, high)
         return _flow(count, rng) | {"x": (high.astype(np.uint32) << 16) | low.astype(np.uint32)}
 
 
