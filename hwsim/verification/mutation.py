@@ -20,6 +20,9 @@ from hwsim.verification import cosimulation, equivalence, sources
 from hwsim.verification.aig import Aig
 from hwsim.verification.enables import always_loaded
 
+#: One mutant of so many that Yosys knows: asked for too many of a small design, it never stops looking.
+_OF_PLACES = 8
+
 
 @dataclass(frozen=True)
 class Score:
@@ -41,8 +44,9 @@ class Score:
 def score(
     design: Design, count: int, build: Path, simulator: str = "verilator", seed: int = 1, runtime: Path | None = None
 ) -> Score:
-    """Make ``count`` mutants of a design and see how many its testbench kills; ``runtime`` as in
-    :func:`hwsim.verification.cosimulation.simulate`.
+    """Make ``count`` mutants of a design, fewer of a very small one, and see how many its testbench kills.
+
+    ``runtime`` is that of :func:`hwsim.verification.cosimulation.simulate`.
 
     Raises
     ------
@@ -50,14 +54,24 @@ def score(
         If the unmutated design fails its testbench.
     """
     build = build / "mutants"
-    width = max(count.bit_length(), 1)
-    yosys.run(
+    text = yosys.run(
         [
             *sources.rtl(design, build),
             # Mutants break what is said of parallel cases; simulators complain of that.
             "pmuxtree",
             "opt -full",
             "write_rtlil original.il",
+            "mutate -list 1",
+        ],
+        build,
+        "original",
+    )
+    [places] = re.findall(r"Raw database size: (\d+)", text)
+    count = min(count, int(places) // _OF_PLACES)
+    width = max(count.bit_length(), 1)
+    yosys.run(
+        [
+            "read_rtlil original.il",
             f"mutate -list {count} -seed {seed} -none -ctrl mutsel {width} 0 -o mutations.ys",
         ],
         build,
