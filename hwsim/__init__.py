@@ -17,19 +17,19 @@ Names are imported when they are first used, so that ``import hwsim`` itself tak
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 
-def _end_quietly(kind, error, trace):  # type: ignore[no-untyped-def]  # nothing may be imported before it is in place
-    """Exception hook of programs: Ctrl-C while modules are still imported ends them without a traceback."""
-    if issubclass(kind, KeyboardInterrupt):
-        os._exit(130)
-    sys.__excepthook__(kind, error, trace)
-
-
-# Python calls programs ``-m`` until it has found them, and the console script by its name.
-if sys.argv and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "hwsim"):
-    sys.excepthook = _end_quietly
+# Ctrl-C while modules are still imported ends programs at once and without a traceback: an exception would be lost if
+# it came while Python runs a destructor. ``hwsim.cli.run`` puts the handler of Python back. Python calls programs
+# ``-m`` until it has found them, and the console script by its name; who starts them may have made them deaf.
+if (
+    sys.argv
+    and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == "hwsim")
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import importlib  # noqa: E402
 from typing import Any  # noqa: E402

@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,6 +42,8 @@ def run(main: Callable[[], int]) -> None:
     too little memory.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.exit(main())
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

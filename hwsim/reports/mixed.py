@@ -239,7 +239,7 @@ def to_text(document: dict[str, Any]) -> str:
     products = document["public_products"]
     table.append(["KU Leuven", *(f"{document['public_um2'] / products[n]:.0f}" for n in ("mxfp8 e4m3", "mxfp4"))])
     for t in tiles:
-        if t["technology"] == public and t["label"] not in ("nvfp4", "mxfp6 e3m2"):
+        if t["technology"] == public and (t["label"] in SINGLES or t["unit"].startswith("mx_mma")):
             per = [f"{t['area_um2'] / (DOTS * k):.0f}" for k in (32, 64)]
             if not t["label"].startswith("mx,"):
                 per = [per[0], ""] if t["label"].startswith("mxfp8") else ["", per[1]]

@@ -46,9 +46,8 @@ class MixedUnit(MMAUnit):
         return max(self.formats(parameters), key=lambda e: (e.has_infinity, e.width, e.exponent_width))
 
     def usual(self, parameters: Parameters) -> str:
-        """The element that activity is counted with by default: E4M3, or else the last."""
-        names = [e.name for e in self.formats(parameters)]
-        return "e4m3" if "e4m3" in names else names[-1]
+        """The element that activity is counted with by default: the widest, the most precise of these."""
+        return max(self.formats(parameters), key=lambda e: (e.width, e.fraction_width)).name
 
     def k_of(self, pair: tuple[str, str]) -> int:
         """K of an instruction on a pair of elements, by name."""

@@ -139,7 +139,7 @@ def key(what: str, rtl: str = "", root: Path = ROOT) -> str:
     settings = map(str, (MUTANTS, SEED, BULK, BULK_OF_VARIANTS))
     this_file = (package / Path(__file__).relative_to(ROOT / "hwsim")).read_text()
     return imports.key(
-        [ENTRIES[what], "hwsim.units.table"], root, data, [emit.generator(), *programs, *settings, rtl, this_file]
+        [ENTRIES[what], "hwsim.units.table"], root, data, [what, emit.generator(), *programs, *settings, rtl, this_file]
     )
 
 

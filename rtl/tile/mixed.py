@@ -396,8 +396,18 @@ class MixedMMA(Tile):
     formats : sequence of MiniFloat
     m, n : int
         Rows and columns of D.
-    fraction_bits, result_bits, rounding, pipeline, arithmetic, buffers
-        See :class:`hwsim.rtl.tile.elements.ElementMMA`.
+    fraction_bits, result_bits, rounding : int, int, str
+        The accumulation step, the same for all formats: bits that terms keep below the largest exponent (1 to 40), bits
+        of the result below its leading one (1 to 23), and how the result is rounded: ``rz`` (towards zero) or ``rne``
+        (to nearest, ties to even).
+    pipeline : str
+        Places of registers beyond those at inputs and outputs, separated by ``+``, in the order of the data:
+        ``exponent``, ``term``, ``align``, ``sum``, ``magnitude``; or ``none``.
+    arithmetic : str
+        ``structured`` (trees of adders, multiplexers) or ``operators`` (``+``, ``*``): see
+        :class:`hwsim.rtl.arith.Arithmetic`.
+    buffers : int
+        1 for buffers and accumulators around the tile.
     """
 
     def __init__(

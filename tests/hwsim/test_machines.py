@@ -112,7 +112,7 @@ def test_a_user_who_can_write_nothing_is_served(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "site")], env=environment, cwd="/", capture_output=True, text=True
     )
-    if "No module named 'typing'" in result.stderr or "No module named 'numpy'" in result.stderr:
+    if re.search("No module named '(?!hwsim)", result.stderr):
         pytest.skip("other users cannot read this Python")
     assert result.returncode == 0, result.stderr
     assert len(re.findall(r"^note: neither .* can be written; compiled kernels are kept in", result.stderr, re.M)) == 1
