@@ -20,7 +20,6 @@ import os
 import signal
 import sys
 
-
 # Ctrl-C while modules are still imported ends programs at once and without a traceback: an exception would be lost if
 # it came while Python runs a destructor. ``hwsim.cli.run`` puts the handler of Python back. Python calls programs
 # ``-m`` until it has found them, and the console script by its name; who starts them may have made them deaf.
@@ -31,10 +30,10 @@ if (
 ):
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-import importlib  # noqa: E402
-from typing import Any  # noqa: E402
+import importlib
+from typing import Any
 
-from hwsim.base import kernels_cache  # noqa: E402
+from hwsim.base import kernels_cache
 
 kernels_cache.prepare(os.path.dirname(__file__))
 
