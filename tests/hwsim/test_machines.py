@@ -63,6 +63,7 @@ def test_a_simulation_on_a_full_disk_says_so(small_disk, run_tool):
     assert result.returncode == 2 and "No space left on device" in result.stderr and "disk-3000k" in result.stderr
 
 
+@pytest.mark.slow
 def test_four_processes_at_once_give_the_figures_of_each_alone(run_tool, tmp_path):
     """Two libraries of one name, two wire loads, equal commands: nothing is mixed up, and a second run is the same."""
     one, two = library(tmp_path / "one.lib", 1), library(tmp_path / "two.lib", 3)

@@ -41,7 +41,9 @@ def test_stream_notices_one_fraction_bit(name, simulator, simulated):
     assert "d is" in simulated(design, simulator, **wrong).wrong
 
 
-@pytest.mark.parametrize(("name", "k"), [("nvfp4_mma", 8), ("mxfp4_mma", 16), ("m2xfp_mma", 8)])
+@pytest.mark.parametrize(
+    ("name", "k"), [("nvfp4_mma", 8), ("mxfp4_mma", 16), pytest.param("m2xfp_mma", 8, marks=pytest.mark.slow)]
+)
 def test_k_may_be_a_part_of_a_block(name, k, simulated, monkeypatch):
     simulator = "icarus" if simulators.available("icarus") else "verilator"
     monkeypatch.setenv("HWSIM_VECTORS", "400")

@@ -25,29 +25,33 @@ def simulated(tmp_path, runtime, monkeypatch):
     return simulate
 
 
+def slow(*values):
+    """A case of the slow suite."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "wrong"),
     [
         ("mxfp4_quantize", {}, {"scale_rule": "even"}),
-        ("mxfp4_quantize", {"block_size": 16, "scale_rule": "oas"}, {"scale_rule": "even"}),
+        slow("mxfp4_quantize", {"block_size": 16, "scale_rule": "oas"}, {"scale_rule": "even"}),
         ("mxfp4_quantize", {"block_size": 16, "scale_rule": "rceil", "input": "fp32"}, {"subnormals": 1}),
-        ("mxfp4_quantize", {"block_size": 16, "scale_rule": "ceil", "subnormals": 1}, {"subnormals": 0}),
+        slow("mxfp4_quantize", {"block_size": 16, "scale_rule": "ceil", "subnormals": 1}, {"subnormals": 0}),
         ("m2xfp_quantize", {}, {"pipeline": "none"}),
-        ("m2xfp_quantize", {"pipeline": "maximum+top", "input": "fp32"}, {"pipeline": "maximum"}),
+        slow("m2xfp_quantize", {"pipeline": "maximum+top", "input": "fp32"}, {"pipeline": "maximum"}),
         ("mx_quantize", {}, {"scale_rule": "even"}),
-        ("mx_quantize", {"formats": "e4m3+e2m1", "block_size": 16, "scale_rule": "floor"}, {"formats": "e2m1+e4m3"}),
+        slow("mx_quantize", {"formats": "e4m3+e2m1", "block_size": 16, "scale_rule": "floor"},
+             {"formats": "e2m1+e4m3"}),
         ("mbs_quantize", {}, {"pipeline": "maximum+scale"}),
         ("nvfp4_quantize", {}, {"pipeline": "none"}),
-        ("nvfp4_quantize", {"tensor_scale": "pow2"}, {"pipeline": "maximum"}),
+        slow("nvfp4_quantize", {"tensor_scale": "pow2"}, {"pipeline": "maximum"}),
         ("four_over_six_quantize", {"arithmetic": "operators"}, {"pipeline": "none"}),
-        ("mixfp4_quantize", {"polarity": 1}, {"polarity": 0}),
-        pytest.param(
-            "mixfp4_quantize", {"tensor_scale": "pow2", "pipeline": "none"}, {"polarity": 1}, marks=pytest.mark.slow
-        ),
+        slow("mixfp4_quantize", {"polarity": 1}, {"polarity": 0}),
+        slow("mixfp4_quantize", {"tensor_scale": "pow2", "pipeline": "none"}, {"polarity": 1}),
         ("fp32_to_bf16", {"lanes": 4}, None),
         ("tensor_max", {}, None),
     ],
-)
+)  # fmt: skip
 def test_stream_with_bubbles_resets_and_special_values(name, settings, wrong, simulated):
     assert simulated(name, settings) is None
     if wrong:

@@ -84,6 +84,7 @@ def test_wires_are_in_timing_power_and_provenance(tile):
 
 
 @placer
+@pytest.mark.slow
 def test_placements_are_repeatable(tile, tmp_path):
     again = map_design(tile.design, tile.library, tile.options, tmp_path)
     np.testing.assert_array_equal(again.placement.x, tile.placement.x)

@@ -45,7 +45,7 @@ def test_every_net_toggles_as_often_as_in_icarus_with_sdf(unit, technology, mapp
     ("unit", "settings", "technology"),
     [
         ("nvfp4_mma", {"m": 1, "n": 2, "k": 16, "fraction_bits": 13}, "asap7"),
-        ("m2xfp_mma", {"m": 1, "n": 1, "k": 32, "fraction_bits": 13}, "sg13g2"),
+        pytest.param("m2xfp_mma", {"m": 1, "n": 1, "k": 32, "fraction_bits": 13}, "sg13g2", marks=pytest.mark.slow),
     ],
 )
 def test_every_net_of_a_tile_toggles_as_often_as_in_icarus_with_sdf(unit, settings, technology, library, build):

@@ -44,6 +44,7 @@ def test_a_tile_is_the_sum_of_its_parts(library, build):
     assert composed.power_settled_mw == pytest.approx(whole.busy.settled.total, rel=0.05)
 
 
+@pytest.mark.slow
 def test_equal_parts_of_two_designs_are_mapped_equally(library, build):
     lib = library("asap7")
     designs = [units.design(unit, {"m": 1, "n": 1, **SMALL}) for unit in ("mixfp4_mma", "nvfp4_mma")]

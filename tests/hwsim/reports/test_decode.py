@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from hwsim.peers import opensta
 from hwsim.reports import decode
 
 
+@pytest.mark.slow
 def test_the_report_holds_costs_proofs_and_mutants(build, tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "TECHNOLOGIES", ("asap7",))
     monkeypatch.setattr(decode, "UNITS", ("nvfp4_decode", "mxfp4_decode"))

@@ -49,6 +49,7 @@ def test_a_tile_that_is_in_no_comparison_is_measured_on_one_technology():
     assert set(overhead.tiles_of("asap7")) == {label for label, *_ in overhead.TILES}
 
 
+@pytest.mark.slow
 def test_every_cell_of_a_part_is_in_the_stage_that_the_rtl_states(build, library):
     design, lib = units.design("mixfp4_mma", SMALL), library("asap7")
     mapped = map_design(design, lib, Options(lib.clock_period_ns, hierarchical=True), build)

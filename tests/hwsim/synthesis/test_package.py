@@ -88,6 +88,7 @@ def test_testbench_notices_a_fault_in_the_rtl(packed):
 
 
 @icarus
+@pytest.mark.slow
 def test_two_formats_in_one_simulation(packed, tmp_path):
     names = [packed(unit, {"m": 1, "n": 1})[0] for unit in ("mixfp4_mma", "nvfp4_mma")]
     names.append(packed("nvfp4_mma", {"m": 1, "n": 1, "k": 16}, "edge_")[0])

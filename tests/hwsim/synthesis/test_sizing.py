@@ -98,6 +98,7 @@ def test_a_slow_path_gets_stronger_cells_and_computes_the_same(sky):
     assert all(np.array_equal(outputs[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_cells_are_resized_where_modules_alone_do_not_meet_timing(library, tmp_path, monkeypatch):
     design = units.design("mxfp4_mma", {"m": 1, "n": 1, "k": 16, "block_size": 16})
     # With the smallest modules only, so that timing is left to the sizes.

@@ -37,9 +37,7 @@ def words(bits, width):
     return (each << np.arange(width, dtype=np.uint8)[None, None]).sum(axis=2).astype(np.uint8)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("mxfp4_quantize", "nvfp4_quantize"))) for n in CASES]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "mxfp4_quantize")) for n in CASES])
 def test_values_come_back(name, tmp_path):
     decoder, settings, system, options, value_of, scale_format = CASES[name]
     rng = np.random.default_rng(9)

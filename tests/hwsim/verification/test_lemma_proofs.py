@@ -189,7 +189,7 @@ def test_what_the_solver_does_not_answer_is_undecided(tmp_path, monkeypatch):
     assert proven(SMALL, tmp_path, None, outcomes) == outcomes
 
 
-@pytest.mark.parametrize(("most", "outcome"), [(1, UNDECIDED), (2, PROVEN)])
+@pytest.mark.parametrize(("most", "outcome"), [(1, UNDECIDED), pytest.param(2, PROVEN, marks=pytest.mark.slow)])
 def test_a_sum_whose_adders_are_not_recognised_is_decided_as_a_whole_if_its_terms_are_few(
     most, outcome, tmp_path, monkeypatch
 ):
