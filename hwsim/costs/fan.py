@@ -143,8 +143,8 @@ def part(design: Design) -> Design:
     return replace(design, parameters=design.parameters | {"m": 1, "n": 1}) if design.unit.is_tile else design
 
 
-def composed(design: Design, result: Result) -> Figures:
-    """Figures of a design from the measured ones of its parts."""
+def composed(design: Design, result: Result, only: str = "") -> Figures:
+    """Figures of a design from the measured ones of its parts; ``only`` of those whose name begins so."""
     settled, timed = (
         _by_part(result, rate) for rate in (result.activity.toggle_rate(), result.busy.timed_rate)
     )  # fmt: skip
@@ -152,7 +152,7 @@ def composed(design: Design, result: Result) -> Figures:
     copies = {"dot": m * n, "accumulators": m * n} | {
         f"{part}_{side}": rows for part in ("decode", "operands") for side, rows in (("a", m), ("b", n))
     }
-    share = np.array([copies.get(part, 1) for part in settled.parts])
+    share = np.array([copies.get(part, 1) * part.startswith(only) for part in settled.parts])
     area = float(settled.area @ share)
     # Leakage and the clock's tree go with the area and with the clock's pins.
     rest = result.power.leakage * area / result.netlist.area
