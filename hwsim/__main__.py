@@ -19,6 +19,7 @@ TOOLS = {
     "mutants": "mutation score of a unit's testbench",
     "products": "search for smaller gate networks that multiply 4-bit elements",
     "quality": "bits per element against SQNR of your own tensors, per format",
+    "layer": "cycles, traffic and energy of GEMMs, layers and models on an accelerator of our tiles",
     "tech": "list technologies, fit a pack to Liberty files, render a pack",
     "bench": "measure speed against named peers",
     "report": "make the reports",
