@@ -66,7 +66,7 @@ def followed(section, tmp_path):
     return folder, *follow(section, folder)
 
 
-LONG = ("engine", "report", "technology")
+LONG = ("unit", "engine", "report", "technology")
 
 
 @pytest.mark.parametrize("section", [pytest.param(s, marks=pytest.mark.slow) if s in LONG else s for s in SECTIONS])

@@ -21,7 +21,7 @@ NARROW = {"formats": "e2m1+e4m3"}
 @pytest.fixture
 def simulated(tmp_path, runtime, monkeypatch):
     """Outcome of a design's testbench; ``broken`` are pairs of texts that the Verilog has, and has instead."""
-    monkeypatch.setenv("HWSIM_VECTORS", "400")
+    monkeypatch.setenv("HWSIM_VECTORS", "200")
     simulator = "icarus" if simulators.available("icarus") else "verilator"
 
     def simulate(settings, broken=(), **wrong):

@@ -42,7 +42,11 @@ def test_stream_notices_one_fraction_bit(name, simulator, simulated):
 
 
 @pytest.mark.parametrize(
-    ("name", "k"), [("nvfp4_mma", 8), ("mxfp4_mma", 16), pytest.param("m2xfp_mma", 8, marks=pytest.mark.slow)]
+    ("name", "k"),
+    [
+        ("nvfp4_mma", 8),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in [("mxfp4_mma", 16), ("m2xfp_mma", 8)]),
+    ],
 )
 def test_k_may_be_a_part_of_a_block(name, k, simulated, monkeypatch):
     simulator = "icarus" if simulators.available("icarus") else "verilator"

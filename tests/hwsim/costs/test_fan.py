@@ -32,6 +32,7 @@ def test_an_overhead_is_that_of_every_point():
     assert not found.timing_met and "TIMING NOT MET" in str(found)
 
 
+@pytest.mark.slow
 def test_a_tile_is_the_sum_of_its_parts(library, build):
     """The area of a 2 x 3 tile mapped whole is nearly that put together; so is its power."""
     lib, design = library("asap7"), units.design("nvfp4_mma", {"m": 2, "n": 3, **SMALL})

@@ -37,6 +37,7 @@ def test_default_tiles_are_proven_and_their_twins_refuted(unit, tmp_path):
     assert [outcomes(design, tmp_path, inject) for inject in (None, 1)] == [{PROVEN}, {REFUTED}]
 
 
+@pytest.mark.slow
 def test_half_blocks_in_a_row_and_in_loops_are_the_same_instances(tmp_path):
     """Two blocks of two halves each are four instances in a row in RTL, and two nested loops in Verilog."""
     structured = units.design("mxfp4_mma", {"m": 1, "n": 1})
