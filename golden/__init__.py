@@ -23,6 +23,7 @@ from .metrics import Error, error
 # The functions ``mma`` and ``thresholds`` shadow the modules of their names as attributes of the package, so that
 # ``golden.mma(a, b)`` works; ``from hwsim.golden.mma import instruction`` still finds the module.
 from .mma import mma
+from .recipes import RECIPES, Recipe
 from .tensor import BlockTensor
 from .thresholds import Thresholds, thresholds
 
@@ -34,10 +35,12 @@ __all__ = [
     "HOPPER_BF16",
     "HOPPER_FP8",
     "HOPPER_FP16",
+    "RECIPES",
     "SYSTEMS",
     "Accumulator",
     "BlockTensor",
     "Error",
+    "Recipe",
     "Thresholds",
     "dequantize",
     "error",

@@ -15,6 +15,7 @@ from hwsim.cli.run import BUILD, build_from, make_parser, refuse_unwritable, run
 from hwsim.layers import accelerator, comparison, products, storage, text, workload
 from hwsim.layers.comparison import Work
 from hwsim.layers.workload import GEMM
+from hwsim.tensors.products import read
 
 #: Formats that are compared where none are named.
 DEFAULT_FORMATS = ("nvfp4", "mixfp4", "mxfp4", "m2xfp", "mxfp8")
@@ -80,7 +81,7 @@ def execute(args: argparse.Namespace) -> int:
     works = _works(args)
     results: dict[str, Any] = {}
     if args.tensor:
-        a, b = products.read(args.tensor[0], args.tensor[1], args.rows)
+        a, b = read(args.tensor[0], args.tensor[1], args.rows)
         results["products"] = [products.measure(a, b, format) for format in formats]
         if not works:
             m, k = a.shape

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from hwsim import golden
 from hwsim.base.errors import InputError
-from hwsim.base.files import replace
-from hwsim.base.text import printable
+from hwsim.base.files import replace, replace_or_refuse
+from hwsim.base.text import printable, unknown
 from hwsim.cli.run import make_parser, refuse_unwritable, run
-from hwsim.tensors import checkpoints, quality
+from hwsim.tensors import checkpoints, products, quality
 from hwsim.tensors.sources import Source
 
 
@@ -30,15 +30,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             "python -m hwsim.quality weights.safetensors",
             "python -m hwsim.quality x.npy y.npy --formats nvfp4 mixfp4",
             "python -m hwsim.quality ~/models/llama --tensors '*.mlp.*'",
+            "python -m hwsim.quality --weights w.npy --activations a.npy",
         ],
     )
     parser.add_argument(
         "files",
         metavar="FILE",
-        nargs="+",
+        nargs="*",
         type=Path,
-        help=".npy, .npz, .safetensors, .safetensors.index.json, or a folder of them",
+        help=".npy, .npz, .safetensors, .gguf, .safetensors.index.json, or a folder of them",
     )
+    parser.add_argument("--weights", metavar="W", type=Path, help=".npy of weights [N, K]: with --activations, error of "
+                        "their product in every recipe")  # fmt: skip
+    parser.add_argument("--activations", metavar="A", type=Path, help=".npy of activations [..., K]")
+    parser.add_argument("--recipes", metavar="NAME", nargs="+", default=list(golden.RECIPES),
+                        help="pairs of formats for --weights and --activations; default: all")  # fmt: skip
     parser.add_argument("--formats", metavar="NAME", nargs="+", default=list(golden.SYSTEMS), help="default: all")
     parser.add_argument("--tensors", metavar="NAME", nargs="+", help="names or shell patterns; default: all of floats")
     parser.add_argument("--plot", metavar="FILE", type=Path, default=Path("quality.png"), help="default: quality.png")
@@ -48,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def execute(args: argparse.Namespace) -> int:
     """Measure as the options say and print."""
+    if args.weights is not None or args.activations is not None:
+        return _of_products(args)
+    if not args.files:
+        raise InputError("no tensors: give files, or --weights and --activations")
     for name in args.formats:
         if name not in golden.SYSTEMS:
             raise InputError(f"--formats: expected names among {', '.join(golden.SYSTEMS)}, got {name!r}")
@@ -105,6 +115,24 @@ def execute(args: argparse.Namespace) -> int:
         measured_tensors = len({r.tensor for r in results})
         print(f"skipped {len(skipped)} of {len(skipped) + measured_tensors} tensors", file=sys.stderr)
     return 1 if skipped else 0
+
+
+def _of_products(args: argparse.Namespace) -> int:
+    """Errors of a product of weights and activations."""
+    if args.weights is None or args.activations is None or args.files:
+        raise InputError("--weights and --activations go together, and without other files")
+    for name in args.recipes:
+        if name not in golden.RECIPES:
+            raise InputError(unknown("recipe", name, golden.RECIPES))
+    target = None if args.json in (None, "-") else Path(args.json)
+    if target is not None:
+        refuse_unwritable("--json", target, [args.weights, args.activations])
+    found = products.measure(*products.read(args.activations, args.weights), list(dict.fromkeys(args.recipes)))
+    document = json.dumps([o.as_dict() for o in found], indent=2, allow_nan=False) + "\n"
+    if target is not None:
+        replace_or_refuse(target, document)
+    print(document if args.json == "-" else products.table(found), end="" if args.json == "-" else "\n")
+    return 0
 
 
 def _name_left_out(left_out: dict[str, str]) -> None:

@@ -132,7 +132,7 @@ def test_text_for_people(simulated, capsys):
         (("--gemm", "1", "1", "3", "--mapping", "none.json"), "--mapping: none.json"),
         (("--gemm", "1", "1", "3", "--format", "micromix", "--shares", "1", "1", "1"), "must be 3 that add up to 1"),
         (("--gemm", "1", "1", "3", "--rows", "3"), "--rows goes with --tensor"),
-        (("--tensor", "none.npy", "none.npy"), "--tensor none.npy: not a readable .npy file"),
+        (("--tensor", "none.npy", "none.npy"), "activations none.npy: not a readable .npy file"),
     ],
 )
 def test_bad_input(options, message, tmp_path, monkeypatch):
