@@ -20,6 +20,7 @@ TOOLS = {
     "products": "search for smaller gate networks that multiply 4-bit elements",
     "quality": "bits per element against SQNR of your own tensors, per format",
     "layer": "cycles, traffic and energy of GEMMs, layers and models on an accelerator of our tiles",
+    "accuracy": "what formats do to a language model, on a text",
     "tech": "list technologies, fit a pack to Liberty files, render a pack",
     "bench": "measure speed against named peers",
     "report": "make the reports",

@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=Path,
         help=".npy, .npz, .safetensors, .gguf, .safetensors.index.json, or a folder of them",
     )
-    parser.add_argument("--weights", metavar="W", type=Path, help=".npy of weights [N, K]: with --activations, error of "
-                        "their product in every recipe")  # fmt: skip
+    parser.add_argument("--weights", metavar="W", type=Path,
+                        help=".npy of weights [N, K]; with --activations: error of their product")  # fmt: skip
     parser.add_argument("--activations", metavar="A", type=Path, help=".npy of activations [..., K]")
     parser.add_argument("--recipes", metavar="NAME", nargs="+", default=list(golden.RECIPES),
                         help="pairs of formats for --weights and --activations; default: all")  # fmt: skip
