@@ -42,6 +42,8 @@ SPLITS = ((1.0, 0.0, 0.0), (0.8, 0.1, 0.1), (0.6, 0.1, 0.3), (1 / 3, 0.0, 2 / 3)
 #: Cycles for a product, in those of FP8: FP4 has K = 64.
 CYCLES = (0.5, 1.0, 1.0)
 ELEMENTS = ("e2m1", "e3m2", "e4m3")
+#: Elements of the tiles of one format.
+_OWN = {"mxfp4": "e2m1", "mxfp6 e3m2": "e3m2", "mxfp8 e4m3": "e4m3"}
 VECTORS = 2048
 #: Dot units of a tile.
 DOTS = 64
@@ -190,6 +192,24 @@ cycle; its accumulator has a significand of 16 bits. um2 for a product a cycle, 
 
 def _of(document: dict[str, Any], label: str, technology: str) -> dict[str, Any]:
     return next(t for t in document["tiles"] if (t["label"], t["technology"]) == (label, technology))
+
+
+def headline(document: dict[str, Any]) -> str:
+    """What the tiles cost on the first technology, as the README shows it."""
+    first = document["tiles"][0]["technology"]
+    both = sum(_of(document, label, first)["area_um2"] for label in SINGLES)
+    rows = [["tile", "NAND2 a dot unit", "over two tiles", "fJ in FP4", "fJ in FP6", "fJ in FP8"]]
+
+    def energy(t: dict[str, Any], element: str) -> str:
+        spent = t["fj_per_multiply_add"]
+        own = "gaussian" if t["label"] in _OWN and element == _OWN[t["label"]] else f"{element} by {element}, gaussian"
+        return f"{spent[own]:.0f}" if own in spent else ""
+
+    for t in document["tiles"]:
+        if t["technology"] == first and (t["label"] in _OWN or t["label"].startswith("mx,")):
+            over = f"{100 * (t['area_um2'] / both - 1):+.1f} %" if t["label"].startswith("mx,") else ""
+            rows.append([t["label"], f"{t['gate_equivalents_per_dot']:.0f}", over, *(energy(t, e) for e in ELEMENTS)])
+    return markdown(rows, right=range(1, 6))
 
 
 def to_text(document: dict[str, Any]) -> str:

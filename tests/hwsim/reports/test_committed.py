@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import ROOT
 
-from hwsim.reports import activity, decode, overhead, quantise, verification
+from hwsim.reports import activity, decode, mixed, overhead, quantise, verification
 
 REPORTS = ROOT / "reports"
 
@@ -14,7 +14,7 @@ def committed(name):
     return json.loads((REPORTS / f"{name}.json").read_text()), (REPORTS / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("report", [activity, decode, overhead, quantise, verification])
+@pytest.mark.parametrize("report", [activity, decode, mixed, overhead, quantise, verification])
 def test_the_text_is_made_from_the_json(report):
     document, text = committed(report.__name__.rpartition(".")[2])
     assert report.to_text(document) == text
