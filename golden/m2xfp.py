@@ -29,6 +29,10 @@ _RULE = exponent_rule("floor", E2M1)
 _LEAST_MAXIMUM = np.float32(1e-8)
 _MULTIPLIERS = 4
 _SHIFTS = (-1, 0, 1)
+#: Means are taken by multiplication, which for powers of two is exact.
+_PER_ELEMENT, _PER_SUBGROUP = np.float32(1 / SUBGROUP), np.float32(1 / _SUBGROUPS)
+#: Subgroups of a block times multipliers: what an exponent is tried with, side by side.
+_CANDIDATES = _SUBGROUPS * _MULTIPLIERS
 
 
 @lane
@@ -84,56 +88,78 @@ def _multiplier(k):
 
 
 @lane
-def _best_multipliers(x, exponent, multipliers, squares):
+def _square(v, scale):
+    """Squared error of an element under a scale."""
+    difference = abs(v) - nearest_magnitude(v / scale, _E2M1_CAST) * scale
+    return difference * difference
+
+
+@lane
+def _best_multipliers(values, lanes, exponent, multipliers):
     """Write each subgroup's multiplier of least squared error, the first among equals, to ``multipliers``; return
     the mean squared error of the block.
 
-    ``x`` is below 8: no error overflows, and the first candidate always beats infinity.
+    ``values`` are below 8, element by element of all subgroups, once for each multiplier: no error overflows, and the
+    first candidate always beats infinity. Squares are added left to right in FP32, for all subgroups and multipliers
+    side by side: ``lanes`` holds the sum and the scale of each, one array, so that LLVM knows that they do not overlap.
     """
-    for k in range(_MULTIPLIERS):
-        scale = power_of_two(exponent) * _multiplier(k)
-        errors = squares[k]
-        for i in range(BLOCK_SIZE):
-            difference = abs(x[i]) - nearest_magnitude(x[i] / scale, _E2M1_CAST) * scale
-            errors[i] = difference * difference
+    for c in range(_CANDIDATES):
+        lanes[_CANDIDATES + c] = power_of_two(exponent) * _multiplier(c // _SUBGROUPS)
+    for c in range(_CANDIDATES):
+        scale = lanes[_CANDIDATES + c]
+        # Written out, because LLVM would not keep the sum in a register.
+        lanes[c] = (
+            _square(values[0, c], scale) + _square(values[1, c], scale) + _square(values[2, c], scale)
+            + _square(values[3, c], scale) + _square(values[4, c], scale) + _square(values[5, c], scale)
+            + _square(values[6, c], scale) + _square(values[7, c], scale)
+        )  # fmt: skip
     total = np.float32(0)
     for group in range(_SUBGROUPS):
-        least = np.float32(np.inf)
-        for k in range(_MULTIPLIERS):
-            error = np.float32(0)
-            for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
-                error += squares[k, i]
-            error /= np.float32(SUBGROUP)
-            if error < least:
-                least, multipliers[group] = error, k
+        least, best = lanes[group] * _PER_ELEMENT, np.uint8(0)
+        # Selections, not branches, which no machine would predict.
+        for k in range(1, _MULTIPLIERS):
+            error = lanes[k * _SUBGROUPS + group] * _PER_ELEMENT
+            best = np.uint8(k) if error < least else best
+            least = min(error, least)
+        multipliers[group] = best
         total += least
-    return total / np.float32(_SUBGROUPS)
+    return total * _PER_SUBGROUP
 
 
 @kernel
 def _quantize_sg_em(start, stop, x, maxima, codes, scales, metadata):
     multipliers = np.empty(_SUBGROUPS, np.uint8)
-    squares = np.empty((_MULTIPLIERS, BLOCK_SIZE), np.float32)
-    scaled = np.empty(BLOCK_SIZE, np.float32)
+    values, lanes = np.empty((SUBGROUP, _CANDIDATES), np.float32), np.empty(2 * _CANDIDATES, np.float32)
+    each = np.empty((_SUBGROUPS, SUBGROUP), np.float32)
+    of_part = each.reshape(BLOCK_SIZE // LANES, LANES)
     for block in range(start, stop):
         unshifted = _block_exponent(maxima[block])
         # Scaling by a power of two changes no choice; without it, squares of elements above 1e19 would overflow.
         up = power_of_two(-unshifted)
-        for i in range(BLOCK_SIZE):
-            scaled[i] = x[block, i] * up
+        for i in range(SUBGROUP):
+            for group in range(_SUBGROUPS):
+                values[i, group] = (
+                    x[block, group // _SUBGROUPS_OF_A_PART, group % _SUBGROUPS_OF_A_PART * SUBGROUP + i] * up
+                )
+            for c in range(_SUBGROUPS, _CANDIDATES):
+                values[i, c] = values[i, c - _SUBGROUPS]
         least = np.float32(np.inf)
         exponent = unshifted
         for shift in _SHIFTS:
-            error = _best_multipliers(scaled, shift, multipliers, squares)
+            error = _best_multipliers(values, lanes, shift, multipliers)
             if error < least:
                 least, exponent = error, unshifted + shift
-                metadata[block] = multipliers
+                for group in range(_SUBGROUPS):
+                    metadata[block, group] = multipliers[group]
         scales[block] = exponent + 127
         for group in range(_SUBGROUPS):
             scale = power_of_two(exponent) * _multiplier(metadata[block, group])
-            for i in range(group * SUBGROUP, (group + 1) * SUBGROUP):
-                v = x[block, i] / scale
-                codes[block, i] = np.uint8(nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN)))
+            for i in range(SUBGROUP):
+                each[group, i] = scale
+        for part in range(BLOCK_SIZE // LANES):
+            for i in range(LANES):
+                v = x[block, part, i] / of_part[part, i]
+                codes[block, part, i] = np.uint8(nearest_code(v, _E2M1_CAST) | (is_negative(v) << np.int32(_E2M1_SIGN)))
 
 
 @kernel
@@ -155,6 +181,8 @@ def _quantize(x: np.ndarray, maxima: np.ndarray, name: str) -> BlockTensor:
         arrays[0], arrays[2], arrays[4] = blocks.reshape(parts), codes.reshape(parts), metadata.reshape(parts)
         spread(_quantize_elem_em, len(blocks), x.size, *arrays)
     else:
+        parts = len(blocks), BLOCK_SIZE // LANES, LANES
+        arrays[0], arrays[2] = blocks.reshape(parts), codes.reshape(parts)
         spread(_quantize_sg_em, len(blocks), x.size, *arrays)
     rows, k = x.shape
     return BlockTensor(

@@ -18,6 +18,7 @@ from .tensor import BlockTensor, System
 MACRO_BLOCK = 128
 _BLOCKS = MACRO_BLOCK // BLOCK_SIZE
 DYNAMIC_FACTORS = 16
+_DYNAMIC_STEP = 256 // DYNAMIC_FACTORS
 _STATIC, _DYNAMIC = "mxfp4_mbs_static", "mxfp4_mbs_dynamic"
 _E2M1_CAST = cast_constants(E2M1)
 _E2M1_SIGN = E2M1.magnitude_width
@@ -41,40 +42,44 @@ def _static_factor(largest):
 
 
 @lane
-def _squared_error(x, maxima, factor, squares):
-    """Squared error of a macro-block after OAS, added left to right in FP32."""
+def _dynamic_factor(x, maxima, lanes):
+    """The stored factor of least squared error after OAS, the first among equals.
+
+    Squares are added left to right in FP32. All factors go along side by side, because the sum of one alone would wait
+    for every addition. ``lanes`` holds, for every factor, the sum, the factor, and powers of two of the block's scale;
+    it is one array, so that LLVM knows that they do not overlap.
+    """
+    for j in range(DYNAMIC_FACTORS):
+        lanes[j] = 0
+        lanes[DYNAMIC_FACTORS + j] = factor_value(j * _DYNAMIC_STEP)
     for block in range(_BLOCKS):
-        # Rounding keeps the order, so the maximum of the products is the product of the maximum.
-        exponent = shared_exponent(maxima[block] * factor, RULE)
-        up, down = power_of_two(-exponent), power_of_two(exponent)
+        for j in range(DYNAMIC_FACTORS):
+            # Rounding keeps the order, so the maximum of the products is the product of the maximum.
+            exponent = shared_exponent(maxima[block] * lanes[DYNAMIC_FACTORS + j], RULE)
+            lanes[2 * DYNAMIC_FACTORS + j] = power_of_two(-exponent)
+            lanes[3 * DYNAMIC_FACTORS + j] = power_of_two(exponent)
         for i in range(block * BLOCK_SIZE, (block + 1) * BLOCK_SIZE):
-            value = nearest_magnitude(x[i] * factor * up, _E2M1_CAST) * down / factor
-            difference = abs(x[i]) - value
-            squares[i] = difference * difference
-    error = np.float32(0)
-    for i in range(MACRO_BLOCK):
-        error += squares[i]
-    return error
-
-
-@lane
-def _dynamic_factor(x, maxima, squares):
-    """The stored factor of least squared error, the first among equals."""
+            v = x[i]
+            magnitude = abs(v)
+            for j in range(DYNAMIC_FACTORS):
+                factor = lanes[DYNAMIC_FACTORS + j]
+                up, down = lanes[2 * DYNAMIC_FACTORS + j], lanes[3 * DYNAMIC_FACTORS + j]
+                difference = magnitude - nearest_magnitude(v * factor * up, _E2M1_CAST) * down / factor
+                lanes[j] += difference * difference
     best, least = 0, np.float32(np.inf)
     for j in range(DYNAMIC_FACTORS):
-        factor = j * (256 // DYNAMIC_FACTORS)
-        error = _squared_error(x, maxima, factor_value(factor), squares)
-        if error < least:
-            best, least = factor, error
+        if lanes[j] < least:
+            best, least = j * _DYNAMIC_STEP, lanes[j]
     return best
 
 
 @kernel
 def _quantize(start, stop, x, maxima, dynamic, codes, scales, factors):
     scratch = np.empty(MACRO_BLOCK, np.float32)
+    lanes = np.empty(4 * DYNAMIC_FACTORS, np.float32)
     for macro in range(start, stop):
         if dynamic:
-            factors[macro] = _dynamic_factor(x[macro], maxima[macro], scratch)
+            factors[macro] = _dynamic_factor(x[macro], maxima[macro], lanes)
         else:
             factors[macro] = _static_factor(largest_of(maxima[macro]))
         factor = factor_value(factors[macro])

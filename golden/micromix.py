@@ -7,8 +7,9 @@ Sources: arXiv 2508.02343 and its public code.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -126,29 +127,36 @@ def _round_to_bf16(value):
     return as_float(np.int32((bits + 0x7FFF + ((bits >> 16) & 1)) & ~0xFFFF))
 
 
-@kernel
-def _quantize(start, stop, x, channels, first, rule, cast, sign_shift, via_bf16, codes, scales):
-    block = np.empty((BLOCK_SIZE // LANES, LANES), np.float32)
-    flat = block.reshape(-1)
-    for row in range(start, stop):
-        for offset in range(0, channels.size, BLOCK_SIZE):
-            for i in range(BLOCK_SIZE):
-                flat[i] = x[row, channels[offset + i]]
-            at = (first + offset) // BLOCK_SIZE
-            largest = max(part_largest(block[0]), part_largest(block[1]))
-            if largest == 0:
-                scales[row, at] = 0
-                codes[row, at] = 0
-                continue
-            exponent = shared_exponent(largest, rule)
-            scales[row, at] = exponent + 127
-            up = power_of_two(-exponent)
-            if via_bf16:
+@cache
+def _quantize_kernel(fmt: MiniFloat) -> Callable:
+    """The quantising kernel of a segment's format, whose constants are compiled in."""
+    rule, cast, sign_shift = exponent_rule("rceil", fmt), cast_constants(fmt), fmt.magnitude_width
+
+    @kernel
+    def quantize(start, stop, x, channels, first, via_bf16, codes, scales):
+        block = np.empty((BLOCK_SIZE // LANES, LANES), np.float32)
+        flat = block.reshape(-1)
+        for row in range(start, stop):
+            for offset in range(0, channels.size, BLOCK_SIZE):
                 for i in range(BLOCK_SIZE):
-                    flat[i] = _round_to_bf16(flat[i] * up)
-                up = np.float32(1)
-            for part in range(BLOCK_SIZE // LANES):
-                encode_part(block[part], up, cast, sign_shift, codes[row, at, part])
+                    flat[i] = x[row, channels[offset + i]]
+                at = (first + offset) // BLOCK_SIZE
+                largest = max(part_largest(block[0]), part_largest(block[1]))
+                if largest == 0:
+                    scales[row, at] = 0
+                    codes[row, at] = 0
+                    continue
+                exponent = shared_exponent(largest, rule)
+                scales[row, at] = exponent + 127
+                up = power_of_two(-exponent)
+                if via_bf16:
+                    for i in range(BLOCK_SIZE):
+                        flat[i] = _round_to_bf16(flat[i] * up)
+                    up = np.float32(1)
+                for part in range(BLOCK_SIZE // LANES):
+                    encode_part(block[part], up, cast, sign_shift, codes[row, at, part])
+
+    return quantize
 
 
 @kernel
@@ -215,20 +223,10 @@ def quantize(
     codes = np.empty((rows, blocks, BLOCK_SIZE // LANES, LANES), np.uint8)
     scales = np.empty((rows, blocks), np.uint8)
     for fmt, first, channels in _segments(assignment, formats):
+        # Unsigned, so that Numba does not test every index for being negative.
         spread(
-            _quantize,
-            rows,
-            x.size,
-            x,
-            channels,
-            first,
-            exponent_rule("rceil", fmt),
-            cast_constants(fmt),
-            fmt.magnitude_width,
-            via_bf16,
-            codes,
-            scales,
-        )
+            _quantize_kernel(fmt), rows, x.size, x, channels.astype(np.uint32), first, via_bf16, codes, scales
+        )  # fmt: skip
     return BlockTensor(
         "micromix",
         x.shape,
