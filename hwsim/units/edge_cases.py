@@ -96,7 +96,8 @@ def _mixed_operands(unit: MixedUnit, parameters: Parameters, count: int, rng: np
     formats = unit.formats(parameters)
     names = 1 << (len(formats) - 1).bit_length()
     both = rng.random(count) < (1 / 3 if unit.has_blocks(parameters) else 0)
-    kind, pairs, alone = rng.integers(0, 8, count), rng.random(count) < 0.2, rng.random(count) < 0.2
+    # Many with one element alone: every place of K is wanted in every format.
+    kind, pairs, alone = rng.integers(0, 8, count), rng.random(count) < 0.2, rng.random(count) < 0.4
     place, half = rng.integers(0, 2 * k, (count, 1, 1)), k // 2
     void = rng.random(count) < 0.2
     found: Ports = {}
