@@ -19,6 +19,7 @@ from .accumulate import (
 from .api import SYSTEMS, dequantize, quantize
 from .layouts import swizzle_scales, unswizzle_scales
 from .metrics import Error, error
+from .micromix import Assignment, assign_channels
 
 # The functions ``mma`` and ``thresholds`` shadow the modules of their names as attributes of the package, so that
 # ``golden.mma(a, b)`` works; ``from hwsim.golden.mma import instruction`` still finds the module.
@@ -38,10 +39,12 @@ __all__ = [
     "RECIPES",
     "SYSTEMS",
     "Accumulator",
+    "Assignment",
     "BlockTensor",
     "Error",
     "Recipe",
     "Thresholds",
+    "assign_channels",
     "dequantize",
     "error",
     "formats",

@@ -7,7 +7,7 @@ Sources: arXiv 2508.02343 and its public code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -57,7 +57,9 @@ class Assignment:
             )
 
 
-def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignment:
+def assign_channels(
+    activations: np.ndarray | Iterable[np.ndarray], multiplier: float = 1.0, *, granule: int = GRANULE
+) -> Assignment:
     """Assign channels from calibration activations.
 
     An element can be FP4 (FP6) if its step in that format is at most FP8's step at the largest element of its row.
@@ -66,10 +68,14 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
 
     Parameters
     ----------
-    activations : float32, float16 or bfloat16 [tokens, K] or [samples, tokens, K]
+    activations : float32, float16 or bfloat16 [tokens, K] or [samples, tokens, K], or samples [tokens, K] one after
+        the other, which may differ in length and need not all be in memory
         A channel's mean magnitude is the largest of its means over the samples.
     multiplier : float
         Scales both thresholds: above 1, more channels become FP4 and FP6.
+    granule : int
+        Channels of FP6 and FP8 come in multiples of this, a multiple of 32; the public code has 128, which for small K
+        are large steps (22 % at K = 576).
 
     Returns
     -------
@@ -78,24 +84,28 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
     Raises
     ------
     ValueError
-        For another dtype or number of axes, K not a multiple of 32, NaN or infinity, or a multiplier that is
-        negative or not finite.
+        For another dtype or number of axes, K not a multiple of 32 or not the same in all samples, no samples, NaN or
+        infinity, a granule that is no multiple of 32, or a multiplier that is negative or not finite.
     """
     if not isinstance(multiplier, int | float | np.integer | np.floating) or not 0 <= multiplier < math.inf:
         raise ValueError(f"multiplier must be finite and not negative, got {multiplier!r}")
-    activations = floats("activations", activations)
-    if activations.ndim not in (2, 3) or activations.size == 0:
-        raise ValueError(f"activations must be [tokens, K] or [samples, tokens, K], got shape {activations.shape}")
-    k = activations.shape[-1]
-    if k % BLOCK_SIZE:
-        raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
+    if not isinstance(granule, int) or granule < 1 or granule % BLOCK_SIZE:
+        raise ValueError(f"granule must be a positive multiple of {BLOCK_SIZE}, got {granule!r}")
     # T4 = rowmax * 448 / 6 / 2**10 and T6 = rowmax * 448 / 28 / 2**6, as the public code has them.
     thresholds = [
         float(multiplier) * E4M3.max_finite / fmt.max_finite / per for fmt, per in ((E2M1, 2**10), (E3M2, 2**6))
     ]
-    mean_magnitudes = np.zeros(k)
+    k = total = 0
+    mean_magnitudes = np.zeros(0)
     fits: list[int] = [0, 0]
-    for number, sample in enumerate(activations.reshape(-1, *activations.shape[-2:])):
+    for where, sample in _samples(activations):
+        if not k:
+            k = sample.shape[1]
+            mean_magnitudes = np.zeros(k)
+        if k % BLOCK_SIZE:
+            raise ValueError(f"K must be a multiple of {BLOCK_SIZE}, got {k}")
+        if sample.shape[1] != k:
+            raise ValueError(f"samples must have one K, got {k} and {sample.shape[1]}")
         sums = np.zeros(k)
         rows_at_once = max(_PIECE // k, 1)
         for first in range(0, len(sample), rows_at_once):
@@ -103,22 +113,42 @@ def assign_channels(activations: np.ndarray, multiplier: float = 1.0) -> Assignm
             largest = magnitudes.max(axis=1, keepdims=True).astype(np.float64)
             if not np.isfinite(largest.max()):
                 row, channel = (int(i) for i in np.argwhere(~np.isfinite(magnitudes))[0])
-                where = (number, first + row, channel)[3 - activations.ndim :]
-                raise ValueError(f"activations must be finite, got {activations[where]} at index {where}")
+                value = sample[first + row, channel]
+                raise ValueError(f"activations must be finite, got {value} at index {(*where, first + row, channel)}")
             sums += magnitudes.sum(axis=0, dtype=np.float64)
             for i, threshold in enumerate(thresholds):
                 fits[i] += int(np.count_nonzero(magnitudes <= largest * threshold))
         mean_magnitudes = np.maximum(mean_magnitudes, sums / len(sample))
+        total += sample.size
+    if not total:
+        raise ValueError("activations must have elements, got none")
     fp4, fp6_or_less = fits[0], max(fits)
-    fp8_channels = min(_granules(activations.size - fp6_or_less, activations.size, k), k)
-    fp6_channels = min(_granules(fp6_or_less - fp4, activations.size, k), k - fp8_channels)
+    fp8_channels = min(_granules(total - fp6_or_less, total, k, granule), k)
+    fp6_channels = min(_granules(fp6_or_less - fp4, total, k, granule), k - fp8_channels)
     permutation = np.argsort(mean_magnitudes, kind="stable").astype(np.int32)
     return Assignment(permutation, (k - fp6_channels - fp8_channels, fp6_channels, fp8_channels))
 
 
-def _granules(elements: int, total: int, k: int) -> int:
+def _samples(activations: np.ndarray | Iterable[np.ndarray]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Samples, [tokens, K] each, with their index in messages."""
+    if isinstance(activations, np.ndarray) or hasattr(activations, "dtype"):
+        whole = floats("activations", activations)
+        if whole.ndim not in (2, 3) or whole.size == 0:
+            raise ValueError(f"activations must be [tokens, K] or [samples, tokens, K], got shape {whole.shape}")
+        if whole.ndim == 2:
+            yield (), whole
+            return
+        activations = whole
+    for number, sample in enumerate(activations):
+        one = floats(f"activations[{number}]", sample)
+        if one.ndim != 2 or one.size == 0:
+            raise ValueError(f"activations[{number}] must be [tokens, K], got shape {one.shape}")
+        yield (number,), one
+
+
+def _granules(elements: int, total: int, k: int, granule: int) -> int:
     """The share of elements as a number of channels, rounded up to whole granules."""
-    return math.ceil(elements * k / (total * GRANULE)) * GRANULE
+    return math.ceil(elements * k / (total * granule)) * granule
 
 
 @lane

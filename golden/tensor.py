@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import operator
 import zipfile
 import zlib
@@ -157,14 +158,15 @@ class BlockTensor:
 
     @property
     def bits_per_element(self) -> float:
-        """Stored bits per element. A tensor scale and a permutation are left out: they are one per tensor."""
+        """Stored bits per element of the tensor that was quantised, padding counted. A tensor scale and a permutation
+        are left out: they are one per tensor."""
         width = sum(FORMATS[name].width * length for name, length in self.segments) / self.codes.shape[-1]
-        bits = width + 8 * self.scales.size / self.codes.size
+        bits = width * self.codes.size + 8 * self.scales.size
         if self.metadata is not None:
-            bits += _METADATA_WIDTH * self.metadata.size / self.codes.size
+            bits += _METADATA_WIDTH * self.metadata.size
         if self.factors is not None:
-            bits += 8 * self.factors.size / self.codes.size
-        return bits
+            bits += 8 * self.factors.size
+        return bits / math.prod(self.shape)
 
     def with_lead(self, lead: tuple[int, ...], shape: tuple[int, ...] | None = None) -> BlockTensor:
         """This tensor with each array shaped ``(*lead, its last axis)``, and ``shape`` replaced if given."""

@@ -122,7 +122,8 @@ def _measured(
     qa, qb = (golden.dequantize(t)[:, :k].astype(np.float64) for t in quantised)
     a, b = values
     d = scaled_product(*quantised) if exact else None
-    bits = [t.bits_per_element * t.codes.shape[1] / k for t in quantised]
+    # The recipe pads K itself.
+    bits = [t.bits_per_element * t.shape[1] / k for t in quantised]
     return Output(
         recipe.name, bits[1], bits[0], sqnr_db(wanted, qa @ qb.T), sqnr_db(wanted, a @ qb.T), sqnr_db(wanted, qa @ b.T),
         None if d is None else sqnr_db(wanted, d),

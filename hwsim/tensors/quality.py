@@ -148,7 +148,7 @@ def _measure_format(
         t = golden.quantize(piece, name, pad=True, **options, **own)
         error = golden.error(piece, t)
         total = error if total is None else total + error
-        bits += t.bits_per_element * t.codes.size  # Padding is stored too.
+        bits += t.bits_per_element * piece.size
         chosen = golden.SYSTEMS[name].choices
         for choice, share in (chosen(t) if chosen else {}).items():
             choices[choice] = choices.get(choice, 0.0) + share * piece.size

@@ -244,7 +244,10 @@ def test_micromix_segments_are_mx_with_rceil():
         (np.full((2, 2, 32), np.nan, np.float32), 1.0, "activations must be finite, got nan at index (0, 0, 0)"),
         (np.float32([[1] * 32, [1] * 31 + [-np.inf]]), 1.0, "activations must be finite, got -inf at index (1, 31)"),
         (np.ones((2, 32), np.int8), 1.0, "activations must be float32, float16 or bfloat16, got int8"),
-        ([[1.0] * 32], 1.0, "activations must be float32, float16 or bfloat16, got float64"),
+        ([[1.0] * 32], 1.0, "activations[0] must be float32, float16 or bfloat16, got float64"),
+        ([np.ones(32, np.float32)], 1.0, "activations[0] must be [tokens, K], got shape (32,)"),
+        ([np.ones((1, n), np.float32) for n in (32, 64)], 1.0, "samples must have one K, got 32 and 64"),
+        ([], 1.0, "activations must have elements, got none"),
         (np.ones((2, 32), np.float32), math.nan, "multiplier must be finite and not negative, got nan"),
         (np.ones((2, 32), np.float32), -1, "multiplier must be finite and not negative, got -1"),
         (np.ones((2, 32), np.float32), "2", "multiplier must be finite and not negative, got '2'"),
@@ -254,6 +257,25 @@ def test_micromix_segments_are_mx_with_rceil():
 def test_micromix_calibration_refuses(activations, multiplier, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         micromix.assign_channels(activations, multiplier)
+
+
+def test_micromix_calibration_on_samples_of_any_length():
+    x = normal(3, 4, 512, seed=5)
+    x[1, :, 7] *= 40
+    whole, one_by_one = golden.assign_channels(x), golden.assign_channels(sample for sample in x)
+    assert np.array_equal(whole.permutation, one_by_one.permutation) and whole.lengths == one_by_one.lengths
+    ragged = golden.assign_channels([x[0], x[1][:2]])
+    means = np.maximum(np.abs(x[0]).mean(axis=0, dtype=float), np.abs(x[1][:2]).mean(axis=0, dtype=float))
+    assert np.array_equal(ragged.permutation, np.argsort(means, kind="stable"))
+
+
+def test_micromix_granule():
+    x = normal(64, 576, seed=6)
+    coarse, fine = golden.assign_channels(x), golden.assign_channels(x, granule=32)
+    assert all(n % 128 == 0 for n in coarse.lengths[1:]) and all(n % 32 == 0 for n in fine.lengths)
+    assert fine.lengths[0] > coarse.lengths[0]
+    with pytest.raises(ValueError, match="granule must be a positive multiple of 32, got 48"):
+        golden.assign_channels(x, granule=48)
 
 
 @pytest.mark.parametrize("permutation", [np.arange(32.0), np.arange(32), list(range(32)), np.zeros((1, 32), np.int32)])
