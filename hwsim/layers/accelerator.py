@@ -37,11 +37,13 @@ class DRAM:
 
 @dataclass(frozen=True)
 class SRAM:
-    """On-chip memory: its process, or one energy for all sizes, and leakage."""
+    """On-chip memory: its process, or one energy for all sizes, leakage, and whether what is read for a step serves a
+    whole row or column of tiles; if not, every multiply-add reads both of its operands."""
 
     process: str
     pj_per_bit: float | None
     leakage_mw: float
+    reuse: bool
 
     def energy(self, kib: float) -> float:
         """pJ of a bit of a buffer of that many KiB."""
@@ -152,6 +154,12 @@ class _Table:
         if not good or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in value):
             raise InputError(f"{self.where}: {key} must be two positive whole numbers, got {value!r}")
         return value[0], value[1]
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.get(key, default)
+        if not isinstance(value, bool):
+            raise InputError(f"{self.where}: {key} must be true or false, got {value!r}")
+        return value
 
     def word(self, key: str, default: str, known: Sequence[str] | None = None) -> str:
         value = self.get(key, default)
@@ -299,6 +307,7 @@ def _sram(top: _Table) -> SRAM:
         table.word("process", "7nm", list(constants.SRAM)),
         None if given is None else table.number("pj_per_bit"),
         table.number("leakage_mw", 0.0),
+        table.flag("reuse", True),
     )
     table.done()
     return found
@@ -308,11 +317,8 @@ def _quantiser(top: _Table) -> Quantiser | None:
     table = top.table("quantiser")
     if table is None:
         return None
-    fused = table.get("fused", False)
-    if not isinstance(fused, bool):
-        raise InputError(f"{table.where}: fused must be true or false, got {fused!r}")
     found = Quantiser(
-        table.whole("lanes"), table.whole("latency", 3, least=0), table.whole("passes", 1), fused,
+        table.whole("lanes"), table.whole("latency", 3, least=0), table.whole("passes", 1), table.flag("fused", False),
         table.word("tensor_scale", "static", ("static", "two_pass")), table.number("pj_per_element", 1.0),
     )  # fmt: skip
     table.done()

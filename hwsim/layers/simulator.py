@@ -146,6 +146,16 @@ class Device:
         idle = self.count * total - rows * columns * problem.steps
         return spent, idle * t.idle_pj
 
+    def reads(self, problem: Problem, work: Blocks) -> tuple[int, int]:
+        """Bits read from the operand buffers."""
+        if self.accelerator.sram.reuse:
+            return work.sram_a, work.sram_b
+        outputs = problem.m * problem.n
+        return (
+            int(outputs * sum(s.k * s.a_bits for s in problem.segments)),
+            int(outputs * sum(s.k * s.b_bits for s in problem.segments)),
+        )
+
     def energy(self, gemm: GEMM, problem: Problem, work: Blocks, total: int, quantiser_bits: int) -> dict[str, float]:
         """pJ of every component."""
         a = self.accelerator
@@ -165,8 +175,8 @@ class Device:
             "idle": idle,
             "quantiser": gemm.quantised * q.pj_per_element if q and self.format.recipe else 0.0,
             "correction": corrected * operations,
-            "sram_a": (work.sram_a + int(work.loads_a.sum())) * a.sram.energy(buffers.a),
-            "sram_b": (work.sram_b + int(work.loads_b.sum())) * a.sram.energy(buffers.b or buffers.a),
+            "sram_a": (self.reads(problem, work)[0] + int(work.loads_a.sum())) * a.sram.energy(buffers.a),
+            "sram_b": (self.reads(problem, work)[1] + int(work.loads_b.sum())) * a.sram.energy(buffers.b or buffers.a),
             "sram_out": out * a.sram.energy(buffers.out or buffers.a),
             "dram": bits * a.dram.pj_per_bit,
             "leakage": ns * self.count * self.tile.leakage_mw,
@@ -317,6 +327,7 @@ def record(gemm: GEMM, on: Device, given: Mapping | None = None) -> dict[str, An
     low, high = on.energy_range(energy)
     time_ns = total * float(on.clock_ns)
     sram_out = gemm.m * gemm.n * (_ACCUMULATOR_WIDTH + D_WIDTH)
+    reads_a, reads_b = on.reads(problem, work)
     rows_a, rows_b = (on.format.row(side, gemm.k) for side in "ab")
     return {
         "name": gemm.name,
@@ -338,7 +349,7 @@ def record(gemm: GEMM, on: Device, given: Mapping | None = None) -> dict[str, An
             "metadata": rows_a.metadata * gemm.m + rows_b.metadata * gemm.n,
         },
         "compulsory_bits": compulsory,
-        "sram_bits": {"a": work.sram_a + loads_a, "b": work.sram_b + loads_b, "out": sram_out},
+        "sram_bits": {"a": reads_a + loads_a, "b": reads_b + loads_b, "out": sram_out},
         "bandwidth_gb_s": {"mean": moved / 8 / time_ns, "peak": float(a.dram.gb_s * a.dram.efficiency)},
         "energy_pj": energy,
         "energy_range_pj": [low, high],
