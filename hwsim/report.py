@@ -16,6 +16,8 @@ REPORTS = {
     "activity": ("activity", "toggles with delays against Icarus, models of short pulses, speed"),
     "quantise": ("quantise", "quantisation engines on all technologies, by stage, beside tiles and published engines"),
     "mixed": ("mixed", "one tile for FP4, FP6 and FP8 beside single formats; what MicroMix's splits cost"),
+    "layers": ("layers", "language models on two devices in every format: time, traffic, energy; what decides"),
+    "headlines": ("headlines", "published claims on whole devices, made again or explained"),
     "mma_choices": ("choices", "encodings of products that were tried, and their areas"),
     "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (hours)"),
     "conformance": ("conformance", "golden models against vectors of public implementations"),
