@@ -21,6 +21,7 @@ TOOLS = {
     "quality": "bits per element against SQNR of your own tensors, per format",
     "layer": "cycles, traffic and energy of GEMMs, layers and models on an accelerator of our tiles",
     "accuracy": "what formats do to a language model, on a text",
+    "sweep": "many units, settings, technologies, clocks or layers on many workers",
     "tech": "list technologies, fit a pack to Liberty files, render a pack",
     "bench": "measure speed against named peers",
     "report": "make the reports",

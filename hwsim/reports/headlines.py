@@ -276,7 +276,8 @@ def to_text(document: dict[str, Any]) -> str:
     for r in splits:
         with_d = mxfp8["time_s"] / (r["time_s"] + r["between_segments_s"])
         mix_rows.append([*(f"{100 * s:.0f} %" for s in r["shares"]), f"{1 / r['ideal']:.2f}",
-                         f"{mxfp8['time_s'] / r['time_s']:.2f}", f"{with_d:.2f}", f"{r['pj_per_mac']:.3f}"])  # fmt: skip
+                         f"{mxfp8['time_s'] / r['time_s']:.2f}", f"{with_d:.2f}",
+                         f"{r['pj_per_mac']:.3f}"])  # fmt: skip
     once, _ = document["four_over_six"]
     four_rows = [["passes", "ms", "over one pass", "cycles of the engine"]]
     for r in document["four_over_six"]:
@@ -286,7 +287,8 @@ def to_text(document: dict[str, Any]) -> str:
     area = ARRAY_UM2["M2XFP"] / ARRAY_UM2["MicroScopiQ"]
     vector = 2 / (128 * GB300)
     return _TEXT.format(
-        made_by=document["made_by"], preset=PRESET, static=100 * mean("static_share"), m2xfp=markdown(rows, range(1, 8)),
+        made_by=document["made_by"], preset=PRESET, static=100 * mean("static_share"),
+        m2xfp=markdown(rows, range(1, 8)),
         speed=mean("speed"), energy=mean("energy"), published_speed=PUBLISHED_SPEED, published_energy=PUBLISHED_ENERGY,
         their_speed=mean("their_speed"), their_energy=mean("their_energy"), area=area, at_area=mean("speed") / area,
         model=MODEL, device=DEVICE, equal=_times(document["equal_area"]), mbs=markdown(mbs_rows, range(5)),
