@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sequences", metavar="N", type=int, default=2, help="of each text (default: 2)")
     parser.add_argument("--calibration", metavar="N", type=int, default=2,
                         help="further sequences of each text that recipes are calibrated on (default: 2)")  # fmt: skip
+    parser.add_argument("--seed", metavar="N", type=int, default=0,
+                        help="above 0: change embeddings by one part in a million, to see how far chaos carries "
+                        "(default: 0)")  # fmt: skip
     parser.add_argument("--exact", action="store_true", help="multiply through golden.mma, bit for bit")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON; - for standard output alone")
     return execute(parser.parse_args(argv))
@@ -60,6 +63,8 @@ def execute(args: argparse.Namespace) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"--text {path}: {error}") from None
     model = llama.load(args.model)
+    if args.seed:
+        model = llama.shaken(model, args.seed)
     scored, others = [], []
     for text in texts:
         parts = llama.sequences(model, text, args.length, args.sequences + args.calibration)
@@ -73,8 +78,9 @@ def execute(args: argparse.Namespace) -> int:
     nll, found = accuracy.measure(model, list(dict.fromkeys(args.recipes)), scored, others, args.exact, tell)
     tokens = sum(len(t) - 1 for t in scored)
     document = {
-        "model": args.model.name, "tokens": tokens, "length": args.length, "exact": args.exact, "nll_fp32": nll,
-        "recipes": [a.as_dict() for a in found],
+        "model": args.model.name, "texts": [path.name for path in args.text], "tokens": tokens, "length": args.length,
+        "calibration": args.calibration * len(args.text) * args.length, "seed": args.seed, "exact": args.exact,
+        "nll_fp32": nll, "recipes": [a.as_dict() for a in found],
     }  # fmt: skip
     dumped = json.dumps(document, indent=1) + "\n"
     if target is not None:

@@ -18,6 +18,7 @@ REPORTS = {
     "mixed": ("mixed", "one tile for FP4, FP6 and FP8 beside single formats; what MicroMix's splits cost"),
     "layers": ("layers", "language models on two devices in every format: time, traffic, energy; what decides"),
     "headlines": ("headlines", "published claims on whole devices, made again or explained"),
+    "accuracy": ("accuracy", "a language model in every recipe, from runs of hwsim.accuracy"),
     "mma_choices": ("choices", "encodings of products that were tried, and their areas"),
     "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (hours)"),
     "conformance": ("conformance", "golden models against vectors of public implementations"),

@@ -6,7 +6,7 @@ Reading files and tokens is the work of the packages ``gguf`` and ``tokenizers``
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,13 @@ class Llama:
             scores = np.exp(scores - scores.max(axis=1, keepdims=True))
             out[:, head] = scores @ values[:, head // shared] / scores.sum(axis=1, keepdims=True)
         return out.reshape(length, -1)
+
+
+def shaken(model: Llama, seed: int) -> Llama:
+    """The model with embeddings changed at random by one part in a million."""
+    name, rng = "token_embd.weight", np.random.default_rng(seed)
+    changed = model.weights[name] * (1 + 1e-6 * rng.standard_normal(model.weights[name].shape)).astype(np.float32)
+    return replace(model, weights=model.weights | {name: changed})
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
