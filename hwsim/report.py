@@ -19,6 +19,7 @@ REPORTS = {
     "layers": ("layers", "language models on two devices in every format: time, traffic, energy; what decides"),
     "headlines": ("headlines", "published claims on whole devices, made again or explained"),
     "accuracy": ("accuracy", "a language model in every recipe, from runs of hwsim.accuracy"),
+    "pareto": ("pareto", "accuracy of every format against silicon and energy; needs the reports accuracy and layers"),
     "mma_choices": ("choices", "encodings of products that were tried, and their areas"),
     "verification": ("verification", "streams, bulk comparison, proofs and mutants of every unit (hours)"),
     "conformance": ("conformance", "golden models against vectors of public implementations"),

@@ -213,6 +213,8 @@ class Device:
             "tile_decode": entry(list(t.decode_pj), "pJ an instruction, part of tile_energy", t.source),
             "tile_idle": entry(t.idle_pj, "pJ a cycle", t.source),
             "tile_leakage": entry(t.leakage_mw, "mW a tile", t.source),
+            "tile_steps": entry(list(t.steps), "K of an instruction, by segment", t.source),
+            "tile_outputs": entry(t.m * t.n, "outputs of a tile", t.source),
             "tile_area": entry(t.area_um2, "um2 a tile", t.source),
             **{f"sram_{side}": entry(a.sram.energy(size), f"pJ/bit at {size:g} KiB", a.sram.source)
                for side, size in kib.items()},
