@@ -25,6 +25,7 @@ REPORTS = {
     "conformance": ("conformance", "golden models against vectors of public implementations"),
     "silicon": ("silicon", "accumulators against results recorded on an H200"),
     "golden_speed": ("golden_speed", "speed of the golden models against memory and peers"),
+    "index": ("index", "index.html: all reports of the folder on one page"),
 }
 
 
