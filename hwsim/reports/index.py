@@ -93,7 +93,7 @@ code { font-size: 90%; }
 </head>
 <body>
 <nav>
-<input id="filter" type="search" placeholder="rows with: asap7 mixfp4"
+<input id="filter" type="search" placeholder="asap7 mixfp4"
   aria-label="Show only rows with all of these words">
 @LINKS@
 </nav>

@@ -2,6 +2,8 @@
 
 import base64
 import re
+import shutil
+import subprocess
 
 import pytest
 from conftest import ROOT
@@ -37,3 +39,32 @@ def test_the_page_needs_no_network():
 def test_no_reports(tmp_path):
     with pytest.raises(InputError, match="no reports in"):
         index.page(tmp_path)
+
+
+CHECK = """
+<script>
+const table = document.querySelector("table"), cells = table.querySelectorAll("th");
+const column = i => [...table.tBodies[0].rows].filter(r => r.offsetParent).map(r => r.cells[i].textContent).join(" ");
+const found = [];
+cells[1].click(); found.push(column(1));
+cells[1].click(); found.push(column(1));
+const filter = document.getElementById("filter");
+filter.value = "mixfp4"; filter.dispatchEvent(new Event("input")); found.push(column(0));
+document.title = found.join("; ");
+</script>
+"""
+
+
+@pytest.mark.slow
+def test_tables_are_sorted_and_filtered_in_a_browser(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no Chromium")
+    (tmp_path / "overhead.md").write_text(
+        "# Tiles\n\n| tile | um2 |\n| --- | ---: |\n| nvfp4 | 100.5 |\n| mixfp4 | +9.2 % |\n| mxfp4 | -3 |\n"
+    )
+    page = tmp_path / "index.html"
+    page.write_text(index.page(tmp_path).replace("</body>", f"{CHECK}</body>"))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "<title>-3 +9.2 % 100.5; 100.5 +9.2 % -3; mixfp4</title>" in done.stdout
