@@ -57,6 +57,10 @@ class MixedUnit(MMAUnit):
         """m, n, K of an instruction on elements that are not both E2M1, and block size."""
         return parameters["m"], parameters["n"], BLOCK_SIZE, BLOCK_SIZE
 
+    def in_blocks(self, parameters: Parameters) -> int:
+        """Elements of a row in instructions of E2M1 by E2M1."""
+        return _BLOCKS * BLOCK_SIZE
+
     def blocks(self, parameters: Parameters) -> int:
         """Scales of a row."""
         return _BLOCKS if self.has_blocks(parameters) else 1

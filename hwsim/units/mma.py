@@ -63,6 +63,10 @@ class MMAUnit:
         """m, n, K and block size, which is 0 without scales."""
         return parameters["m"], parameters["n"], parameters["k"], parameters.get("block_size", self.block_size)
 
+    def in_blocks(self, parameters: Parameters) -> int:
+        """Elements of a row in instructions whose terms are blocks."""
+        return self.shape(parameters)[2]
+
     def blocks(self, parameters: Parameters) -> int:
         """Scales of a row: K may be a part of one block."""
         _, _, k, block = self.shape(parameters)

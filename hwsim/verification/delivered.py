@@ -108,9 +108,11 @@ def _tuple(numbers: str) -> tuple[int, ...]:
 
 def _widths(design: Design) -> dict[str, int]:
     """Bits of an operand of either side; none where terms are products of elements, which have one code."""
+    mma = design.unit.mma
+    assert mma is not None, "only MMA units have operands"
     parts = all_parts(design.component())
     ports = {side: getattr(parts[f"mma_decode_{side}"], "operands", None) for side in "ab"}
-    return {side: len(port) // design.parameters["k"] for side, port in ports.items() if port is not None}
+    return {side: len(port) // mma.in_blocks(design.parameters) for side, port in ports.items() if port is not None}
 
 
 def _side(port: str) -> str:
