@@ -114,7 +114,7 @@ class Device:
     def _fuses(self, gemm: GEMM) -> bool:
         """Whether an engine quantises D on its way out."""
         q, recipe = self.accelerator.quantiser, self.format.recipe
-        if q is None or not q.fused or recipe is None or gemm.kind == "attention":
+        if q is None or not q.fused or recipe is None or not gemm.feeds:
             return False
         # With a tensor scale of its own, D must be complete before the first element is quantised.
         return not (recipe.needs_tensor_maximum and q.tensor_scale == "two_pass")
@@ -127,7 +127,11 @@ class Device:
     def quantiser_work(self, gemm: GEMM) -> tuple[int, int]:
         """Cycles and bits of DRAM traffic of quantising A apart from the GEMM: BF16 in, codes and scales out."""
         q = self.accelerator.quantiser
-        if q is None or self.format.recipe is None or not gemm.quantised or self._fuses(gemm):
+        recipe = self.format.recipe
+        if q is None or recipe is None or not gemm.quantised:
+            return 0, 0
+        if q.fused and not (recipe.needs_tensor_maximum and q.tensor_scale == "two_pass"):
+            # What made A has quantised it on its way out.
             return 0, 0
         cycles = -(-gemm.quantised // q.lanes) * q.passes + q.latency
         bits = gemm.quantised * D_WIDTH + self.format.row("a", gemm.k).total * -(-gemm.quantised // gemm.k)

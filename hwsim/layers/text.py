@@ -43,8 +43,9 @@ def to_text(document: Mapping[str, Any]) -> str:
             parts += ["", _gemms(records)]
     for ranking in document["ranking"]:
         for better, worse in ranking["undecided"]:
+            where = f" ({ranking['model']}, {ranking['phase']})" if ranking["model"] else ""
             parts.append(f"undecided: {better} and {worse} change places in energy within the range of the memories' "
-                         "constants")  # fmt: skip
+                         f"constants{where}")  # fmt: skip
     parts += [f"warning: {text}" for text in document.get("warnings", [])]
     return "\n".join(parts)
 

@@ -174,13 +174,12 @@ def tile(
     """
     component: Any = design.component()
     parameters = design.parameters
-    key = _key(design, technology)
     name = f"{design.slug}, {technology}"
-    found = _kept(build).get(key) or _kept(SHIPPED.parent).get(key)
+    found = _kept(design, technology, SHIPPED.parent) or _kept(design, technology, build)
     if found is None:
         progress(f"measuring {name}")
         found = _measured(design, technology, build)
-        _keep(build, key, found)
+        _keep(build, design, technology, found)
     stimuli = ["+".join(pair) if pair else "" for pair in _pairs(design, format)]
 
     def energies(kind: str) -> tuple[float, ...]:
@@ -203,15 +202,36 @@ def _key(design: Design, technology: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _kept(folder: Path) -> dict[str, Any]:
+def _sources() -> str:
+    """Hash of the sources that RTL comes from; where it is as it was, so is the RTL, without a look at it."""
+    text = hashlib.sha256()
+    for folder in ("golden", "rtl"):
+        for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py")):
+            text.update(path.read_bytes())
+    return text.hexdigest()[:16]
+
+
+def _kept(design: Design, technology: str, folder: Path) -> dict[str, Any] | None:
+    """Figures that a folder holds of the design as it is now."""
     path = folder / SHIPPED.name
-    return json.loads(path.read_text()) if path.exists() else {}
+    figures = json.loads(path.read_text())["tiles"] if path.exists() else []
+    same = [f for f in figures if (f["unit"], f["technology"]) == (design.slug, technology)]
+    sources = _sources()
+    if not any(f["sources"] == sources for f in same):
+        # Something in the sources is different: perhaps nothing of this design.
+        key = _key(design, technology) if same else ""
+        return next((f for f in same if f["key"] == key), None)
+    return next(f for f in same if f["sources"] == sources)
 
 
-def _keep(build: Path, key: str, figures: dict[str, Any]) -> None:
+def _keep(build: Path, design: Design, technology: str, figures: dict[str, Any]) -> None:
     build.mkdir(parents=True, exist_ok=True)
-    with files.locked(build):
-        files.replace(build / SHIPPED.name, json.dumps(_kept(build) | {key: figures}, indent=1) + "\n")
+    path = build / SHIPPED.name
+    entry = figures | {"key": _key(design, technology), "sources": _sources()}
+    with files.locked(path):
+        old = json.loads(path.read_text())["tiles"] if path.exists() else []
+        old = [f for f in old if (f["unit"], f["technology"]) != (design.slug, technology)]
+        files.replace(path, json.dumps({"tiles": [*old, entry]}, indent=1) + "\n")
 
 
 def _measured(design: Design, technology: str, build: Path) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class GEMM:
         One of :data:`KINDS`.
     quantised : int
         Elements of A that an engine quantises for it: none where an earlier GEMM has the same A.
+    feeds : bool
+        Whether an engine can quantise D on its way out, because the next GEMM multiplies what becomes of it.
     """
 
     name: str
@@ -45,6 +47,7 @@ class GEMM:
     count: int = 1
     kind: str = "weight"
     quantised: int = 0
+    feeds: bool = True
 
     def __post_init__(self) -> None:
         for key in ("m", "n", "k", "count"):
@@ -151,7 +154,9 @@ class Model:
 
         def add(name: str, m: int, n: int, k: int, count: int, kind: str = "weight", first: bool = True) -> None:
             if count and n:
-                gemms.append(GEMM(name, m, n, k, count, kind, m * k if first else 0))
+                # Queries, keys and values stay in BF16, for attention; a gate waits for the way up.
+                feeds = name.rpartition("_")[2] in ("o", "up", "down", "pv", "out")
+                gemms.append(GEMM(name, m, n, k, count, kind, m * k if first else 0, feeds))
 
         layers = self.attention_layers
         add("q", tokens, q, self.hidden, layers)

@@ -1,4 +1,4 @@
-"""Tensors of .npy, .npz and .safetensors files as they are stored, memory-mapped."""
+"""Tensors of .npy, .npz, .safetensors and GGUF files as they are stored, memory-mapped."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SAFETENSORS: dict[str, np.dtype] = {
     "U8": np.dtype("u1"),
 }
 #: How the names of files that :func:`read` takes end.
-SUFFIXES = (".npy", ".npz", ".safetensors")
+SUFFIXES = (".npy", ".npz", ".safetensors", ".gguf")
 # Exceptions that reading a damaged file may raise.
 _DAMAGE = OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error
 
@@ -46,14 +46,14 @@ class Stored:
 
 
 def read(path: Path) -> list[Stored]:
-    """The tensors of a .npy, .npz or .safetensors file, of every dtype.
+    """The tensors of a .npy, .npz, .safetensors or .gguf file, of every dtype.
 
     Raises
     ------
     InputError
         If the file is missing, of another kind or damaged.
     """
-    readers = dict(zip(SUFFIXES, (_read_npy, _read_npz, _read_safetensors), strict=True))
+    readers = dict(zip(SUFFIXES, (_read_npy, _read_npz, _read_safetensors, _read_gguf), strict=True))
     if path.suffix not in readers:
         raise InputError(f"{path}: expected a file name that ends in {', '.join(SUFFIXES)}")
     try:
@@ -137,6 +137,24 @@ def _read_safetensors(path: Path) -> Iterator[Stored]:
             continue
         kind, shape, begin = _checked_entry(name, entry, size - 8 - length)
         yield Stored(name, shape, kind, partial(_map, path, name, kind, 8 + length + begin, shape), path)
+
+
+def _read_gguf(path: Path) -> Iterator[Stored]:
+    """Tensors of a GGUF file, read by the package ``gguf``; those of its quantised types stand for what they decode
+    to."""
+    try:
+        import gguf
+        from gguf.quants import dequantize
+    except ImportError:
+        raise InputError("it takes the package gguf: pip install 'hwsim[accuracy]'") from None
+
+    def load(tensor: Any) -> np.ndarray:
+        return np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
+
+    for tensor in gguf.GGUFReader(path).tensors:
+        # Its shapes begin with the axis along which elements lie side by side.
+        shape = tuple(int(n) for n in reversed(tensor.shape.tolist()))
+        yield Stored(tensor.name, shape, "F32", partial(load, tensor), path)
 
 
 def _map(path: Path, name: str, kind: str, offset: int, shape: tuple[int, ...]) -> np.ndarray:

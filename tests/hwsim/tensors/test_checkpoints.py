@@ -404,7 +404,9 @@ def test_a_wrong_index_is_refused(text, message, tmp_path):
 
 
 def test_a_folder_without_tensors_and_a_missing_index_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"expected files that end in \.npy, \.npz, \.safetensors in the folder"):
+    with pytest.raises(
+        InputError, match=r"expected files that end in \.npy, \.npz, \.safetensors, \.gguf in the folder"
+    ):
         checkpoints.read([tmp_path])
     with pytest.raises(InputError, match="not readable"):
         checkpoints.read([tmp_path / "model.safetensors.index.json"])

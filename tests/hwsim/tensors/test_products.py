@@ -80,3 +80,25 @@ def test_the_command(saved, capsys):
 def test_options_that_do_not_fit(options, message):
     with pytest.raises(InputError, match=message):
         quality.main(options)
+
+
+def test_gguf_is_read(tmp_path, capsys):
+    gguf = pytest.importorskip("gguf")
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((6, 64)).astype(np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_tensor("plain", x)
+    packed = gguf.quants.quantize(x, gguf.GGMLQuantizationType.Q8_0)
+    writer.add_tensor("packed", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    plot = str(tmp_path / "plot.png")
+    assert quality.main([str(tmp_path / "model.gguf"), "--formats", "nvfp4", "--plot", plot, "--json", "-"]) == 0
+    found = {r["tensor"]: r["sqnr_db"] for r in json.loads(capsys.readouterr().out)}
+    assert found["plain"] == pytest.approx(golden.error(x, golden.quantize(x, "nvfp4")).sqnr)
+    assert found["packed"] == pytest.approx(found["plain"], abs=0.5)
+    (tmp_path / "bad.gguf").write_bytes(b"GGUX")
+    with pytest.raises(InputError, match="not a readable .gguf file"):
+        quality.main([str(tmp_path / "bad.gguf")])
