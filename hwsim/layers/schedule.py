@@ -129,11 +129,11 @@ class Problem:
         """Bits that are loaded for as many rows of an operand and a range of steps."""
         stored = self.format.a if side == "a" else self.format.b
         bits, at = 0, 0
-        for i, segment in enumerate(self.segments):
+        for segment in self.segments:
             low, high = max(first, at), min(last, at + segment.steps)
             if low < high:
                 elements = min((high - at) * segment.step, segment.k) - (low - at) * segment.step
-                bits += stored.row(i if len(stored.widths) > 1 else 0, elements).times(rows).in_bursts(burst_bits)
+                bits += stored.row(segment.index, elements).times(rows).in_bursts(burst_bits)
             at += segment.steps
         return bits
 

@@ -143,9 +143,8 @@ class Device:
         rows, columns = -(-gemm.m // t.m), -(-gemm.n // t.n)
         in_use = gemm.m / t.m
         spent = 0.0
-        kinds = [i for i, length in enumerate(self.format.lengths(gemm.k)) if length]
-        for i, segment in zip(kinds, problem.segments, strict=True):
-            whole, zero = t.energy_pj[i], t.energy_zero_pj[i]
+        for segment in problem.segments:
+            whole, zero = t.energy_pj[segment.index], t.energy_zero_pj[segment.index]
             spent += segment.steps * columns * (rows * zero + in_use * (whole - zero))
         idle = self.count * total - rows * columns * problem.steps
         return spent, idle * t.idle_pj

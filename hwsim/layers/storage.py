@@ -84,8 +84,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of K in one element format: K, padded, K of an instruction, and bits of an element of A and B."""
+    """A part of K in one element format: its place among all of the format's, K, padded, K of an instruction, and bits
+    of an element of A and B."""
 
+    index: int
     k: int
     step: int
     a_bits: Fraction
@@ -146,7 +148,7 @@ class Format:
             K of an instruction in every segment.
         """
         return tuple(
-            Segment(length, step, self.a.per_element(i), self.b.per_element(i))
+            Segment(i, length, step, self.a.per_element(i), self.b.per_element(i))
             for i, (length, step) in enumerate(zip(self.lengths(k), steps, strict=True))
             if length
         )

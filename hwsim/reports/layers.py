@@ -121,7 +121,6 @@ def findings(document: dict[str, Any]) -> dict[str, float]:
         max(r["time_s"] for r in document["interleaves"] if r["m"] == 1),
         min(r["time_s"] for r in document["interleaves"] if r["m"] == 1),
     )
-    traffic = [r["dram_bits"] for r in document["interleaves"] if r["m"] > 1]
     return {
         "mxfp4_time": over(decode, "mxfp4", BASE, time),
         "spread_4_5": 100 * (max(same) / min(same) - 1),
@@ -131,7 +130,6 @@ def findings(document: dict[str, Any]) -> dict[str, float]:
         "mixfp4_decode": over(decode, "mixfp4", BASE, _total),
         "mixfp4_prefill": over(prefill, "mixfp4", BASE, _total),
         "interleave_time": slow / fast,
-        "interleave_traffic": max(traffic) / min(traffic),
         "sram_fj": 1e3 * sram / prefill(BASE)["multiply_adds"],
         "tile_fj": 1e3 * tile(prefill(BASE)) / prefill(BASE)["multiply_adds"],
     }
@@ -145,7 +143,10 @@ Made by `python -m hwsim.report layers`; not edited by hand. All figures, and th
 
 {made_by}.
 
-{models} with a context of {context} tokens, batch 1, on the presets {devices}: {equal}.
+{models} with a context of {context} tokens, batch 1, on two presets:
+
+{equal}
+
 Every GEMM has its own best mapping in every format; attention is in BF16 in all of them. `python -m hwsim.layer` makes
 the same for other models, shapes and accelerators.
 
@@ -173,12 +174,16 @@ On {first_device}, {first}:
 
 {interleaves}
 
-  The slowest takes {interleave_time:.1f} times the fastest at M = 1, and the most traffic is
-  {interleave_traffic:.1f} times the least at M = {context}.
+  The slowest takes {interleave_time:.1f} times the fastest at M = 1.
 - **Operands cost what arithmetic costs.** In prefill, buffers spend {sram_fj:.0f} fJ a multiply-add beside
   {tile_fj:.0f} fJ in the tile.
 - **The chain interval is a property of a format's tile**: {intervals}.
 """
+
+
+def _figure(value: float) -> str:
+    """Four digits, or a whole number."""
+    return f"{value:.4g}" if value < 1e4 else f"{value:.0f}"
 
 
 def _table(document: dict[str, Any], device: str, model: str, phase: str) -> str:
@@ -192,7 +197,7 @@ def _table(document: dict[str, Any], device: str, model: str, phase: str) -> str
         bits = float(storage.named(name).bits("b", LAYER[1]))
         rows.append([
             name, f"{bits:.3g}", f"{1e3 * m['time_s']:.4g}", f"{m['tokens_s']:.4g}", m["bound"],
-            f"{100 * m['utilisation']:.1f} %", f"{1e-6 * m['pj_per_token']:.4g}", f"{low:.4g} to {high:.4g}",
+            f"{100 * m['utilisation']:.1f} %", _figure(1e-6 * m["pj_per_token"]), f"{_figure(low)} to {_figure(high)}",
             *(f"{100 * groups[g] / pj:.1f} %" for g in ("tile", "SRAM", "DRAM")),
             "" if name == BASE else f"{100 * (pj / base - 1):+.1f} %",
         ])  # fmt: skip
@@ -209,7 +214,7 @@ def to_text(document: dict[str, Any]) -> str:
     area = [["format", "tiles", "mm2", "ms", "uJ a token"]]
     for m in document["equal_area"]:
         area.append([m["format"], " x ".join(map(str, m["tiles"])), f"{1e-6 * m['area_um2']:.3f}",
-                     f"{1e3 * m['time_s']:.4g}", f"{1e-6 * m['pj_per_token']:.4g}"])  # fmt: skip
+                     f"{1e3 * m['time_s']:.4g}", _figure(1e-6 * m["pj_per_token"])])  # fmt: skip
     rows = [["M", "interleave", "us", "bound by", "DRAM traffic (Mbit)", "pJ a multiply-add"]]
     for r in document["interleaves"]:
         rows.append([str(r["m"]), "{} x {}".format(*r["interleave"]), f"{1e6 * r['time_s']:.1f}", r["bound"],
@@ -225,7 +230,7 @@ def to_text(document: dict[str, Any]) -> str:
         intervals.setdefault(provenance[name]["chain_interval"]["value"], []).append(name)
     return _TEXT.format(
         made_by=document["made_by"], models=", ".join(MODELS), context=document["context"],
-        devices=" and ".join(DEVICES), equal="; ".join(f"{n}: {d['equal']}" for n, d in document["devices"].items()),
+        equal="\n".join(f"- `{n}`: {d['equal']}" for n, d in document["devices"].items()),
         tables="\n\n".join(tables), undecided=undecided, first=MODELS[0], first_device=DEVICES[0], base=BASE,
         area=markdown(area, right=(2, 3, 4)),
         interleaves="\n".join("  " + line for line in markdown(rows, right=(0, 2, 4, 5)).splitlines()),

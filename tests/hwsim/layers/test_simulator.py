@@ -102,6 +102,15 @@ def test_micromix_takes_steps_of_each_format():
     assert record["utilisation"] == pytest.approx(24 / 4 / record["cycles"]["total"])
 
 
+def test_micromix_without_fp4_is_mxfp8():
+    """The first segment that has channels is not the first that the format has."""
+    gemm, placed = GEMM("any", 16, 16, 1024), Mapping(1, 1, 16, 16, "m")
+    mixed, own = (simulator.record(gemm, device(*f), placed) for f in (("micromix", (0.0, 0.0, 1.0)), ("mxfp8",)))
+    permutation = {"a": 16 * 1024, "b": 0}
+    assert all(mixed["dram_bits"][s] == own["dram_bits"][s] + permutation[s] for s in "ab")
+    assert mixed["cycles"]["compute"] == own["cycles"]["compute"] and mixed["sram_bits"]["b"] == own["sram_bits"]["b"]
+
+
 def test_the_clock_must_be_one_that_the_tile_meets():
     on = device("mxfp4")
     fast = simulator.Device(on.accelerator, on.format, replace(on.tile, clock_period_ns=1.25))

@@ -1,11 +1,14 @@
 """Committed reports are what their modules make of the committed JSON."""
 
 import json
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
-from hwsim.reports import activity, decode, mixed, overhead, quantise, verification
+from hwsim.layers import accelerator, comparison, storage, workload
+from hwsim.layers.comparison import Work
+from hwsim.reports import activity, decode, headlines, layers, mixed, overhead, quantise, verification
 
 REPORTS = ROOT / "reports"
 
@@ -14,7 +17,7 @@ def committed(name):
     return json.loads((REPORTS / f"{name}.json").read_text()), (REPORTS / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("report", [activity, decode, mixed, overhead, quantise, verification])
+@pytest.mark.parametrize("report", [activity, decode, headlines, layers, mixed, overhead, quantise, verification])
 def test_the_text_is_made_from_the_json(report):
     document, text = committed(report.__name__.rpartition(".")[2])
     assert report.to_text(document) == text
@@ -40,3 +43,20 @@ def test_a_published_figure_stands_once():
     published = overhead.MIXFP4_PUBLISHED
     assert mixfp4["published_area_percent"] == published.area_percent
     assert mixfp4["published_power_percent"] == published.power_percent
+
+
+def test_layers_are_simulated_with_the_tiles_that_the_package_brings():
+    """Cycles and energies of a few entries of the committed report, made again."""
+    document, _ = committed("layers")
+    work = Work.of_model(workload.model("smollm2-135m"), "decode", 1, document["context"])
+    names = ("nvfp4", "m2xfp", "micromix")
+    again = comparison.compare(
+        [work], [storage.named(n) for n in names], accelerator.load("edge"), Path("build-of-nothing")
+    )["models"]
+    for name, found in zip(names, again, strict=True):
+        [kept] = [
+            m for m in document["models"]
+            if (m["device"], m["model"], m["phase"], m["format"]) == ("edge", work.model, "decode", name)
+        ]  # fmt: skip
+        assert kept["cycles"] == found["cycles"] and kept["energy_pj"] == pytest.approx(found["energy_pj"])
+    assert not Path("build-of-nothing").exists()
