@@ -13,6 +13,7 @@ from hwsim.base.files import replace_all
 from hwsim.base.text import markdown
 from hwsim.benchmarks.machine import processor
 from hwsim.costs import fan, flow
+from hwsim.peers.checkout import DATA, recorded
 from hwsim.reports.overhead import PUBLIC_PRODUCTS, PUBLIC_UM2, SEED, options_of, tensors
 from hwsim.reports.parallel import in_parallel
 from hwsim.synthesis import emit
@@ -100,10 +101,14 @@ def measure(label: str, technology: str, build: Path) -> dict[str, Any]:
 
 
 def measured_splits() -> list[dict[str, Any]]:
-    """Shares of channels in FP4, FP6 and FP8 that MicroMix's calibration gives on the tensors of the stimuli."""
-    _, activations = tensors(256, np.random.default_rng(SEED))
+    """Shares of channels in FP4, FP6 and FP8 that MicroMix's calibration gives, on the tensors of the stimuli and on
+    activations of a language model."""
+    _, data = tensors(256, np.random.default_rng(SEED))
+    with np.load(recorded(DATA / "smollm2_slices.npz")) as slices:
+        names = [name for name in slices if name.endswith(".activation")]
+        data |= {f"SmolLM2-135M, {name.removesuffix('.activation')}": slices[name].astype(np.float32) for name in names}
     found = []
-    for name, tensor in activations.items():
+    for name, tensor in data.items():
         t = golden.quantize(tensor, "micromix")
         shares = [length / t.codes.shape[-1] for _, length in t.segments]
         found.append({"data": name, "shares": shares, "bits": t.bits_per_element})
@@ -176,7 +181,8 @@ else limits it, and on the tile "{mixed}" on {technology} the energy (Gaussian) 
 MicroMix (arXiv 2508.02343) publishes 20 % and more over FP8 kernels: here, a share of 1/3 in FP4. Its kernel also
 starts three times, writes and reads D in BF16 between segments, and reorders and quantises A.
 
-Calibration on the tensors of the stimuli (`golden.quantize(x, "micromix")`):
+Calibration on the tensors of the stimuli and on inputs of linear layers of a language model, the public kernel's
+granules of 128 channels (`golden.quantize(x, "micromix")`):
 
 {measured}
 
