@@ -114,7 +114,8 @@ def score(
         claim = f"mutant {number} equals RTL"
         # A mutant that breaks the order of stages is another design.
         with contextlib.suppress(ToolError):
-            if equivalence.equal(claim, original, chosen(number), build, f"mutant_{number}").holds:
+            steady = design.unit.steady(design.parameters)
+            if equivalence.equal(claim, original, chosen(number), build, f"mutant_{number}", steady=steady).holds:
                 equivalent += 1
                 continue
         survivors.append(re.sub(r" -ctrl \S+ \S+ \S+", "", command))
