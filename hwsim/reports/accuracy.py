@@ -121,11 +121,14 @@ def to_text(document: dict[str, Any]) -> str:
              *(f"NLL, run {i + 1}" for i in range(len(runs))), "+-", "KL", "top-1"]]  # fmt: skip
     names = sorted((r["recipe"] for r in first["recipes"]), key=lambda name: _mean(document, name, "over_fp32"))
     for name in names:
-        of_run = [next(r for r in run["recipes"] if r["recipe"] == name) for run in runs]
+        # Not every run has all recipes.
+        of_run = [next((r for r in run["recipes"] if r["recipe"] == name), None) for run in runs]
+        one = of_run[0]
+        assert one is not None, "names are those of the first run"
         rows.append([
-            name, f"{of_run[0]['weight_bits']:.2f} / {of_run[0]['activation_bits']:.2f}",
+            name, f"{one['weight_bits']:.2f} / {one['activation_bits']:.2f}",
             f"{_mean(document, name, 'output_db'):.1f}", f"{_mean(document, name, 'worst_db'):.1f}",
-            f"{of_run[0]['perplexity']:.1f}", *(f"{r['over_fp32']:+.3f}" for r in of_run),
+            f"{one['perplexity']:.1f}", *(f"{r['over_fp32']:+.3f}" if r else "" for r in of_run),
             f"{_mean(document, name, 'standard_error'):.3f}", f"{_mean(document, name, 'divergence'):.3f}",
             f"{100 * _mean(document, name, 'top1'):.1f} %",
         ])  # fmt: skip
