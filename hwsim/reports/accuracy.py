@@ -14,9 +14,6 @@ from hwsim.synthesis import emit
 
 #: Where the runs are looked for, in the build folder.
 FOLDER = "accuracy"
-_HOW = """for seed in 0 1 2; do
-  python -m hwsim.accuracy MODEL.gguf --text TEXT... --seed $seed --json {folder}/run$seed.json
-done"""
 #: Claims of papers on accuracy: better, worse, and in words.
 CLAIMS = (
     ("mixfp4", "nvfp4", "MixFP4 is better than NVFP4"),
@@ -41,8 +38,8 @@ def write(folder: Path, build: Path) -> list[Path]:
     """
     runs = sorted((build / FOLDER).glob("*.json"))
     if not runs:
-        raise InputError(f"no runs in {build / FOLDER}. Make them, about an hour each:\n"
-                         + _HOW.format(folder=build / FOLDER))  # fmt: skip
+        raise InputError(f"no runs in {build / FOLDER}: make some with python -m hwsim.accuracy MODEL.gguf --text FILE "
+                         f"--seed N --json {build / FOLDER}/runN.json")  # fmt: skip
     document = {"made_by": emit.generator(), "runs": [json.loads(path.read_text()) for path in runs]}
     paths = {name: folder / f"accuracy.{name}" for name in ("md", "json")}
     replace_all({paths["md"]: to_text(document), paths["json"]: json.dumps(document, indent=1) + "\n"})
