@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 from hwsim.__main__ import TOOLS
-from hwsim.reports import mixed, overhead, quantise, silicon, verification
+from hwsim.reports import mixed, overhead, pareto, quantise, silicon, verification
 
 README = (ROOT / "README.md").read_text()
 
@@ -22,7 +22,7 @@ def test_no_placeholder_is_left():
     assert re.findall(r"@[A-Z]+@", README) == []
 
 
-@pytest.mark.parametrize("report", [mixed, overhead, quantise, silicon, verification])
+@pytest.mark.parametrize("report", [mixed, overhead, pareto, quantise, silicon, verification])
 def test_its_tables_are_those_of_the_reports(report):
     name = report.__name__.rpartition(".")[2]
     assert report.headline(json.loads((ROOT / "reports" / f"{name}.json").read_text())) in README

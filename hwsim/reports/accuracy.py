@@ -64,8 +64,7 @@ paired differences of blocks of 128 tokens; one column a run{seeds}. *KL*: diver
 *top-1*: how often the most likely token is FP32's.
 
 Quantised inference is chaotic: codes at rounding boundaries flip with the last bit of their inputs, and layers behind
-them amplify it. Runs differ by much more than their tokens' NLL would in FP32: {spread}. Differences below that
-say nothing; output errors do.
+them amplify it. {spread} Differences below that say nothing; output errors do.
 
 ## Claims
 
@@ -76,6 +75,9 @@ say nothing; output errors do.
 *here*: by NLL; differences below two standard errors, or below what runs differ by, are not resolved. One model of this
 size loses far more than those of the papers; compare orders, not amounts.
 """
+
+
+_ONE_RUN = "One run does not show by how much; a few hundredths of a nat are usual for some thousand tokens."
 
 
 def _mean(document: dict[str, Any], recipe: str, key: str) -> float:
@@ -138,5 +140,5 @@ def to_text(document: dict[str, Any]) -> str:
         made_by=document["made_by"], model=first["model"], tokens=first["tokens"], texts=" and ".join(first["texts"]),
         length=first["length"], calibration=first["calibration"], perplexity=math.exp(first["nll_fp32"]),
         table=markdown(rows, right=range(1, len(rows[0]))), claims=table_of_claims, seeds=seeds,
-        spread=f"by up to {spread(document):.3f} nats a token" if len(runs) > 1 else "one run alone does not show it",
+        spread=f"Runs here differ by up to {spread(document):.3f} nats a token." if len(runs) > 1 else _ONE_RUN,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from hwsim.synthesis import emit
 COSTS = (
     ("um2_per_mac", "um2 a multiply-add a cycle (tile)"),
     ("fj_per_mac", "fJ a multiply-add (tile)"),
-    ("uj_per_token", "uJ a token (decoding)"),
+    ("mj_per_token", "mJ a token (decoding)"),
 )
 
 
@@ -75,7 +75,7 @@ def points(accuracy: dict[str, Any], of_layers: dict[str, Any]) -> list[dict[str
             "fj_per_mac": 1e3 * sum(
                 share * energy / step for share, energy, step in zip(format.shares, energies, steps, strict=True)
             ) / outputs,
-            "uj_per_token": 1e-6 * decode["pj_per_token"],
+            "mj_per_token": 1e-9 * decode["pj_per_token"],
         })  # fmt: skip
     for key, _ in COSTS:
         for point in found:
@@ -100,14 +100,15 @@ Made by `python -m hwsim.report pareto` from `accuracy.json` and `layers.json`; 
 
 ![Accuracy against cost](pareto.png)
 
-{made_by}. Accuracy: SmolLM2-135M, weights and activations ([accuracy.md](accuracy.md)). Tile: 8 x 8 outputs on asap7;
-token: {model} on the preset `{device}` ([layers.md](layers.md)). **Bold**: no other format is both more accurate and
+{made_by}. Accuracy: SmolLM2-135M, weights and activations ([accuracy.md](accuracy.md)). Tile: 8 x 8 outputs on asap7.
+Token: {model} on the preset `{device}` ([layers.md](layers.md)). **Bold**: no other format is both more accurate and
 cheaper.
 
 {table}
 
-Formats that share a tile differ in what quantises, stores or corrects: Four Over Six has NVFP4's tile, OAS and MBS
-that of MXFP4 with blocks of 16.
+Formats that share a tile differ in what quantises, stores or corrects: Four Over Six has NVFP4's tile, OAS and MBS that
+of MXFP4 with blocks of 16. Corrections of MBS are in the energy of a token, not in the tile; MicroMix's tile is that of
+three formats, its shares of K are those of the layer reports.
 """
 
 

@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from hwsim.layers import accelerator, comparison, storage, workload
 from hwsim.layers.comparison import Work
-from hwsim.reports import activity, decode, headlines, layers, mixed, overhead, quantise, verification
+from hwsim.reports import accuracy, activity, decode, headlines, layers, mixed, overhead, pareto, quantise, verification
 
 REPORTS = ROOT / "reports"
 
@@ -17,7 +17,9 @@ def committed(name):
     return json.loads((REPORTS / f"{name}.json").read_text()), (REPORTS / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("report", [activity, decode, headlines, layers, mixed, overhead, quantise, verification])
+@pytest.mark.parametrize(
+    "report", [accuracy, activity, decode, headlines, layers, mixed, overhead, pareto, quantise, verification]
+)
 def test_the_text_is_made_from_the_json(report):
     document, text = committed(report.__name__.rpartition(".")[2])
     assert report.to_text(document) == text

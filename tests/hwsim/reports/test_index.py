@@ -68,3 +68,9 @@ def test_tables_are_sorted_and_filtered_in_a_browser(tmp_path):
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "<title>-3 +9.2 % 100.5; 100.5 +9.2 % -3; mixfp4</title>" in done.stdout
+
+
+def test_the_committed_page_has_every_report():
+    page = (ROOT / "reports" / "index.html").read_text()
+    for path in (ROOT / "reports").glob("*.md"):
+        assert f'<section id="{path.stem}">' in page

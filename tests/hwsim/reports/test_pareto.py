@@ -41,7 +41,7 @@ def test_claims_are_judged_by_what_runs_differ_by():
         "M2XFP is better than NVFP4": "does not hold",
     }  # fmt: skip
     text = accuracy.to_text(document)
-    assert "| nvfp4 | 4.50 / 4.50 |" in text and "+0.400 | +0.420" in text and "by up to 0.020 nats" in text
+    assert "| nvfp4 | 4.50 / 4.50 |" in text and "+0.400 | +0.420" in text and "differ by up to 0.020 nats" in text
 
 
 def test_what_is_missing_is_said(tmp_path):
