@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hwsim.base.errors import InputError
+from hwsim.base.errors import InputError, ToolError
 from hwsim.base.files import locked
 from hwsim.cli.run import BUILD, build_from, make_parser, refuse_unwritable, run
 from hwsim.layers import sweep
@@ -68,10 +68,13 @@ def execute(args: argparse.Namespace) -> int:
     # One client at a time: two would do everything twice.
     with locked(journal.path), tempfile.TemporaryDirectory(prefix="hwsim-") as scratch:
         if todo:
-            cluster = args.scheduler or distributed.LocalCluster(
-                n_workers=args.workers, threads_per_worker=1, processes=True, dashboard_address=None,
-                local_directory=scratch,
-            )  # fmt: skip
+            try:
+                cluster = args.scheduler or distributed.LocalCluster(
+                    n_workers=args.workers, threads_per_worker=1, processes=True, dashboard_address=None,
+                    local_directory=scratch,
+                )  # fmt: skip
+            except RuntimeError as error:
+                raise ToolError(f"Dask's workers did not start: {error}") from None
             with distributed.Client(cluster) as client:
                 _gather(client, todo, journal, build)
             if not args.scheduler:

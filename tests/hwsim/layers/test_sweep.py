@@ -142,7 +142,9 @@ def test_clients_and_workers_that_are_killed(planned, tmp_path):
         child.kill() if child.is_running() else None
     first = journal.read_text().splitlines()
     again = started(plan, tmp_path / "one" / "r.parquet", 1)
-    time.sleep(3)
+    while journal.read_text().count("\n") < len(first) + 1:
+        time.sleep(0.05)
+        assert again.poll() is None
     # A worker of the second client dies too: its nanny starts another.
     workers = [c for c in psutil.Process(again.pid).children(recursive=True) if not c.children()]
     if workers:
