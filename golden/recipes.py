@@ -81,21 +81,23 @@ class Recipe:
         a, b = floats("activations", activations), floats("weights", weights)
         if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
             raise ValueError(f"expected activations [M, K] and weights [N, K], got shapes {a.shape} and {b.shape}")
-        options = dict(self.options)
-        if self.is_calibrated:
-            samples = a if calibration is None else floats("calibration", calibration)
-            if samples.shape[-1] != a.shape[1]:
-                raise ValueError(f"calibration must have K = {a.shape[1]}, got shape {samples.shape}")
-            calibrate = SYSTEMS[self.activations].calibrate
-            assert calibrate is not None, "asked above"
-            samples = samples.reshape(-1, samples.shape[-1])
-            options |= calibrate(self._padded(samples))
+        samples = a if calibration is None else floats("calibration", calibration)
+        if samples.shape[-1] != a.shape[1]:
+            raise ValueError(f"calibration must have K = {a.shape[1]}, got shape {samples.shape}")
+        options = {**self.options, **self.calibrate(samples.reshape(-1, samples.shape[-1]))}
         return (
-            quantize(self._padded(a), self.activations, **options),
-            quantize(self._padded(b), self.weights, **options),
+            quantize(self.padded(a), self.activations, **options),
+            quantize(self.padded(b), self.weights, **options),
         )
 
-    def _padded(self, x: np.ndarray) -> np.ndarray:
+    def calibrate(self, samples: np.ndarray) -> dict[str, Any]:
+        """Options that calibration on activations, float32 [tokens, K], gives both operands; none where the recipe is
+        not calibrated."""
+        calibrate = SYSTEMS[self.activations].calibrate
+        return calibrate(self.padded(samples)) if calibrate else {}
+
+    def padded(self, x: np.ndarray) -> np.ndarray:
+        """A matrix [rows, K] with zeros up to whole blocks."""
         return np.pad(x, ((0, 0), (0, -x.shape[1] % self.multiple)))
 
     def product(

@@ -98,7 +98,7 @@ class Quantised:
 
     def _quantised(self, x: np.ndarray, system: str, group: str) -> BlockTensor:
         options = {**self.recipe.options, **self.assignments.get(group, {})}
-        return golden.quantize(np.pad(x, ((0, 0), (0, -x.shape[1] % self.recipe.multiple))), system, **options)
+        return golden.quantize(self.recipe.padded(x), system, **options)
 
     def _weight(self, name: str, group: str) -> BlockTensor:
         if name not in self.weights:
@@ -145,13 +145,7 @@ def calibrated(model: Llama, recipe: Recipe, samples: Sequence[np.ndarray]) -> d
 
     for tokens in samples:
         model.logits(tokens, keep)
-    calibrate = golden.SYSTEMS[recipe.activations].calibrate
-    assert calibrate is not None, "the recipe is calibrated"
-
-    def padded(x: np.ndarray) -> np.ndarray:
-        return np.pad(x, ((0, 0), (0, -x.shape[1] % recipe.multiple)))
-
-    return {name: calibrate(padded(np.concatenate(parts).astype(np.float32))) for name, parts in inputs.items()}
+    return {name: recipe.calibrate(np.concatenate(parts).astype(np.float32)) for name, parts in inputs.items()}
 
 
 def measure(

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def compare(
         devices[format.name] = device
     unquantised = None
     if accelerator.abstract is None and any(g.kind == "attention" for work in works for g in work.gemms):
-        unquantised = simulator.device(_any_unit(accelerator), storage.plain(), build, progress)
+        # Attention is not quantised: it has as many tiles of the unit that BF16 needs.
+        unquantised = simulator.device(replace(accelerator, unit="auto", settings={}), storage.plain(), build, progress)
     records, models = [], []
     for work in works:
         for device in devices.values():
@@ -124,12 +125,6 @@ def compare(
 
 def _same(model: Mapping[str, Any], work: Work) -> bool:
     return (model["model"], model["phase"]) == (work.model, work.phase) and model.get("batch", 0) == work.batch
-
-
-def _any_unit(accelerator: Accelerator) -> Accelerator:
-    """The same array of tiles of the unit that a format needs: attention is not quantised."""
-    values = {name: getattr(accelerator, name) for name in accelerator.__dataclass_fields__}
-    return Accelerator(**values | {"unit": "auto", "settings": {}})
 
 
 def _with_area(device: Device, area_um2: float) -> Device:

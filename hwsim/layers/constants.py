@@ -1,4 +1,7 @@
-"""Energy of memories, with the sources of the figures."""
+"""Energy of memories, with the sources of the figures.
+
+Figures of papers were read through public notes that quote them, not in the papers themselves.
+"""
 
 from __future__ import annotations
 

@@ -114,10 +114,13 @@ class Device:
     def _fuses(self, gemm: GEMM) -> bool:
         """Whether an engine quantises D on its way out."""
         q, recipe = self.accelerator.quantiser, self.format.recipe
-        if q is None or not q.fused or recipe is None or not gemm.feeds:
-            return False
-        # With a tensor scale of its own, D must be complete before the first element is quantised.
-        return not (recipe.needs_tensor_maximum and q.tensor_scale == "two_pass")
+        return q is not None and q.fused and recipe is not None and gemm.feeds and not self._needs_all_of_d
+
+    @property
+    def _needs_all_of_d(self) -> bool:
+        """Whether D must be complete before its first element is quantised, for a tensor scale of its own."""
+        q, recipe = self.accelerator.quantiser, self.format.recipe
+        return bool(q and recipe and recipe.needs_tensor_maximum and q.tensor_scale == "two_pass")
 
     def drain(self, gemm: GEMM) -> Fraction:
         """Cycles for an output that an engine quantises on its way out."""
@@ -127,11 +130,10 @@ class Device:
     def quantiser_work(self, gemm: GEMM) -> tuple[int, int]:
         """Cycles and bits of DRAM traffic of quantising A apart from the GEMM: BF16 in, codes and scales out."""
         q = self.accelerator.quantiser
-        recipe = self.format.recipe
-        if q is None or recipe is None or not gemm.quantised:
+        if q is None or self.format.recipe is None or not gemm.quantised:
             return 0, 0
-        if q.fused and not (recipe.needs_tensor_maximum and q.tensor_scale == "two_pass"):
-            # What made A has quantised it on its way out.
+        if q.fused and not self._needs_all_of_d:
+            # The GEMM that made A has quantised it on its way out.
             return 0, 0
         cycles = -(-gemm.quantised // q.lanes) * q.passes + q.latency
         bits = gemm.quantised * D_WIDTH + self.format.row("a", gemm.k).total * -(-gemm.quantised // gemm.k)
@@ -163,6 +165,7 @@ class Device:
         """pJ of every component."""
         a = self.accelerator
         spent, idle = self.tile_energy(gemm, problem, total)
+        reads_a, reads_b = self.reads(problem, work)
         buffers = a.buffers
         out = gemm.m * gemm.n * (_ACCUMULATOR_WIDTH + D_WIDTH)
         bits = int(work.loads.sum() + work.stores.sum()) + quantiser_bits
@@ -178,8 +181,8 @@ class Device:
             "idle": idle,
             "quantiser": gemm.quantised * q.pj_per_element if q and self.format.recipe else 0.0,
             "correction": corrected * operations,
-            "sram_a": (self.reads(problem, work)[0] + int(work.loads_a.sum())) * a.sram.energy(buffers.a),
-            "sram_b": (self.reads(problem, work)[1] + int(work.loads_b.sum())) * a.sram.energy(buffers.b or buffers.a),
+            "sram_a": (reads_a + int(work.loads_a.sum())) * a.sram.energy(buffers.a),
+            "sram_b": (reads_b + int(work.loads_b.sum())) * a.sram.energy(buffers.b or buffers.a),
             "sram_out": out * a.sram.energy(buffers.out or buffers.a),
             "dram": bits * a.dram.pj_per_bit,
             "leakage": ns * self.count * self.tile.leakage_mw,
@@ -231,7 +234,8 @@ class Device:
             "dram_static": entry(a.dram.static_mw, "mW", of("dram")),
             "quantiser": entry(
                 None if a.quantiser is None else vars(a.quantiser), "lanes, cycles, pJ an element",
-                "none: activations come quantised" if a.quantiser is None else "given; 1 pJ an element by default",
+                "none: activations come quantised" if a.quantiser is None else
+                "given; pJ an element: 1 unless given, an assumption (reports/quantise.md has measured engines)",
             ),
             "vector_lanes": entry(a.vector_lanes, "FP32 lanes a tile",
                                   "as many as keep up" if a.vector_lanes is None else "given"),
@@ -291,13 +295,14 @@ def record(gemm: GEMM, on: Device, given: Mapping | None = None) -> dict[str, An
     a = on.accelerator
     problem, array = on.problem(gemm), on.array
     burst = 8 * a.dram.burst_bytes
-    options = list(candidates(problem, array, a.buffers, a.interleave))
     quantiser_cycles, quantiser_bits = on.quantiser_work(gemm)
 
     def spent(work: Blocks, at: Times) -> float:
         return sum(on.energy(gemm, problem, work, at.total, quantiser_bits).values())
 
-    if given is not None:
+    if given is None:
+        options = list(candidates(problem, array, a.buffers, a.interleave))
+    else:
         mapping.refuse_misfit(problem, array, a.buffers, given)
         options = [given]
     best = mapping.search(problem, array, options, on.bandwidth, burst, spent)
@@ -314,14 +319,10 @@ def record(gemm: GEMM, on: Device, given: Mapping | None = None) -> dict[str, An
         + sum(_up(on.format.tensor_bits(side, gemm.k), burst) for side in "ab")
     )
     moved = loads_a + loads_b + stores + quantiser_bits
-    ideal = sum(
-        Fraction(gemm.m * gemm.n * min(s.k, gemm.k), on.count * array.m * array.n * s.step) for s in problem.segments
-    )
-    if len(problem.segments) > 1:
-        # Padding is no work: it lies in the first segment.
-        padding = sum(s.k for s in problem.segments) - gemm.k
-        first = problem.segments[0]
-        ideal -= Fraction(gemm.m * gemm.n * padding, on.count * array.m * array.n * first.step)
+    # Padding is no work: it lies in the first segment.
+    padding = sum(s.k for s in problem.segments) - gemm.k
+    steps = sum(Fraction(s.k, s.step) for s in problem.segments) - Fraction(padding, problem.segments[0].step)
+    ideal = steps * Fraction(gemm.m * gemm.n, on.count * array.m * array.n)
     compute = at.compute - work.correction
     issued = work.instructions
     waits = {

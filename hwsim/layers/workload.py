@@ -19,7 +19,8 @@ from hwsim.base.text import unknown
 KINDS = ("weight", "expert", "attention")
 #: Seed of the draw that tells which tokens go to which experts.
 SEED = 1
-_MODELS = Path(__file__).parent / "models"
+#: Where the shapes of models are.
+MODELS = Path(__file__).parent / "models"
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def uniform_histogram(tokens: int, experts: int, active: int) -> dict[int, int]:
 
 def shipped() -> list[str]:
     """Names of the models that the package knows."""
-    return sorted(path.stem for path in _MODELS.glob("*.json"))
+    return sorted(path.stem for path in MODELS.glob("*.json"))
 
 
 def model(name: str | Path) -> Model:
@@ -222,7 +223,7 @@ def model(name: str | Path) -> Model:
     elif path.is_dir() and (path / "config.json").exists():
         path = path / "config.json"
     elif str(name).lower() in shipped():
-        path = _MODELS / f"{str(name).lower()}.json"
+        path = MODELS / f"{str(name).lower()}.json"
     else:
         raise InputError(unknown("model", str(name), shipped()))
     try:

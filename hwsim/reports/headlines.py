@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,13 @@ def m2xfp() -> list[dict[str, Any]]:
 
 def _microscopiq(preset: Accelerator, bits: int) -> Accelerator:
     assert preset.abstract is not None, "the preset has an abstract tile"
-    fields = vars(preset.abstract) | {
-        "pj": MICROSCOPIQ_PJ, "idle_pj": MICROSCOPIQ_IDLE_PJ, "bits": (bits, bits, 16),
-        "chain_interval": 1 if bits == 4 else 4,
-    }  # fmt: skip
-    if bits == 8:
-        # Four cycles a product, and as much energy in each.
-        fields["pj"] = 4 * MICROSCOPIQ_PJ
-    return Accelerator(**vars(preset) | {"abstract": accelerator.Abstract(**fields)})
+    # Four cycles for a product of 8 bits, and as much energy in each.
+    cycles = 1 if bits == 4 else 4
+    tile = replace(
+        preset.abstract, pj=cycles * MICROSCOPIQ_PJ, idle_pj=MICROSCOPIQ_IDLE_PJ, bits=(bits, bits, 16),
+        chain_interval=cycles,
+    )  # fmt: skip
+    return replace(preset, abstract=tile)
 
 
 def _preset_total(on: Accelerator, bits: int, gemms: list[GEMM]) -> dict[str, float]:
@@ -122,7 +122,7 @@ def _compared(formats: tuple[str, ...], build: Path, equal: str = "tiles") -> li
 def _linear(format: str, build: Path, **changed: Any) -> dict[str, Any]:
     """The linear layers of a prefill in a format."""
     on = accelerator.load(DEVICE)
-    device = simulator.device(Accelerator(**vars(on) | changed), storage.named(format), build)
+    device = simulator.device(replace(on, **changed), storage.named(format), build)
     gemms = [g for g in workload.model(MODEL).gemms("prefill", 1, TOKENS) if g.kind == "weight"]
     return simulator.total_of([simulator.record(g, device) for g in gemms], TOKENS)
 
@@ -177,7 +177,7 @@ def four_over_six(build: Path) -> list[dict[str, Any]]:
     rows = []
     for lanes in ENGINE_LANES:
         for passes in (1, 2):
-            quantiser = accelerator.Quantiser(**vars(on.quantiser) | {"passes": passes, "lanes": lanes})
+            quantiser = replace(on.quantiser, passes=passes, lanes=lanes)
             found = _linear("four_over_six", build, quantiser=quantiser)
             rows.append({"lanes": lanes, "passes": passes, "time_s": found["time_s"]})
     return rows

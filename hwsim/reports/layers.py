@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,7 @@ def _equal_area(build: Path) -> list[dict[str, Any]]:
 def _interleaved(interleave: tuple[int, int], m: int, build: Path) -> dict[str, Any]:
     """One layer with a fixed interleave."""
     device = simulator.device(accelerator.load(DEVICES[0]), storage.named(BASE), build)
-    fixed = simulator.Device(
-        accelerator.Accelerator(**vars(device.accelerator) | {"interleave": interleave}), device.format, device.tile
-    )
+    fixed = replace(device, accelerator=replace(device.accelerator, interleave=interleave))
     found = simulator.record(GEMM("layer", m, *LAYER, quantised=m * LAYER[1]), fixed)
     return {
         "m": m, "interleave": list(interleave), "time_s": found["time_s"], "bound": found["bound"],

@@ -47,7 +47,7 @@ def test_what_is_quantised_once():
 
 
 def config(tmp_path, **changed):
-    values = json.loads((workload._MODELS / "llama-3.1-8b.json").read_text()) | changed
+    values = json.loads((workload.MODELS / "llama-3.1-8b.json").read_text()) | changed
     path = tmp_path / "config.json"
     path.write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
     return path
