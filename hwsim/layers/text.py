@@ -46,8 +46,33 @@ def to_text(document: Mapping[str, Any]) -> str:
             where = f" ({ranking['model']}, {ranking['phase']})" if ranking["model"] else ""
             parts.append(f"undecided: {better} and {worse} change places in energy within the range of the memories' "
                          f"constants{where}")  # fmt: skip
-    parts += [f"warning: {text}" for text in document.get("warnings", [])]
-    return "\n".join(parts)
+    parts += [f"warning: {text}" for text in document["warnings"]]
+    return "\n".join([*parts, "", _sources(document)])
+
+
+def _sources(document: Mapping[str, Any]) -> str:
+    """Where the figures come from; all of it is in the JSON."""
+    by_format = document["provenance"]
+    first = next(iter(by_format.values()))
+    sram = ", ".join(f"{first[f'sram_{s}']['value']:.3g} {first[f'sram_{s}']['unit']} ({s})" for s in ("a", "b", "out"))
+    low, high = first["dram_range"]["value"]
+    share_low, share_high = first["sram_range"]["value"]
+    engine = first["quantiser"]["value"]
+    rows = [
+        ["tiles:", "; ".join(dict.fromkeys(p["tile_energy"]["source"] for p in by_format.values()))],
+        ["clock:", f"{first['clock']['value']:g} ns"],
+        ["SRAM:", f"{sram}, range {share_low:g} to {share_high:g} times that; {first['sram_a']['source']}"],
+        ["DRAM:", f"{first['dram']['value']:g} pJ/bit, range {low:g} to {high:g}; {first['dram']['source']}"],
+        ["engine:", first["quantiser"]["source"] if engine is None else
+         f"{engine['lanes']} elements a cycle, {engine['pj_per_element']:g} pJ an element (1 unless given: an assumption)"],
+    ]  # fmt: skip
+    unit = next((r["unit"] for r in document["records"] if r["kind"] == "attention"), None)
+    if unit and "abstract" not in unit:
+        rows.append(["attention:", f"in BF16 for all formats, on as many tiles of {unit}, whose area is not counted"])
+    rows.append(
+        ["left out:", "area of memories and engines; DRAM banks, networks, softmax and other work that is no GEMM"]
+    )
+    return table(rows)
 
 
 def _formats(models: Sequence[Mapping[str, Any]]) -> str:

@@ -117,6 +117,7 @@ def test_text_for_people(simulated, capsys):
     assert layer.main(["--gemm", "8", "8", "64", "--format", "mxfp4", "--accelerator", "abstract.toml"]) == 0
     text = capsys.readouterr().out
     assert "equal number of tiles (2 x 2), not equal area" in text
+    assert "DRAM:" in text and "pJ/bit, range 3 to 5; O'Connor" in text and "left out:" in text
     assert "time (ms)" in text and "bound by" in text and "8 x 8" not in text.splitlines()[0]
 
 
