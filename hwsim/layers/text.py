@@ -50,6 +50,9 @@ def to_text(document: Mapping[str, Any]) -> str:
     return "\n".join([*parts, "", _sources(document)])
 
 
+_LEFT_OUT = "area of memories and engines; DRAM banks, networks, softmax and other work that is no GEMM"
+
+
 def _sources(document: Mapping[str, Any]) -> str:
     """Where the figures come from; all of it is in the JSON."""
     by_format = document["provenance"]
@@ -64,14 +67,12 @@ def _sources(document: Mapping[str, Any]) -> str:
         ["SRAM:", f"{sram}, range {share_low:g} to {share_high:g} times that; {first['sram_a']['source']}"],
         ["DRAM:", f"{first['dram']['value']:g} pJ/bit, range {low:g} to {high:g}; {first['dram']['source']}"],
         ["engine:", first["quantiser"]["source"] if engine is None else
-         f"{engine['lanes']} elements a cycle, {engine['pj_per_element']:g} pJ an element (1 unless given: an assumption)"],
+         f"{engine['lanes']} elements a cycle, {engine['pj_per_element']:g} pJ each (1 unless given: an assumption)"],
     ]  # fmt: skip
     unit = next((r["unit"] for r in document["records"] if r["kind"] == "attention"), None)
     if unit and "abstract" not in unit:
         rows.append(["attention:", f"in BF16 for all formats, on as many tiles of {unit}, whose area is not counted"])
-    rows.append(
-        ["left out:", "area of memories and engines; DRAM banks, networks, softmax and other work that is no GEMM"]
-    )
+    rows.append(["left out:", _LEFT_OUT])
     return table(rows)
 
 
