@@ -224,6 +224,13 @@ def _kept(design: Design, technology: str, folder: Path) -> dict[str, Any] | Non
     return next(f for f in same if f["sources"] == sources)
 
 
+def is_current(design: Design, technology: str) -> bool:
+    """Whether the package holds figures of a design that were measured with the sources as they are."""
+    figures = json.loads(SHIPPED.read_text())["tiles"]
+    sources = _sources()
+    return any((f["unit"], f["technology"], f["sources"]) == (design.slug, technology, sources) for f in figures)
+
+
 def _keep(build: Path, design: Design, technology: str, figures: dict[str, Any]) -> None:
     build.mkdir(parents=True, exist_ok=True)
     path = build / SHIPPED.name

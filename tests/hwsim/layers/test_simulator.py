@@ -138,3 +138,10 @@ def test_m2xfp_s_headline_is_made_again():
     mean = sum(row["energy"] for row in rows) / len(rows)
     assert mean == pytest.approx(1.730, rel=0.01) and mean == pytest.approx(headlines.PUBLISHED_ENERGY, rel=0.02)
     assert sum(row["speed"] for row in rows) / len(rows) == pytest.approx(headlines.PUBLISHED_SPEED, rel=0.01)
+
+
+def test_shipped_figures_are_of_the_sources_as_they_are():
+    """Otherwise every start of ``hwsim.layer`` would make RTL to see whether they still hold."""
+    for name in storage.names():
+        format = storage.named(name)
+        assert tiles.is_current(tiles.design_of(format), "asap7")
