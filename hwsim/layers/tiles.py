@@ -175,10 +175,12 @@ def tile(
     component: Any = design.component()
     parameters = design.parameters
     name = f"{design.slug}, {technology}"
-    found = _kept(design, technology, SHIPPED.parent) or _kept(design, technology, build)
+    found = _kept(design, technology, build) or _kept(design, technology, SHIPPED.parent)
     if found is None:
         progress(f"measuring {name}")
         found = _measured(design, technology, build)
+    if found.get("sources") != _sources():
+        # Measured now, or before something changed that is not in this design: the next start need not ask again.
         _keep(build, design, technology, found)
     stimuli = ["+".join(pair) if pair else "" for pair in _pairs(design, format)]
 
