@@ -97,7 +97,7 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
   a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
   the solver is asked, and refute most of them.
 - *mutants*: of {mutants} faults in the RTL those that the stream notices; what it does not notice was compared with the
-  RTL for all inputs.
+  RTL for all inputs; of engines that are told of a tensor by ports, under everything that the stream holds there.
 
 ## Bins of the bulk comparison
 

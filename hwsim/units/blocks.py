@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from hwsim.golden.formats import UE4M3
+from hwsim.golden.exact_choice import SCALE_BITS, SCALES, half_units
+from hwsim.golden.formats import E2M1, UE4M3
 from hwsim.golden.m2xfp import SUBGROUP
-from hwsim.golden.thresholds import Thresholds
+from hwsim.golden.thresholds import Thresholds, thresholds
 from hwsim.rtl.quantise.tables import Family
 
 #: Fractions, in 128ths, at and beside the points where rules and codes change: all of them multiples of 1/8 or 1/16.
@@ -19,6 +20,8 @@ _POINTS = np.array([
 _SIGN, _INFINITY = 0x8000, 0x7F80
 #: Magnitudes of BF16, infinity and NaN among them.
 MAGNITUDES = np.arange(_SIGN, dtype=np.uint16)
+#: How many values of a block are moved, one after the other, to make its candidates' errors equal.
+_MOVES = 24
 
 
 def power_of_two_blocks(rng: np.random.Generator, count: int, size: int, kind: type) -> np.ndarray:
@@ -102,6 +105,93 @@ def tying(rng: np.random.Generator, family: Family, count: int) -> np.ndarray:
     values = np.concatenate([values, np.full((count, 1), float(largest))], axis=1)
     values = rng.permuted(values, axis=1) * rng.choice([-1, 1], values.shape)
     return values * np.exp2(rng.integers(-6, 4, (count, 1)))
+
+
+class Candidates:
+    """What both candidates of an engine that chooses make of the elements of BF16 blocks, by thresholds.
+
+    Parameters
+    ----------
+    family : Family
+    amax : float
+        The largest magnitude that the tensor's scale is made for, above 0.
+    largest : int [blocks]
+        Bits of every block's largest magnitude.
+    """
+
+    def __init__(self, family: Family, amax: float, largest: np.ndarray):
+        self._ways = []
+        for ladder, stretch in family.candidates:
+            table = thresholds(amax, full_scale=family.full_scale, element=ladder.element, stretch=stretch)
+            scales = table.scale_codes(largest.astype(np.int64)).astype(np.int64)
+            rungs = np.array([table.of_scale(max(scale, 1)) for scale in range(UE4M3.max_code + 1)])[scales]
+            self._ways.append((half_units(ladder.element), SCALES[scales], rungs))
+
+    def decoded(self, magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Elements as the candidates of smaller and of larger scale decode them, both int64 [blocks, elements], in
+        units of ``2**-(SCALE_BITS + 1)`` times ``amax / full_scale``; of magnitudes, bits [blocks, elements]."""
+        results = []
+        for units, scale, rungs in self._ways:
+            codes = sum((magnitudes >= rung[:, None]).astype(np.int64) for rung in rungs.T)
+            # A scale of zero makes all codes 0.
+            results.append(units[codes] * scale[:, None])
+        small, large = results
+        return small, large
+
+
+def spread(rng: np.random.Generator, family: Family, amax: float, count: int) -> np.ndarray:
+    """BF16 blocks, bits [count, 16], of all scales, the least more often than others, and beyond the largest.
+
+    Elements are spread over a quarter of a binade up to five: where all are large, sums over a block reach their
+    highest bits; where many are small, their lowest count.
+    """
+    # Binades from blocks of the smallest scale to those that hold the tensor's largest magnitude.
+    most = np.log2(family.full_scale / E2M1.max_finite) + SCALE_BITS
+    ranges = np.array([(0, 5), (0, most), (most, most + 1)])[rng.choice(3, count, p=[0.4, 0.4, 0.2])]
+    largest = amax * np.exp2(rng.uniform(ranges[:, :1], ranges[:, 1:]) - most)
+    below = rng.choice([0.25, 0.5, 1.0, 3.0, 5.0], (count, 1)) * rng.uniform(0, 1, (count, 16))
+    below[:, 0] = 0
+    values = rng.permuted(largest * np.exp2(-below), axis=1) * rng.choice([-1, 1], (count, 16))
+    return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def near_ties(rng: np.random.Generator, family: Family, amax: float, x: np.ndarray) -> np.ndarray:
+    """Blocks, bits [blocks, 16], with values moved until the candidates' errors are as close as they come.
+
+    A fault in the lowest bits of a sum over a block changes the choice in such blocks only. Those that hold infinities
+    or NaN stay as they are.
+    """
+    finite = (x & ~np.uint16(_SIGN)).max(axis=1) < _INFINITY
+    magnitudes = (x[finite] & ~np.uint16(_SIGN)).astype(np.int64)
+    largest = magnitudes.max(axis=1)
+    candidates = Candidates(family, amax, largest)
+    rows = np.arange(len(magnitudes))
+
+    def value(bits: np.ndarray) -> np.ndarray:
+        return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64) / amax
+
+    def advantage(bits: np.ndarray) -> np.ndarray:
+        """By element, how much larger the error of the candidate of larger scale is."""
+        small, large = candidates.decoded(bits)
+        return (large - small) * ((large + small) - factor * value(bits))
+
+    factor = 4 * family.full_scale * 2.0**SCALE_BITS
+    difference = advantage(magnitudes).sum(axis=1)
+    for _ in range(_MOVES):
+        lane = rng.integers(0, x.shape[1], len(rows))
+        old = magnitudes[rows, lane]
+        [small], [large] = (u.T for u in candidates.decoded(old[:, None]))
+        # The move that would make the errors equal, as long as codes stay; down or up to a BF16 number.
+        slope = np.where(large == small, np.inf, -factor * (large - small))
+        wanted = np.clip((value(old) - difference / slope) * amax, 0, 3e38).astype(np.float32).view(np.uint32) >> 16
+        new = np.minimum(wanted.astype(np.int64) + rng.integers(0, 2, len(rows)), largest)
+        moved = difference + (advantage(new[:, None]) - advantage(old[:, None]))[:, 0]
+        better = (np.abs(moved) < np.abs(difference)) & (old < largest)
+        magnitudes[rows, lane] = np.where(better, new, old)
+        difference = np.where(better, moved, difference)
+    result = x.copy()
+    result[finite] = (x[finite] & np.uint16(_SIGN)) | magnitudes.astype(np.uint16)
+    return result
 
 
 def beside_thresholds(rng: np.random.Generator, tables: list[Thresholds], fraction: int, count: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from hwsim.base.errors import InputError
 from hwsim.golden.e8m0_blocks import BLOCK_SIZE
 from hwsim.golden.engines import Quantized, quantize_bits, quantize_macro_bits, to_bf16
-from hwsim.golden.exact_choice import SCALE_BITS, SCALES, half_units
+from hwsim.golden.exact_choice import SCALE_BITS
 from hwsim.golden.formats import E8M0, UE4M3
 from hwsim.golden.mbs import MACRO_BLOCK
 from hwsim.golden.nvfp4_layout import BLOCK_SIZE as NVFP4_BLOCK_SIZE
@@ -22,7 +22,17 @@ from hwsim.golden.thresholds import thresholds
 from hwsim.rtl.quantise.floats import INPUTS, ValueFormat
 from hwsim.rtl.quantise.tables import FAMILIES, tensor_fields
 from hwsim.tensors.random import realistic_tensor
-from hwsim.units.blocks import MAGNITUDES, alone, beside_thresholds, power_of_two_blocks, tying, under_every_scale
+from hwsim.units.blocks import (
+    MAGNITUDES,
+    Candidates,
+    alone,
+    beside_thresholds,
+    near_ties,
+    power_of_two_blocks,
+    spread,
+    tying,
+    under_every_scale,
+)
 from hwsim.units.ports import Parameters, Ports, comes_out
 
 #: Vectors of a testbench; every ``_RESET_EVERY``-th is a reset.
@@ -434,19 +444,7 @@ class TensorEngine(Quantiser):
             return Counter()
         values = (x.astype(np.uint32) << 16).view(np.float32)
         significand, exponent = np.frexp(np.abs(values).astype(np.float64))
-        decoded = []
-        for ladder, stretch in family.candidates:
-            table = thresholds(amax, full_scale=family.full_scale, element=ladder.element, stretch=stretch)
-            scales = table.scale_codes(_largest(x)[:, 0].astype(np.int64)).astype(np.int64)
-            units = half_units(ladder.element)
-            magnitudes = (x & _MAGNITUDE).astype(np.int64)
-            codes = np.zeros(x.shape, np.int64)
-            rungs = np.array([table.of_scale(max(s, 1)) for s in range(UE4M3.max_code + 1)])[scales]
-            for step in range(7):
-                codes += magnitudes >= rungs[:, step : step + 1]
-            codes[scales == 0] = 0
-            decoded.append(units[codes] * SCALES[scales][:, None])
-        small, large = decoded
+        small, large = Candidates(family, amax, _largest(x)[:, 0]).decoded((x & _MAGNITUDE).astype(np.int64))
         squares = (large * large - small * small).sum(axis=1)
         # Where magnitudes matter, they are within 2**-14 of each other: exact in 64 bits.
         lowest = np.where(large != small, exponent, 1 << 14).min(axis=1, keepdims=True)
@@ -476,7 +474,7 @@ class TensorEngine(Quantiser):
 
         Classes: values at and beside the thresholds of the block's own scales, under a largest magnitude that is at or
         beside the ends of a scale's range; Gaussian values of any size; values on a grid, and those whose candidates'
-        errors tie; zeros, subnormals, infinities and NaN.
+        errors tie, or, of blocks of all scales and spreads, nearly tie; zeros, subnormals, infinities and NaN.
         """
         kind = dtype(parameters)
         family, fraction = FAMILIES[self.system], value_format(parameters).fraction_width
@@ -501,6 +499,10 @@ class TensorEngine(Quantiser):
             ties = (tying(rng, family, count) * (live / family.full_scale)).astype(np.float32).view(np.uint32)
             of_floats = np.where(of_class >= 2, ties, of_floats)
         x = np.where(of_class < 5, to_bf16(of_floats) if kind is np.uint16 else of_floats, x)
+        if family.chooses:
+            x = np.where((of_class == 6) | (of_class == 7), spread(rng, family, live, count), x)
+            close = of_class[:, 0] >= 6
+            x[close] = near_ties(rng, family, live, x[close])
         random = rng.integers(0, 1 << x.dtype.itemsize * 8, x.shape, x.dtype)
         sign = x.dtype.type(1 << (x.dtype.itemsize * 8 - 1))
         x = np.where(rng.random(x.shape) < 0.03, x & sign, x)
@@ -513,8 +515,9 @@ class TensorEngine(Quantiser):
         have passed."""
         rng = np.random.default_rng(seed)
         latency = self.builder(**parameters).latency
+        vectors = (3 if FAMILIES[self.system].chooses else 1) * TESTBENCH_VECTORS
         parts = []
-        for ports in self.blocks(parameters, TESTBENCH_VECTORS, rng):
+        for ports in self.blocks(parameters, vectors, rng):
             held = {
                 name: np.concatenate([values, values[-1:].repeat(latency, axis=0)]) for name, values in ports.items()
             }

@@ -6,7 +6,7 @@ reads graphs as AIGER files (Biere, Heljanko, Wieringa: AIGER 1.9 And Beyond, 20
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -202,10 +202,8 @@ class Aig:
         write(path, "\n".join([*head, ""]).encode() + body)
 
 
-def unrolled(aig: Aig, steady: Collection[str] = ()) -> Aig:
+def unrolled(aig: Aig) -> Aig:
     """Unroll the registers: outputs as functions of inputs ``NAME@AGE``, which is input NAME as it was AGE cycles ago.
-
-    Bits of ``steady`` ports are held while anything is in flight: they are the same input in every cycle.
 
     A register that depends on itself must be visible as an output, or as the inverse of one. It is cut: its state
     becomes the inputs ``held NAME@AGE`` and its next state an output ``next NAME``. Equality of two such graphs is then
@@ -226,15 +224,8 @@ def unrolled(aig: Aig, steady: Collection[str] = ()) -> Aig:
     result = Aig()
     after = {literal >> 1: following for literal, following in aig.latches.values()}
     state = {node: result.input(f"initial {node}") for node in after}
-    held: dict[int, int] = {}
     for age in range(depth, -1, -1):
-        of = dict(state)
-        for name, literal in aig.inputs.items():
-            if name.partition("[")[0] not in steady:
-                of[literal >> 1] = result.input(f"{name}@{age}")
-            elif age == depth:
-                held[literal >> 1] = result.input(name)
-        of |= held
+        of = state | {literal >> 1: result.input(f"{name}@{age}") for name, literal in aig.inputs.items()}
         for node in feedback:
             name, inverted = names[node]
             of[node] = result.input(f"held {name}@{age}") ^ inverted

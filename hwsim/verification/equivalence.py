@@ -13,7 +13,7 @@ import importlib.util
 import re
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -117,10 +117,7 @@ def modules(read: list[str], names: Iterable[str], build: Path, side: str) -> di
     return {name: always_loaded(Aig.read(build / f"{side}_{name}.aig"), same) for name in names}
 
 
-def equal(
-    claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int | None = None,
-    steady: Collection[str] = (),
-) -> Proof:  # fmt: skip
+def equal(claim: str, gold: Aig, gate: Aig, build: Path, name: str, inject: int | None = None) -> Proof:
     """Decide whether two modules have equal outputs for all inputs.
 
     The modules may have different inputs: one that lacks an input does not depend on it.
@@ -135,15 +132,13 @@ def equal(
     name : str
     inject : int, optional
         Seed of a fault that is put into ``gate``: decides the proof's twin.
-    steady : collection of str
-        Ports that are held while anything is in flight.
 
     Raises
     ------
     ToolError
         If their outputs have different names.
     """
-    gold, gate = unrolled(gold, steady), unrolled(gate, steady)
+    gold, gate = unrolled(gold), unrolled(gate)
     if inject is not None:
         return first_refuted(lambda seed: _decided(claim, gold, gate.with_fault(seed), build, name), inject)
     return _decided(claim, gold, gate, build, name)

@@ -2,22 +2,28 @@
 
 Yosys puts one small fault after another into the RTL, all of them into one netlist with a port ``mutsel`` that selects
 which is active, so that one simulation tries them all. Those that the testbench does not notice are compared with the
-unmutated netlist by :mod:`hwsim.verification.equivalence`: a mutant that equals it is no fault and does not count.
+unmutated netlist by :mod:`hwsim.verification.equivalence`: a mutant that equals it is no fault and does not count. Of
+a unit whose ports are held, such as the thresholds that tell a quantisation engine of its tensor, mutants are compared
+under everything that the testbench holds there. For all other values the comparison would be one of hardware in a use
+that does not exist: thresholds are those of a rule, never arbitrary.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from hwsim.base import yosys
 from hwsim.base.errors import ToolError
 from hwsim.base.files import write
 from hwsim.units.unit import Design
 from hwsim.verification import cosimulation, equivalence, sources
-from hwsim.verification.aig import Aig
+from hwsim.verification.aig import FALSE, TRUE, Aig
 from hwsim.verification.enables import always_loaded
 
 #: One mutant of so many that Yosys knows: asked for too many of a small design, it never stops looking.
@@ -108,18 +114,44 @@ def score(
         return _in_stages(active, build) if design.unit.hierarchical else active
 
     original = chosen(0)
+    held = list(_held(design, seed, original))
     for number, command in commands.items():
         if number in killed:
             continue
         claim = f"mutant {number} equals RTL"
         # A mutant that breaks the order of stages is another design.
         with contextlib.suppress(ToolError):
-            steady = design.unit.steady(design.parameters)
-            if equivalence.equal(claim, original, chosen(number), build, f"mutant_{number}", steady=steady).holds:
+            mutant, name = chosen(number), f"mutant_{number}"
+            pairs = ((original.with_inputs(values), mutant.with_inputs(values)) for values in held)
+            if all(equivalence.equal(claim, *pair, build, name).holds for pair in pairs):
                 equivalent += 1
                 continue
         survivors.append(re.sub(r" -ctrl \S+ \S+ \S+", "", command))
     return Score(len(commands), len(killed), equivalent, survivors, outcome.vectors)
+
+
+def _held(design: Design, seed: int, aig: Aig) -> Iterator[dict[str, int]]:
+    """Everything that the testbench holds at the ports of a unit that are held: constants of a graph's inputs.
+
+    Of a unit without such ports one set, which is empty.
+    """
+    steady = design.unit.steady(design.parameters)
+    if not steady:
+        yield {}
+        return
+    stream, component = design.unit.testbench(design.parameters, seed), design.component()
+    fields = [stream[name] for name in steady]
+    ends = np.cumsum([field.shape[1] for field in fields])[:-1]
+    for told in np.unique(np.concatenate([field.astype(np.uint64) for field in fields], axis=1), axis=0):
+        values: dict[str, int] = {}
+        for name, numbers in zip(steady, np.split(told, ends), strict=True):
+            bits = sorted(
+                (int(found[1] or 0), port) for port in aig.inputs
+                if (found := re.fullmatch(rf"{name}(?:\[(\d+)\])?", port))
+            )  # fmt: skip
+            width = len(getattr(component, name)) // len(numbers)
+            values |= {port: TRUE if int(numbers[i // width]) >> i % width & 1 else FALSE for i, port in bits}
+        yield values
 
 
 def _in_flight(aig: Aig) -> dict[str, int]:

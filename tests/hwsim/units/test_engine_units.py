@@ -1,12 +1,18 @@
 """Engines in bulk, what they are told, streams of blocks; and engines behind one another."""
 
+import struct
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from hwsim import golden, units
 from hwsim.base.errors import InputError
 from hwsim.golden.engines import to_bf16
+from hwsim.golden.exact_choice import SCALE_BITS
+from hwsim.rtl.quantise.tables import FAMILIES
 from hwsim.technology import catalogue
+from hwsim.units.blocks import Candidates, near_ties
 from hwsim.verification.netlist_model import NetlistModel, blocks, compare_engine, every_value
 
 QUICK = ["mxfp4_quantize", "mbs_quantize", "nvfp4_quantize"]
@@ -79,6 +85,29 @@ def test_blocks_of_choosing_engines_tie(name):
         for key, value in engine.bins(ports, results, design.parameters).items():
             counted[key] = counted.get(key, 0) + value
     assert counted["tie"] > 60 and counted["larger scale better"] > 500 and counted["smaller scale better"] > 500
+
+
+@pytest.mark.parametrize("system", ["four_over_six", "mixfp4"])
+def test_errors_of_candidates_nearly_tie(system):
+    rng, family, amax = np.random.default_rng(3), FAMILIES[system], 2.703125
+    unit = Fraction(amax) / (2 << SCALE_BITS) / int(family.full_scale)
+
+    def close(blocks):
+        """Blocks whose candidates' errors, in fractions, differ by less than a step of one value to the next makes."""
+        magnitudes = (blocks & 0x7FFF).astype(np.int64)
+        decoded = Candidates(family, amax, magnitudes.max(axis=1)).decoded(magnitudes)
+        found = 0
+        for row, small, large in zip(magnitudes.tolist(), *(u.tolist() for u in decoded), strict=True):
+            values = [Fraction(struct.unpack("<f", struct.pack("<I", bits << 16))[0]) for bits in row]
+            steps = [Fraction(2) ** ((bits >> 7) - 134) for bits in row]
+            errors = [sum((v - u * unit) ** 2 for v, u in zip(values, way, strict=True)) for way in (small, large)]
+            change = min(2 * abs(a - b) * unit * s for a, b, s in zip(small, large, steps, strict=True) if a != b)
+            found += abs(errors[0] - errors[1]) <= change
+        return found
+
+    before = (rng.standard_normal((200, 16)).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    assert close(before) < 10
+    assert close(near_ties(rng, family, amax, before)) > 120
 
 
 def test_thresholds_change_only_without_blocks_in_flight():

@@ -50,12 +50,6 @@ def test_unrolled_registers_become_ages():
     assert list(unrolled(chain(3)).inputs) == ["a@3"]
 
 
-def test_ports_that_are_held_have_no_ages(tmp_path):
-    assert list(unrolled(chain(3), ["a"]).inputs) == ["a"]
-    assert equivalence.equal("held", chain(2), chain(3), tmp_path, "held", steady=["a"]).holds
-    assert not equivalence.equal("not held", chain(2), chain(3), tmp_path, "moving", steady=["b"]).holds
-
-
 def test_registers_may_hold_the_inverse_but_not_be_one_more(tmp_path):
     assert equivalence.equal("inverse", chain(2), chain(2, inverted=True), tmp_path, "same").holds
     proof = equivalence.equal("late", chain(2), chain(3), tmp_path, "late")
