@@ -121,7 +121,7 @@ class Run:
         self._stimulus, self._slots = np.concatenate(planes, axis=1), np.array(nets, np.int64)
         self._out_nets = np.array([net for bits in netlist.outputs.values() for net in bits], np.int64)
         self.outputs = np.zeros((self.cycles, len(self._out_nets), groups * _WORDS), np.uint64)
-        self._counts = np.zeros((2, groups, netlist.count, _WORDS), np.int64)
+        self._counts = np.zeros((2, groups, netlist.count), np.int64)
         self._words = streams // 64
 
     def __call__(self) -> None:
@@ -129,23 +129,18 @@ class Run:
         p = self._program
         _run(
             p.operations, p.slots, p.state, np.array(p.ones, np.int64), self._slots, self._stimulus, self._out_nets,
-            self.outputs, self._warm_up, self._counts[0], self._counts[1],
+            self.outputs, self._warm_up, self._words, self._counts[0], self._counts[1],
         )  # fmt: skip
 
     @property
     def toggles(self) -> np.ndarray:
         """Toggles of every net over all streams, int64 [nets]."""
-        return self._total(self._counts[0])
+        return self._counts[0].sum(axis=0)
 
     @property
     def ones(self) -> np.ndarray:
         """Cycles at 1 of every net over all streams, int64 [nets]."""
-        return self._total(self._counts[1])
-
-    def _total(self, counts: np.ndarray) -> np.ndarray:
-        """Sum over the words that hold streams, int64 [nets]; the last group may have words to spare."""
-        groups, nets, _ = counts.shape
-        return counts.transpose(1, 0, 2).reshape(nets, groups * _WORDS)[:, : self._words].sum(axis=1)
+        return self._counts[1].sum(axis=0)
 
 
 def pack_streams(values: np.ndarray, width: int, streams: int, words: int) -> np.ndarray:
@@ -207,23 +202,26 @@ def _operate(context, values, to, a, b, conjunction, exclusive, inversion):
 
 
 @njit(cache=True, parallel=True)
-def _run(operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, toggles, ones):
+def _run(operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, words, toggles, ones):
     for group in prange(toggles.shape[0]):
         # A function of its own, because the compiler does not hoist loop invariants inside a parallel loop.
         _run_group(
-            group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up,
-            toggles[group].reshape(-1), ones[group].reshape(-1),
+            group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, words,
+            toggles[group], ones[group],
         )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_group(
-    group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, changed, high
+    group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, words, changed, high
 ):
-    """Simulate group number ``group`` of `_WORDS` words; add to ``changed`` and ``high`` [nets * words]."""
+    """Simulate group number ``group`` of `_WORDS` words, ``words`` of all groups in use; count into ``changed`` and
+    ``high`` [nets]."""
     first = group * _WORDS
+    # The last group may have words to spare.
+    used = min(_WORDS, words - first)
     values = np.zeros(slots * _WORDS, np.uint64)
-    before = np.zeros(len(changed), np.uint64)
+    before = np.zeros(len(changed) * _WORDS, np.uint64)
     following = np.zeros(len(state) * _WORDS, np.uint64)
     for slot in constant_ones:
         values[slot * _WORDS : (slot + 1) * _WORDS] = ~np.uint64(0)
@@ -243,7 +241,7 @@ def _run_group(
                 MASKS[kind, 1],
                 MASKS[kind, 2],
             )
-        _count(values, before, changed, high, cycle == warm_up)
+        _count(values, before, used, changed, high, cycle == warm_up)
         # All next states are read before any state changes: one flip-flop may feed another directly.
         for flop in range(len(state)):
             _copy(following, flop * _WORDS, values, state[flop, 0] * _WORDS)
@@ -258,12 +256,16 @@ def _copy(to, at, source, start):
 
 
 @njit(cache=True)
-def _count(values, before, changed, high, anew):
-    """Add toggles since the last call, and ones, per word; ``anew`` clears the counts first."""
+def _count(values, before, used, changed, high, anew):
+    """Add every net's toggles since the last call, and ones, in the words used; ``anew`` clears the counts first."""
     if anew:
         changed[:] = 0
         high[:] = 0
-    for i in range(len(before)):
-        changed[i] += np.int64(_popcount(values[i] ^ before[i]))  # type: ignore[call-arg]
-        high[i] += np.int64(_popcount(values[i]))  # type: ignore[call-arg]
-        before[i] = values[i]
+    for net in range(len(changed)):
+        toggles, ones = np.int64(0), np.int64(0)
+        for i in range(net * _WORDS, net * _WORDS + used):
+            toggles += np.int64(_popcount(values[i] ^ before[i]))  # type: ignore[call-arg]
+            ones += np.int64(_popcount(values[i]))  # type: ignore[call-arg]
+            before[i] = values[i]
+        changed[net] += toggles
+        high[net] += ones

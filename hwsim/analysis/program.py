@@ -88,6 +88,9 @@ class _Assembly:
         #: The first slots are the nets, then comes one that holds constant 1.
         self.one = netlist.count
         self.slots = netlist.count + 1
+        #: Slots of intermediate results that nothing reads once the next instance is computed. All instances share
+        #: them, so that they stay in the cache.
+        self._scratch: list[int] = []
         self._operations: list[np.ndarray] = []
         self._ranks: list[np.ndarray] = []
         self._pairs: list[np.ndarray] = []
@@ -138,7 +141,7 @@ class _Assembly:
         # A net that an instance lacks becomes a slot that nothing reads.
         nets = {pin: np.where(n >= 0, n, self._fresh(len(group)) if (n < 0).any() else n)
                 for pin, n in group.pins.items()}  # fmt: skip
-        self._add(template.filled(self._slots(template, nets)), rank)
+        self._add(template.filled(self._slots(template, nets, shared=True)), rank)
 
     def next_state(self, group: Group) -> None:
         """Compute the next states of flip-flops."""
@@ -183,10 +186,18 @@ class _Assembly:
         self.slots += count
         return np.arange(self.slots - count, self.slots)
 
-    def _slots(self, template: _Compiler, nets: dict[str, np.ndarray]) -> np.ndarray:
-        """Slots in the places of a template, int64 [instances, places]: nets, constant 1, intermediate results."""
-        count = len(next(iter(nets.values())))
-        temporary = [self._fresh(count) for _ in range(template.count - len(nets) - 1)]
+    def _slots(self, template: _Compiler, nets: dict[str, np.ndarray], shared: bool = False) -> np.ndarray:
+        """Slots in the places of a template, int64 [instances, places]: nets, constant 1, intermediate results.
+
+        Intermediate results that are ``shared`` last until the next instance is computed.
+        """
+        count, places = len(next(iter(nets.values()))), template.count - len(nets) - 1
+        if shared:
+            while len(self._scratch) < places:
+                self._scratch += self._fresh(1).tolist()
+            temporary = [np.full(count, slot) for slot in self._scratch[:places]]
+        else:
+            temporary = [self._fresh(count) for _ in range(places)]
         return np.stack([*nets.values(), np.full(count, self.one), *temporary], axis=1)
 
     def _check_tied_off(self, asynchronous: Expression, group: Group) -> None:

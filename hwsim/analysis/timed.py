@@ -4,8 +4,9 @@ A cell's output follows its function after the delay of the path from the input 
 change at once the shortest of their delays counts. What becomes of pulses that are shorter than the delay is the choice
 of a model (:class:`Pulses`).
 
-Within a cycle the netlist is levelised: cells are visited once, drivers first, and each visit turns the events of the
-inputs into those of the output. Registers take their next state from settled values, so that the clock must not be
+Within a cycle the netlist is levelised: cells of which an input has events are visited once, drivers first, and each
+visit turns the events of the inputs into those of the output. So a cycle costs in proportion to its events, and one
+byte a cell is looked at beside. Registers take their next state from settled values, so that the clock must not be
 faster than timing allows. Times are integers of fs.
 """
 
@@ -128,6 +129,93 @@ class TimedActivity:
     outputs: dict[str, np.ndarray]
 
 
+class Simulator:
+    """Simulates a netlist with the delays of static timing.
+
+    Parameters
+    ----------
+    netlist : Netlist
+    slew, loads : float64 [nets, 2 or more]
+        Slew (ns) and load (fF) of every net at a rising and a falling edge.
+    delays : Delays
+        The model of pulses, and random factors.
+
+    Raises
+    ------
+    NetlistError
+        If a flip-flop's next state is a function of several pins.
+    """
+
+    def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray, delays: Delays = NOMINAL):
+        in_fs = _InFemtoseconds(delays)
+        self._netlist, self._model = netlist, list(Pulses).index(delays.pulses)
+        self._gates, self._flops = _Gates(netlist, slew, loads, in_fs), _Flops(netlist, slew, loads, in_fs)
+
+    def __call__(self, inputs: dict[str, np.ndarray], streams: int, warm_up: int) -> TimedActivity:
+        """Simulate the netlist on a stimulus.
+
+        Parameters
+        ----------
+        inputs : dict of str to unsigned array [vectors, fields]
+            As :func:`hwsim.analysis.activity.simulate` takes them: every input port but clock and reset, which stays
+            low. They change with the clock's edge.
+        streams : int
+            Independent sequences, each an equal share of the vectors.
+        warm_up : int
+            Cycles of each stream that are simulated but not counted.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than ``warm_up + 1`` vectors a stream.
+        NetlistError
+            If a cell has too many changes waiting.
+        """
+        cycles = len(next(iter(inputs.values()))) // streams
+        if cycles <= warm_up:
+            raise ValueError(f"{cycles} vectors a stream are too few with a warm-up of {warm_up} cycles")
+        netlist = self._netlist
+        nets = np.array([net for name in inputs for net in netlist.inputs[name]], np.int64)
+        stimulus = np.concatenate(
+            [
+                to_bits(values[: cycles * streams], len(netlist.inputs[name])).reshape(streams, cycles, -1)
+                for name, values in inputs.items()
+            ],
+            axis=2,
+        )
+        out_nets = np.array([net for bits in netlist.outputs.values() for net in bits], np.int64)
+        constants = np.zeros(netlist.count, np.uint8)
+        for net, value in netlist.constants.items():
+            constants[net] = value
+        room = _EVENTS_PER_NET
+        while True:
+            toggles, glitches = np.zeros((2, streams, netlist.count), np.int32)
+            others = np.zeros((min(streams, get_num_threads()), 2, netlist.count), np.int64)
+            outputs = np.zeros((streams, cycles, len(out_nets)), np.uint8)
+            latest = np.zeros(streams, np.int64)
+            _run(
+                *self._gates.arrays, *self._flops.arrays, nets, stimulus, out_nets, constants, warm_up,
+                room * netlist.count, self._model, toggles, glitches, others, outputs, latest,
+            )  # fmt: skip
+            if (latest == _TOO_MANY_LOOKS).any():
+                raise NetlistError(
+                    f"{netlist.top}: more than {_PENDING} changes of one cell wait for its delay at a time"
+                )
+            if (latest >= 0).all():
+                break
+            room *= 2
+        by_port, at = {}, 0
+        for name, bits in netlist.outputs.items():
+            by_port[name] = outputs[:, :, at : at + len(bits)].reshape(streams * cycles, len(bits))
+            at += len(bits)
+        counted = cycles - warm_up
+        filtered, ones = others.sum(axis=0)
+        changes = toggles.sum(axis=0, dtype=np.int64)
+        settled = changes - glitches.sum(axis=0, dtype=np.int64)
+        counts = Counts(changes, settled, filtered, ones, counted * streams)
+        return TimedActivity(toggles, glitches, counts, counted, float(latest.max()) / FS_PER_NS, by_port)
+
+
 def simulate(
     netlist: Netlist,
     slew: np.ndarray,
@@ -137,73 +225,8 @@ def simulate(
     warm_up: int,
     delays: Delays = NOMINAL,
 ) -> TimedActivity:
-    """Simulate a netlist with the delays of static timing.
-
-    Parameters
-    ----------
-    netlist : Netlist
-    slew, loads : float64 [nets, 2 or more]
-        Slew (ns) and load (fF) of every net at a rising and a falling edge.
-    inputs : dict of str to unsigned array [vectors, fields]
-        As :func:`hwsim.analysis.activity.simulate` takes them: every input port but clock and reset, which stays low.
-        They change with the clock's edge.
-    streams : int
-        Independent sequences, each an equal share of the vectors.
-    warm_up : int
-        Cycles of each stream that are simulated but not counted.
-    delays : Delays
-        The model of pulses, and random factors.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than ``warm_up + 1`` vectors a stream.
-    NetlistError
-        If a flip-flop's next state is a function of several pins, or a cell has too many changes waiting.
-    """
-    cycles = len(next(iter(inputs.values()))) // streams
-    if cycles <= warm_up:
-        raise ValueError(f"{cycles} vectors a stream are too few with a warm-up of {warm_up} cycles")
-    in_fs = _InFemtoseconds(delays)
-    gates, flops = _Gates(netlist, slew, loads, in_fs), _Flops(netlist, slew, loads, in_fs)
-    model = list(Pulses).index(delays.pulses)
-    nets = np.array([net for name in inputs for net in netlist.inputs[name]], np.int64)
-    stimulus = np.concatenate(
-        [
-            to_bits(values[: cycles * streams], len(netlist.inputs[name])).reshape(streams, cycles, -1)
-            for name, values in inputs.items()
-        ],
-        axis=2,
-    )
-    out_nets = np.array([net for bits in netlist.outputs.values() for net in bits], np.int64)
-    constants = np.zeros(netlist.count, np.uint8)
-    for net, value in netlist.constants.items():
-        constants[net] = value
-    room = _EVENTS_PER_NET
-    while True:
-        toggles, glitches = np.zeros((2, streams, netlist.count), np.int32)
-        others = np.zeros((min(streams, get_num_threads()), 2, netlist.count), np.int64)
-        outputs = np.zeros((streams, cycles, len(out_nets)), np.uint8)
-        latest = np.zeros(streams, np.int64)
-        _run(
-            *gates.arrays, *flops.arrays, nets, stimulus, out_nets, constants, warm_up, room * netlist.count,
-            model, toggles, glitches, others, outputs, latest,
-        )  # fmt: skip
-        if (latest == _TOO_MANY_LOOKS).any():
-            raise NetlistError(f"{netlist.top}: more than {_PENDING} changes of one cell wait for its delay at a time")
-        if (latest >= 0).all():
-            break
-        room *= 2
-    by_port, at = {}, 0
-    for name, bits in netlist.outputs.items():
-        by_port[name] = outputs[:, :, at : at + len(bits)].reshape(streams * cycles, len(bits))
-        at += len(bits)
-    counted = cycles - warm_up
-    filtered, ones = others.sum(axis=0)
-    changes = toggles.sum(axis=0, dtype=np.int64)
-    settled = changes - glitches.sum(axis=0, dtype=np.int64)
-    counts = Counts(changes, settled, filtered, ones, counted * streams)
-    return TimedActivity(toggles, glitches, counts, counted, float(latest.max()) / FS_PER_NS, by_port)
+    """One simulation of :class:`Simulator`."""
+    return Simulator(netlist, slew, loads, delays)(inputs, streams, warm_up)
 
 
 class _InFemtoseconds:
@@ -219,8 +242,9 @@ class _InFemtoseconds:
 class _Gates:
     """Outputs of combinational cells, drivers first.
 
-    ``arrays`` are: the net of every output; where its pins begin in the next three, with one more at the end; their
-    nets; their delays to a rising and a falling edge; where the truth table begins; all truth tables.
+    ``arrays`` are: the net of every output; where its pins begin in the next two, with one more at the end; their nets;
+    their delays to a rising and a falling edge; where the truth table begins; all truth tables; and where the outputs
+    that read a net begin in the last, with one more at the end; these outputs.
     """
 
     def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray, in_fs: _InFemtoseconds):
@@ -254,15 +278,19 @@ class _Gates:
         starts = np.concatenate([[0], np.cumsum(counts)])
         flat_sources = np.concatenate([sources.reshape(-1) for _, _, sources, _, _ in rows])
         flat_times = np.concatenate([times.reshape(-1, 2) for _, _, _, times, _ in rows])
-        pick = np.concatenate([none, *(np.arange(starts[i], starts[i + 1]) for i in order)])
+        ends = np.cumsum(counts[order])
+        pick = np.repeat(starts[order] - (ends - counts[order]), counts[order]) + np.arange(len(flat_sources))
+        sources, reader = flat_sources[pick].astype(np.int32), np.repeat(np.arange(len(order)), counts[order])
         table = np.concatenate([np.full(len(rank), at) for rank, *_, at in rows])
         self.arrays = (
             np.concatenate([nets for _, nets, *_ in rows])[order].astype(np.int64),
-            np.concatenate([[0], np.cumsum(counts[order])]).astype(np.int64),
-            flat_sources[pick].astype(np.int64),
+            np.concatenate([[0], ends]).astype(np.int64),
+            sources,
             flat_times[pick],
             table[order].astype(np.int64),
             np.concatenate([np.zeros(0, np.uint8), *tables]),
+            np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=netlist.count))]).astype(np.int64),
+            reader[np.argsort(sources, kind="stable")].astype(np.int32),
         )
 
 
@@ -330,24 +358,25 @@ def _data(cell: Cell) -> tuple[str, bool]:
 
 @njit(cache=True, parallel=True)
 def _run(
-    nets, starts, sources, delays, table_at, tables, data, inverted, enables, q_nets, q_of, q_inverted, q_delays,
-    gated, gated_by, in_nets, stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs,
-    latest,
+    nets, starts, sources, delays, table_at, tables, readers_at, readers, data, inverted, enables, q_nets, q_of,
+    q_inverted, q_delays, gated, gated_by, in_nets, stimulus, out_nets, constants, warm_up, room, model, toggles,
+    glitches, others, outputs, latest,
 ):  # fmt: skip
     # One worker a thread, so that the counts that are summed over streams exist once a thread.
     for worker in prange(len(others)):
         for stream in range(worker, len(stimulus), len(others)):
             latest[stream] = _run_stream(
-                nets, starts, sources, delays, table_at, tables, data, inverted, enables, q_nets, q_of, q_inverted,
-                q_delays, gated, gated_by, in_nets, stimulus[stream], out_nets, constants, warm_up, room, model,
-                toggles[stream], glitches[stream], others[worker], outputs[stream],
+                nets, starts, sources, delays, table_at, tables, readers_at, readers, data, inverted, enables, q_nets,
+                q_of, q_inverted, q_delays, gated, gated_by, in_nets, stimulus[stream], out_nets, constants, warm_up,
+                room, model, toggles[stream], glitches[stream], others[worker], outputs[stream],
             )  # fmt: skip
 
 
 @njit(cache=True)
 def _run_stream(
-    nets, starts, sources, delays, table_at, tables, data, inverted, enables, q_nets, q_of, q_inverted, q_delays,
-    gated, gated_by, in_nets, stimulus, out_nets, constants, warm_up, room, model, toggles, glitches, others, outputs,
+    nets, starts, sources, delays, table_at, tables, readers_at, readers, data, inverted, enables, q_nets, q_of,
+    q_inverted, q_delays, gated, gated_by, in_nets, stimulus, out_nets, constants, warm_up, room, model, toggles,
+    glitches, others, outputs,
 ):  # fmt: skip
     """Simulate one stream; the latest event in fs, or why it ended early.
 
@@ -355,7 +384,9 @@ def _run_stream(
     """
     values = constants.copy()
     state = np.zeros(len(data), np.uint8)
-    first, count = np.zeros(len(values), np.int64), np.zeros(len(values), np.int64)
+    first, count = np.zeros(len(values), np.int32), np.zeros(len(values), np.int32)
+    # Nets with events in this cycle, outputs of which an input has some, and since which cycle every net has its value.
+    changed, touched, since = np.empty(len(values), np.int32), np.zeros(len(nets), np.uint8), np.zeros_like(first)
     times = np.empty(room, np.int64)
     pending = np.empty(_PENDING, np.int64)
     at = np.zeros(np.diff(starts).max() if len(nets) else 0, np.int64)
@@ -374,8 +405,10 @@ def _run_stream(
             if enables[f] < 0 or values[enables[f]]:
                 state[f] = values[data[f]] ^ np.uint8(inverted[f])
         for g in range(len(gated) if cycle else 0):
-            values[gated[g]] = values[gated_by[g]]
-        count[:] = 0
+            net, new = gated[g], values[gated_by[g]]
+            if values[net] != new:
+                others[1, net] += values[net] * max(0, cycle - max(since[net], warm_up))
+                since[net], values[net] = cycle, new
         used = 0
         for k in range(len(q_nets)):
             new = state[q_of[k]] ^ np.uint8(q_inverted[k])
@@ -383,20 +416,25 @@ def _run_stream(
                 values[q_nets[k]] = new
                 first[q_nets[k]], count[q_nets[k]] = used, 1
                 times[used] = q_delays[k, 1 - new]
+                changed[used] = q_nets[k]
                 used += 1
         for k in range(len(in_nets)):
             if values[in_nets[k]] != stimulus[cycle, k]:
                 values[in_nets[k]] = stimulus[cycle, k]
                 first[in_nets[k]], count[in_nets[k]] = used, 1
                 times[used] = 0
+                changed[used] = in_nets[k]
                 used += 1
+        # So far every one of these nets has one event.
+        many = used
+        for i in range(many):
+            for r in range(readers_at[changed[i]], readers_at[changed[i] + 1]):
+                touched[readers[r]] = 1
         for k in range(len(nets)):
-            begin, end = starts[k], starts[k + 1]
-            events = 0
-            for p in range(begin, end):
-                events += count[sources[p]]
-            if events == 0:
+            if touched[k] == 0:
                 continue
+            touched[k] = 0
+            begin, end = starts[k], starts[k + 1]
             start = used
             used, values[nets[k]], filtered = _events_of(
                 begin,
@@ -417,18 +455,29 @@ def _run_stream(
             )
             if used < 0:
                 return used
-            first[nets[k]], count[nets[k]] = start, used - start
-            if used > start:
-                latest = max(latest, times[used - 1])
             if cycle >= warm_up:
                 others[0, nets[k]] += filtered
-        if cycle >= warm_up:
-            for net in range(len(count)):
+            if used > start:
+                first[nets[k]], count[nets[k]] = start, used - start
+                latest = max(latest, times[used - 1])
+                changed[many] = nets[k]
+                many += 1
+                for r in range(readers_at[nets[k]], readers_at[nets[k] + 1]):
+                    touched[readers[r]] = 1
+        for i in range(many):
+            net = changed[i]
+            if cycle >= warm_up:
                 toggles[net] += count[net]
                 glitches[net] += count[net] & ~1
-                others[1, net] += values[net]
+                if count[net] & 1 and not values[net]:
+                    others[1, net] += cycle - max(since[net], warm_up)
+            if count[net] & 1:
+                since[net] = cycle
+            count[net] = 0
         for k in range(len(out_nets)):
             outputs[cycle, k] = values[out_nets[k]]
+    for net in range(len(values)):
+        others[1, net] += values[net] * max(0, len(stimulus) - max(since[net], warm_up))
     return latest
 
 

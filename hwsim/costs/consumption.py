@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.analysis import power, timed
+from hwsim.analysis import power
 from hwsim.analysis.activity import Activity
 from hwsim.analysis.clock_tree import ClockTree
 from hwsim.analysis.netlist import Netlist
 from hwsim.analysis.power import Power
-from hwsim.analysis.timed import Counts, Delays
+from hwsim.analysis.timed import Counts, Simulator
 from hwsim.analysis.timing import Timing
 from hwsim.units.ports import Ports
 
@@ -21,6 +21,8 @@ from hwsim.units.ports import Ports
 ERROR, IDLE_ERROR = 0.005, 0.02
 #: Streams simulated at first, and the least cycles that are counted of each.
 _STREAMS, _CYCLES = 16, 8
+#: Nets of a design that averages over as many parts of its own that fewer streams will do at first; and how many.
+_LARGE, _FEW_STREAMS = 1 << 18, 4
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def consumption(
     inputs: Ports,
     warm_up: int,
     seed: int,
-    delays: Delays,
+    simulator: Simulator,
     check: Callable[[Ports, dict[str, np.ndarray], int], None],
     error_limit: float | None = None,
 ) -> Consumption:
@@ -87,8 +89,8 @@ def consumption(
         Cycles that fill the pipeline.
     seed : int
         Seed of the sample.
-    delays : Delays
-        How cells delay.
+    simulator : Simulator
+        Of this netlist, with delays.
     check : callable (inputs, outputs, streams)
         Called with every part of the sample, which may refuse its settled outputs.
     error_limit : float, optional
@@ -112,12 +114,13 @@ def consumption(
     order = np.random.default_rng(seed).permutation(len(next(iter(inputs.values()))) // length)
     sample: Counts | None = None
     each: list[float] = []
+    least = _STREAMS if netlist.count < _LARGE else _FEW_STREAMS
     latest = 0.0
     while True:
-        part = order[len(each) : max(_STREAMS, 2 * len(each))]
+        part = order[len(each) : max(least, 2 * len(each))]
         vectors = (part[:, None] * length + np.arange(length)).reshape(-1)
         ports = {name: values[vectors] for name, values in inputs.items()}
-        simulated = timed.simulate(netlist, timing.slew_ns, loads, ports, len(part), warm_up, delays)
+        simulated = simulator(ports, len(part), warm_up)
         check(ports, simulated.outputs, len(part))
         sample = sample + simulated.counts if sample else simulated.counts
         latest = max(latest, simulated.latest_ns)

@@ -13,7 +13,7 @@ from hwsim.analysis import activity, clock_tree, netlist_reader, placement, timi
 from hwsim.analysis.clock_tree import ClockTree
 from hwsim.analysis.netlist import Netlist, NetlistError
 from hwsim.analysis.power import Power
-from hwsim.analysis.timed import NOMINAL, Delays
+from hwsim.analysis.timed import NOMINAL, Delays, Simulator
 from hwsim.base.bits import to_bits
 from hwsim.costs.consumption import IDLE_ERROR, Consumption, consumption
 from hwsim.synthesis import emit
@@ -262,9 +262,11 @@ def measure_each(
         warnings.append(f"{timed.unconstrained} endpoint edges of {design.name} are constant and not timed")
     tree = clock_tree.estimate(netlist, options.clock_period_ns, options.wires is not Wires.ZERO)
 
+    simulator = Simulator(netlist, timed.slew_ns, loads, delays)
+
     def spent(inputs: Ports, error_limit: float | None = None) -> tuple[activity.Activity, Consumption]:
         counted = simulate(design, netlist, inputs)
-        return counted, spend(design, netlist, timed, loads, tree, counted, inputs, seed, delays, error_limit)
+        return counted, spend(design, netlist, timed, loads, tree, counted, inputs, seed, simulator, error_limit)
 
     results: list[Result] = []
     for name, inputs in stimuli.items():
@@ -308,7 +310,7 @@ def spend(
     counted: activity.Activity,
     inputs: Ports,
     seed: int,
-    delays: Delays,
+    simulator: Simulator,
     error_limit: float | None = None,
 ) -> Consumption:
     """Power of a netlist on a stimulus, whose settled activity is ``counted``; every simulated output equals golden.
@@ -322,7 +324,7 @@ def spend(
     """
     check = partial(_check, design, netlist)
     return consumption(
-        netlist, timing, loads, tree, counted, inputs, _warm_up(design), seed, delays, check, error_limit
+        netlist, timing, loads, tree, counted, inputs, _warm_up(design), seed, simulator, check, error_limit
     )
 
 

@@ -122,9 +122,10 @@ def _pulses(build: Path) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"unit": unit, "settled_mw": result.busy.settled.total}
         row["settled_toggles"] = result.busy.settled_toggles
         for name, delays in models.items():
+            simulator = timed.Simulator(result.netlist, result.timing.slew_ns, result.loads, delays)
             spent = flow.spend(
                 design, result.netlist, result.timing, result.loads, result.tree, result.activity, inputs,
-                result.seed, delays,
+                result.seed, simulator,
             )  # fmt: skip
             row[name] = {
                 "mw": spent.timed.total,

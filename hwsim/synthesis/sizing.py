@@ -8,6 +8,7 @@ strong enough, several behind one that share what the net drives. :func:`resize`
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Container
 from dataclasses import dataclass, replace
@@ -154,7 +155,7 @@ def _strengthen(
             if _slew(leaf, load, library) <= limit:
                 continue
             # Inverters and buffers are replaced; all other cells get a buffer behind them.
-            family = [c for c in library.usable_cells if len(leaf.inputs) == 1 and c.stands_in_for(leaf)]
+            family = library.stand_ins[leaf.name] if len(leaf.inputs) == 1 else []
             if family:
                 chosen = _strong_enough(family, load, limit, library)
                 replaced += chosen is not leaf
@@ -252,7 +253,13 @@ def _slew(cell: Cell, load: float, library: Library, driver: Cell | None = None)
     at = library.clock_slew_ns if cell.flip_flop else library.input_slew_ns
     if driver is not None:
         at = max(at, _slew(driver, cell.pins[cell.inputs[0]].capacitance, library))
-    return max((float(t.lookup(at, load)) for arc in cell.timing for t in arc.slew.values()), default=0.0)
+    return _slowest_edge(cell, at, load)
+
+
+@functools.lru_cache(1 << 16)
+def _slowest_edge(cell: Cell, slew: float, load: float) -> float:
+    # A design is looked at again and again while its modules are mapped anew: most loads come back.
+    return max((float(t.lookup(slew, load)) for arc in cell.timing for t in arc.slew.values()), default=0.0)
 
 
 def _strong_enough(cells: list[Cell], load: float, limit: float, library: Library, driver: Cell | None = None) -> Cell:
@@ -284,8 +291,8 @@ def resize(path: list[PathStep], library: Library, fixed: Container[str]) -> dic
         if at == 0 or now is None or step.instance in fixed:
             continue
         before = _delay(path, at, now, library)
-        for cell in library.usable_cells:
-            if cell.stands_in_for(now) and (gain := before - _delay(path, at, cell, library)) > 0:
+        for cell in library.stand_ins[now.name]:
+            if (gain := before - _delay(path, at, cell, library)) > 0:
                 gains.append((gain, at, cell.name))
     chosen: dict[int, str] = {}
     for _, at, name in sorted(gains, reverse=True):

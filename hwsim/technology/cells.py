@@ -264,11 +264,6 @@ class Cell:
         """Whether the cell is a usable gate with one output and exactly this truth table over its ``inputs`` pins."""
         return self.is_usable and len(self.inputs) == inputs and self.tables() == (table,)
 
-    def stands_in_for(self, other: "Cell") -> bool:
-        """Whether this cell may replace ``other``: it is usable, and both have the same gates at the same pins."""
-        same = (self.inputs, self.outputs) == (other.inputs, other.outputs)
-        return self.is_usable and same and self.tables() == other.tables() != ()
-
 
 #: Truth tables, as :meth:`Cell.computes` takes them, of the gates that a library must have.
 INVERTER, BUFFER, NAND2 = 0b01, 0b10, 0b0111

@@ -5,8 +5,10 @@ temperature C. Slews are those of the tables (see `hwsim.technology.cell_reader`
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from hwsim.base.errors import InputError
@@ -119,10 +121,20 @@ class Library:
     left_out: Mapping[str, str] = field(default_factory=dict)
     liberty_path: Path | None = None
 
-    @property
+    @cached_property
     def usable_cells(self) -> tuple[Cell, ...]:
         """Cells that logic synthesis may choose, in file order."""
         return tuple(cell for cell in self.cells.values() if cell.is_usable)
+
+    @cached_property
+    def stand_ins(self) -> dict[str, list[Cell]]:
+        """By the name of every cell, usable ones with the same gates at the same pins, in file order."""
+        gates = {name: (cell.inputs, cell.outputs, cell.tables()) for name, cell in self.cells.items()}
+        alike: dict[tuple, list[Cell]] = defaultdict(list)
+        for cell in self.usable_cells:
+            if gates[cell.name][-1]:
+                alike[gates[cell.name]].append(cell)
+        return {name: alike[key] for name, key in gates.items()}
 
     @classmethod
     def load(cls, paths: Sequence[str | Path] | str | Path) -> "Library":

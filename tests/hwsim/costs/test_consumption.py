@@ -7,7 +7,7 @@ import pytest
 
 from hwsim import units
 from hwsim.analysis import power
-from hwsim.analysis.timed import Delays
+from hwsim.analysis.timed import Delays, Simulator
 from hwsim.costs import consumption, flow
 from hwsim.costs.flow import Workload
 from hwsim.synthesis.mapping import Options, map_design
@@ -49,9 +49,10 @@ def test_the_standard_error_is_that_of_repeated_samples(tile, monkeypatch):
     monkeypatch.setattr(consumption, "ERROR", 1.0)  # the first streams are enough
     design, netlist = tile.design, tile.netlist
     inputs = design.unit.stimulus(design.parameters, 4096, 1, None)
+    simulator = Simulator(netlist, tile.timing.slew_ns, tile.loads)
     found = [
         consumption.consumption(
-            netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, seed, Delays(), lambda *sample: None
+            netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, seed, simulator, lambda *sample: None
         )
         for seed in range(40)
     ]
@@ -66,11 +67,20 @@ def test_more_is_simulated_until_the_error_is_small(tile, monkeypatch):
     design = tile.design
     inputs = design.unit.stimulus(design.parameters, 512, 1, None)
     calls = []
-    found = consumption.consumption(
-        tile.netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, 1, Delays(),
-        lambda ports, outputs, streams: calls.append(streams),
-    )  # fmt: skip
+
+    def run():
+        calls.clear()
+        return consumption.consumption(
+            tile.netlist, tile.timing, tile.loads, tile.tree, tile.activity, inputs, 4, 1,
+            Simulator(tile.netlist, tile.timing.slew_ns, tile.loads),
+            lambda ports, outputs, streams: calls.append(streams),
+        )  # fmt: skip
+
+    found = run()
     assert calls == [16, 16, 10] and found.sample.cycles == 42 * 8
+    # A design of many parts begins with fewer.
+    monkeypatch.setattr(consumption, "_LARGE", 100)
+    assert (run().timed_toggles, calls) == (found.timed_toggles, [4, 4, 8, 16, 10])
 
 
 @pytest.mark.parametrize("seed", range(1, 4))
