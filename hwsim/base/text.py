@@ -1,8 +1,9 @@
-"""Text for people: aligned tables, Markdown tables, and the message about an unknown name."""
+"""Text for people: aligned tables, Markdown tables and paragraphs, and the message about an unknown name."""
 
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,15 @@ def markdown(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A Markdown table; the first row is the header, columns in ``right`` are aligned to the right."""
     rule = ["---:" if i in right else "---" for i in range(len(rows[0]))]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+def filled(text: str, width: int = 120) -> str:
+    """Markdown whose paragraphs are broken into lines anew; headings and tables stay as they are."""
+    return "\n\n".join(
+        part if part.lstrip().startswith(("#", "|"))
+        else textwrap.fill(part, width, break_long_words=False, break_on_hyphens=False)
+        for part in text.strip("\n").split("\n\n")
+    ) + "\n"  # fmt: skip
 
 
 def printable(text: str) -> str:

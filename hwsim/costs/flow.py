@@ -15,6 +15,7 @@ from hwsim.analysis.netlist import Netlist, NetlistError
 from hwsim.analysis.power import Power
 from hwsim.analysis.timed import NOMINAL, Delays, Simulator
 from hwsim.base.bits import to_bits
+from hwsim.base.errors import InputError
 from hwsim.costs.consumption import IDLE_ERROR, Consumption, consumption
 from hwsim.synthesis import emit
 from hwsim.synthesis.mapping import Mapped, Options, Wires
@@ -353,6 +354,8 @@ def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) ->
     ------
     NetlistError
         If an input port has no stimulus, or an output differs.
+    InputError
+        If there are too few vectors to fill the pipeline of every stream.
     """
     undriven = netlist.inputs.keys() - inputs.keys() - {"clk", "rst"}
     if undriven:
@@ -360,6 +363,9 @@ def simulate(design: Design, netlist: Netlist, inputs: dict[str, np.ndarray]) ->
     vectors, latency = len(next(iter(inputs.values()))), design.component().latency
     # A short stimulus is split into fewer streams, so that most cycles of each are counted and few are warm-up.
     streams = min(STREAMS, max(64, vectors // (64 * 4 * (latency + 2)) * 64))
+    least = 64 * (_warm_up(design) + 2)
+    if vectors < least:
+        raise InputError(f"{design.name}: vectors must be at least {least}, 64 streams of {least // 64}, got {vectors}")
     counted = activity.simulate(netlist, inputs, streams, _warm_up(design))
     _check(design, netlist, inputs, counted.outputs, streams)
     return counted

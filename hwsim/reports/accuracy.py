@@ -9,7 +9,7 @@ from typing import Any
 
 from hwsim.base.errors import InputError
 from hwsim.base.files import replace_all
-from hwsim.base.text import markdown
+from hwsim.base.text import filled, markdown
 from hwsim.synthesis import emit
 
 #: Where the runs are looked for, in the build folder.
@@ -136,9 +136,10 @@ def to_text(document: dict[str, Any]) -> str:
         for c in claims(document)
     )
     seeds = ", in which embeddings were changed by one part in a million" if len(runs) > 1 else ""
-    return _TEXT.format(
+    text = _TEXT.format(
         made_by=document["made_by"], model=first["model"], tokens=first["tokens"], texts=" and ".join(first["texts"]),
         length=first["length"], calibration=first["calibration"], perplexity=math.exp(first["nll_fp32"]),
         table=markdown(rows, right=range(1, len(rows[0]))), claims=table_of_claims, seeds=seeds,
         spread=f"Runs here differ by up to {spread(document):.3f} nats a token." if len(runs) > 1 else _ONE_RUN,
     )  # fmt: skip
+    return filled(text)

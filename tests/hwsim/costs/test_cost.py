@@ -39,6 +39,7 @@ def test_technology_clock_and_baseline_are_chosen(build):
         ("mixfp4_decode", {"lanes": 0}, "lanes must be a positive integer, got 0"),
         ("mixfp4_decode", {"technology": "asap8"}, "unknown technology 'asap8'"),
         ("mixfp4_decode", {"baseline": "nvfp4_mma"}, "--baseline nvfp4_mma does multiply-adds"),
+        ("nvfp4_decode", {"lanes": 1, "vectors": 10}, "vectors must be at least 320, 64 streams of 5, got 10"),
     ],
 )
 def test_bad_input_is_refused(unit, options, message, tmp_path):
