@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         [
             "python -m hwsim.sweep plan.toml -o results.parquet",
             "python -m hwsim.sweep plan.toml -o results.parquet --workers 8",
+            "python -m hwsim.sweep plan.toml -o results.parquet --workers 1000 --list",
             "python -m hwsim.sweep plan.toml -o results.parquet --scheduler tcp://head:8786 --build /shared/build",
         ],
     )
@@ -40,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster, tcp://HOST:PORT, instead of these")
     parser.add_argument("--build", metavar="DIR", type=Path, default=BUILD,
                         help="folder of netlists and figures, which all workers see")  # fmt: skip
-    parser.add_argument("--list", action="store_true", help="print how many tasks there are and how many are done")
+    parser.add_argument("--list", action="store_true",
+                        help="run nothing; print what is done, and from its seconds what the rest takes on --workers "
+                        "workers")  # fmt: skip
     return execute(parser.parse_args(argv))
 
 
@@ -63,6 +66,7 @@ def execute(args: argparse.Namespace) -> int:
     todo = sweep.left(tasks, journal.rows)
     print(f"{len(tasks)} tasks, {len(tasks) - len(todo)} done before", file=sys.stderr)
     if args.list:
+        print(sweep.forecast(tasks, journal, args.workers))
         return 0
     build = str(build_from(args))
     # One client at a time: two would do everything twice.
@@ -98,16 +102,17 @@ def _gather(client: Any, todo: Sequence[sweep.Task], journal: sweep.Journal, bui
     start = time.monotonic()
     # A task gives the same row wherever it runs: a worker that dies is no reason to give up.
     futures = {
-        client.submit(sweep.run_task, task.kind, dict(task.values), build, key=task.key, retries=3): task
+        client.submit(sweep.timed_task, task.kind, dict(task.values), build, key=task.key, retries=3): task
         for task in todo
     }
     for done, future in enumerate(distributed.as_completed(futures), 1):
         task = futures[future]
+        seconds = 0.0
         try:
-            row = future.result()
+            row, seconds = future.result()
         except Exception as error:  # a defect, or workers that died again and again: the rest of the sweep goes on
             row = {"kind": task.kind, **{k: str(v) for k, v in task.values.items()}, "error": f"{error!r:.300}"}
-        journal.add(task.key, row)
+        journal.add(task.key, row, seconds)
         future.release()
         passed = time.monotonic() - start
         print(

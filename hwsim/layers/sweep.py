@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hwsim.base.errors import InputError, ToolError
+from hwsim.base.text import table as table_of_text
 from hwsim.base.text import unknown
 from hwsim.costs.cost import cost
 from hwsim.layers import accelerator, comparison, storage, workload
@@ -99,6 +101,13 @@ def run_task(kind: str, values: Mapping[str, Any], build: str) -> dict[str, Any]
     return row | figures | {"error": ""}
 
 
+def timed_task(kind: str, values: Mapping[str, Any], build: str) -> tuple[dict[str, Any], float]:
+    """The row of a task, and the seconds that it took."""
+    start = time.perf_counter()
+    row = run_task(kind, values, build)
+    return row, time.perf_counter() - start
+
+
 def _unit(values: Mapping[str, Any], build: str) -> dict[str, Any]:
     found = cost(
         values["unit"], technology=values["technology"], baseline=values["baseline"],
@@ -143,33 +152,40 @@ class Journal:
     Parameters
     ----------
     path : Path
+
+    Attributes
+    ----------
+    rows, seconds : dict
+        By a task's key, its row, and how long it took where that is known.
     """
 
     def __init__(self, path: Path):
         self.path = path
         self.rows: dict[str, dict[str, Any]] = {}
+        self.seconds: dict[str, float] = {}
         if path.exists():
             for line in path.read_text().splitlines():
                 try:
                     entry = json.loads(line)
                     self.rows[entry["key"]] = entry["row"]
+                    self.seconds[entry["key"]] = entry["seconds"]
                 except (ValueError, KeyError, TypeError):
                     # The line that was being written when the program was killed.
                     continue
         self._file: TextIO | None = None
 
-    def add(self, key: str, row: dict[str, Any]) -> None:
-        """Append a row; it is on the disk when this returns."""
+    def add(self, key: str, row: dict[str, Any], seconds: float) -> None:
+        """Append a row and how long it took; it is on the disk when this returns."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
             self._file = self.path.open("a")
             if not whole:
                 self._file.write("\n")
-        self._file.write(json.dumps({"key": key, "row": row}) + "\n")
+        self._file.write(json.dumps({"key": key, "row": row, "seconds": seconds}) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.rows[key] = row
+        self.rows[key], self.seconds[key] = row, seconds
 
 
 def table(tasks: Sequence[Task], rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -177,6 +193,44 @@ def table(tasks: Sequence[Task], rows: Mapping[str, dict[str, Any]]) -> list[dic
     found = [rows[task.key] for task in tasks if task.key in rows]
     columns = list(dict.fromkeys(itertools.chain.from_iterable(found)))
     return [{column: row.get(column) for column in columns} for row in found]
+
+
+def forecast(tasks: Sequence[Task], journal: Journal, workers: int) -> str:
+    """What a plan takes, for people: from the tasks that are done, how long the others need on so many workers.
+
+    Tasks of one unit, or layers on one accelerator, are taken to be alike.
+    """
+    groups: dict[str, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(str(task.values["unit" if task.kind == "unit" else "accelerator"]), []).append(task)
+    rows = [["tasks of", "all", "done", "mean (s)", "longest (s)", "left (s of one core)"]]
+    total = longest = 0.0
+    unknown_groups = []
+    for name, group in groups.items():
+        each = [journal.seconds[task.key] for task in group if task.key in journal.seconds]
+        waiting = len(left(group, journal.rows))
+        figures = ["-", "-", "-"]
+        if each:
+            mean = sum(each) / len(each)
+            figures = [f"{mean:.3g}", f"{max(each):.3g}", f"{mean * waiting:.3g}"]
+            if waiting:
+                total, longest = total + mean * waiting, max(longest, max(each))
+        elif waiting:
+            unknown_groups.append(name)
+        rows.append([name, str(len(group)), str(len(group) - waiting), *figures])
+    lines = [table_of_text(rows, right=range(1, 6))]
+    if unknown_groups:
+        lines.append(f"nothing is known yet of {', '.join(unknown_groups)}: run a few of the tasks first")
+    elif total:
+        low, high = max(total / workers, longest), total / workers + longest
+        lines.append(f"with {workers} workers {low:.3g} to {high:.3g} s, beside {total:.3g} s with one")
+    if journal.rows:
+        sent = sum(len(json.dumps(task.values)) for task in tasks) / len(tasks)
+        back = sum(len(json.dumps(row)) for row in journal.rows.values()) / len(journal.rows)
+        lines.append(
+            f"a task sends {sent:.0f} bytes to its worker and brings {back:.0f} back; netlists stay in --build"
+        )
+    return "\n".join(lines)
 
 
 def left(tasks: Sequence[Task], done: Iterable[str]) -> list[Task]:

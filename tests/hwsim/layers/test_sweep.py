@@ -85,7 +85,7 @@ def test_a_journal_goes_on_where_it_was_killed(planned, tmp_path):
     path = tmp_path / "deep" / "results.journal"
     journal = sweep.Journal(path)
     for task in tasks[:2]:
-        journal.add(task.key, rows[task.key])
+        journal.add(task.key, rows[task.key], 2.0)
     with path.open("a") as file:
         file.write('{"key": "half of a li')
     again = sweep.Journal(path)
@@ -93,8 +93,21 @@ def test_a_journal_goes_on_where_it_was_killed(planned, tmp_path):
     assert sweep.left(tasks, again.rows) == tasks[2:]
     # Whatever the order in which workers end.
     for task in reversed(tasks[2:]):
-        again.add(task.key, rows[task.key])
+        again.add(task.key, rows[task.key], 3.0)
     assert sweep.table(tasks, sweep.Journal(path).rows) == sweep.table(tasks, rows)
+
+
+def test_what_a_plan_takes_is_told_from_what_is_done(planned, tmp_path):
+    tasks = sweep.plan(planned('[[unit]]\nunit = ["a", "b"]\nseed = [1, 2, 3, 4, 5, 6]\n'))
+    journal = sweep.Journal(tmp_path / "results.journal")
+    assert "nothing is known yet of a, b" in sweep.forecast(tasks, journal, 1000)
+    for task, seconds in zip([*tasks[:2], *tasks[6:8]], (1, 3, 10, 30), strict=True):
+        journal.add(task.key, {"x": 1}, seconds)
+    lines = sweep.forecast(tasks, sweep.Journal(journal.path), 4).split("\n")
+    assert [line.split() for line in lines[1:3]] == [["a", "6", "2", "2", "3", "8"], ["b", "6", "2", "20", "30", "80"]]
+    # 88 s on four workers are 22, but one task takes 30.
+    assert lines[3] == "with 4 workers 30 to 52 s, beside 88 s with one"
+    assert lines[4].endswith("brings 8 back; netlists stay in --build")
 
 
 needs_dask = pytest.mark.skipif(
