@@ -29,6 +29,8 @@ Pipelines are as deep as each format needs for the clock: latencies are below, a
 The clock of every technology leaves about a quarter of slack over what the slowest tile needs at least: where a tile
 only just meets its clock, the mapper's luck decides more than the format.
 
+The tile that executes FP4, FP6 and FP8 by instruction, beside the single tiles here: [mixed.md](mixed.md).
+
 ![area by stage, energy, and area over delay](overhead.png)
 
 ## The four comparisons
