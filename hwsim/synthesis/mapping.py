@@ -18,6 +18,7 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import numpy as np
 from hwsim.analysis import netlist_reader, placement, timing
 from hwsim.analysis.netlist import Netlist
 from hwsim.analysis.placement import Placement
-from hwsim.base import yosys
+from hwsim.base import children, yosys
 from hwsim.base.errors import InputError
 from hwsim.base.files import is_plain, made_once, plain_folder, write
 from hwsim.synthesis import clock_gating, emit
@@ -332,6 +333,34 @@ class _Mapper:
     def _map(self, modules: list[str], ways: range) -> None:
         """Map modules in each of several ways, and note the candidates."""
         self._progress(f"mapping {', '.join(modules)}")
+        shares = self._shares(modules)
+        with ThreadPoolExecutor(len(shares)) as pool:
+            try:
+                list(pool.map(lambda share: self._run_abc(shares[share], ways, share), range(len(shares))))
+            except KeyboardInterrupt:
+                # Without their children the threads end at once.
+                children.end_all()
+                raise
+        for way in ways:
+            read: dict[str, dict] = {}
+            for share, names in enumerate(shares):
+                mapped = json.loads((self.folder / f"mapped_{share}_{way}.json").read_text())["modules"]
+                read |= {name: mapped[name] for name in names}
+            for name in modules:
+                self.candidates[name].append(self._candidate(read, name))
+
+    def _shares(self, modules: list[str]) -> list[list[str]]:
+        """Modules for each of the processes that map them, which take about as long: two, unless there is but one."""
+        shares: list[list[str]] = [[], []]
+        sizes = [0, 0]
+        for name in sorted(modules, key=lambda name: -self._prepared.sizes[name]):
+            least = sizes.index(min(sizes))
+            shares[least].append(name)
+            sizes[least] += self._prepared.sizes[name]
+        return [share for share in shares if share]
+
+    def _run_abc(self, modules: list[str], ways: range, share: int) -> None:
+        """Map modules in each of several ways to the files ``mapped_SHARE_WAY.json``."""
         script = []
         for way in ways:
             how_to = self.ways[way]
@@ -339,12 +368,12 @@ class _Mapper:
             joined = ";".join(how_to.script).replace("{D}", target).replace(" ", ",")
             how = f"abc -liberty {self.liberty} -constr abc.constr {target} -script +{joined}"
             script += ["design -reset", f"read_rtlil {UNMAPPED[how_to.adder_cells]}"]
-            script += [*(f"{how} {name}" for name in modules), *self._cleaned(), f"write_json mapped_{way}.json"]
-        yosys.run(script, self.folder, "map")
-        for way in ways:
-            read = json.loads((self.folder / f"mapped_{way}.json").read_text())["modules"]
-            for name in modules:
-                self.candidates[name].append(self._candidate(read, name))
+            script += [
+                *(f"{how} {name}" for name in modules),
+                *self._cleaned(),
+                f"write_json mapped_{share}_{way}.json",
+            ]
+        yosys.run(script, self.folder, f"map_{share}")
 
     def _candidate(self, modules: dict, name: str) -> _Candidate:
         """Area and delay of one mapped module; neither of the modules that it instantiates, which are timed apart."""

@@ -37,6 +37,8 @@ class Prepared:
     ----------
     modules : list of str
         Names of the design's modules.
+    sizes : dict of str to int
+        By module, the length of its text, which says about how long mapping takes.
     cells : list of str
         Yosys commands that read the library's cells as boxes.
     """
@@ -76,8 +78,9 @@ class Prepared:
             yosys.run([*read, *finish, f"write_rtlil {with_cells}"], folder, "prepare")
             shutil.copy(folder / with_cells, folder / with_gates)
         # Cells that are instantiated already are modules too.
-        found = re.findall(r"^module \\(\S+)", (folder / with_cells).read_text(), re.M)
-        self.modules = [name for name in found if name not in library.cells]
+        found = re.findall(r"^module \\(\S+)(.*?)^end$", (folder / with_cells).read_text(), re.M | re.S)
+        self.sizes = {name: len(text) for name, text in found if name not in library.cells}
+        self.modules = list(self.sizes)
 
     def _bind(self, read: list[str]) -> None:
         """Write ``adders.json``: the design with its adders bound to the library's cells, its modules to be kept."""
