@@ -381,6 +381,10 @@ def _encode(bits, fraction_width, bias, subnormals, max_code, overflow, nan_code
             significand = magnitude & np.uint32(0x7FFFFF)
             if exponent == -127:
                 exponent = np.int64(-126)
+                # E8M0's least value is subnormal in FP32, but has a leading one of its own.
+                while exponent > emin and np.uint32(0) < significand < np.uint32(0x800000):
+                    significand = np.uint32(significand << np.uint32(1))
+                    exponent -= np.int64(1)
             else:
                 significand |= np.uint32(0x800000)
             stored = max(exponent, emin)

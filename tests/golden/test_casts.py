@@ -125,6 +125,14 @@ def test_vector_cast_is_the_integer_cast(fmt):
     np.testing.assert_array_equal(values, magnitudes(fmt)[codes].astype(np.float32))
 
 
+def test_the_least_scales_round_like_all_others():
+    """Up from one and a half, also where FP32 has subnormal numbers: OCP MX 1.0 gives E8M0 no subnormal values."""
+    x = np.array([1, 1.25, 1.4999, 1.5, 1.75, 2, 2.5, 3, 4], np.float32)
+    for exponent in (-127, -126, -100, 0):
+        low = np.float32(2.0**exponent)
+        np.testing.assert_array_equal(encode(x * low, E8M0), exponent + 127 + np.array([0, 0, 0, 1, 1, 1, 1, 2, 2]))
+
+
 @pytest.mark.parametrize("fmt", ML_DTYPES, ids=by_name)
 def test_codes_are_those_of_ml_dtypes(fmt):
     x = samples(fmt) if fmt is not E8M0 else np.abs(samples(E5M2))
