@@ -215,8 +215,10 @@ def _run(operations, slots, state, constant_ones, in_slots, stimulus, out_nets, 
 def _run_group(
     group, operations, slots, state, constant_ones, in_slots, stimulus, out_nets, result, warm_up, words, changed, high
 ):
-    """Simulate group number ``group`` of `_WORDS` words, ``words`` of all groups in use; count into ``changed`` and
-    ``high`` [nets]."""
+    """Simulate group number ``group`` of `_WORDS` words; count toggles and ones into ``changed`` and ``high`` [nets].
+
+    Streams fill ``words`` words of all groups together.
+    """
     first = group * _WORDS
     # The last group may have words to spare.
     used = min(_WORDS, words - first)

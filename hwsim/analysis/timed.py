@@ -5,8 +5,8 @@ change at once the shortest of their delays counts. What becomes of pulses that 
 of a model (:class:`Pulses`).
 
 Within a cycle the netlist is levelised: cells of which an input has events are visited once, drivers first, and each
-visit turns the events of the inputs into those of the output. So a cycle costs in proportion to its events, and one
-byte a cell is looked at beside. Registers take their next state from settled values, so that the clock must not be
+visit turns the events of the inputs into those of the output. A cycle takes time in proportion to its events, and a
+look at one byte for every cell. Registers take their next state from settled values, so that the clock must not be
 faster than timing allows. Times are integers of fs.
 """
 
@@ -244,7 +244,7 @@ class _Gates:
 
     ``arrays`` are: the net of every output; where its pins begin in the next two, with one more at the end; their nets;
     their delays to a rising and a falling edge; where the truth table begins; all truth tables; and where the outputs
-    that read a net begin in the last, with one more at the end; these outputs.
+    of cells that read each net begin in the last, with one more at the end; these outputs.
     """
 
     def __init__(self, netlist: Netlist, slew: np.ndarray, loads: np.ndarray, in_fs: _InFemtoseconds):

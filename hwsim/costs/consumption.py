@@ -21,7 +21,8 @@ from hwsim.units.ports import Ports
 ERROR, IDLE_ERROR = 0.005, 0.02
 #: Streams simulated at first, and the least cycles that are counted of each.
 _STREAMS, _CYCLES = 16, 8
-#: Nets of a design that averages over as many parts of its own that fewer streams will do at first; and how many.
+#: A design with more nets than this averages over many equal units of its own, so that fewer streams do at first; and
+#: how many.
 _LARGE, _FEW_STREAMS = 1 << 18, 4
 
 

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from hwsim.base import text
 from hwsim.base.errors import InputError, ToolError
-from hwsim.base.text import table as table_of_text
-from hwsim.base.text import unknown
 from hwsim.costs.cost import cost
 from hwsim.layers import accelerator, comparison, storage, workload
 from hwsim.layers.comparison import Work
@@ -77,7 +76,7 @@ def _combinations(kind: str, table: Mapping[str, Any], where: str) -> Iterator[T
     known = _KEYS[kind]
     for key in table:
         if key not in known:
-            raise InputError(f"{where}: {unknown('key', key, known)}")
+            raise InputError(f"{where}: {text.unknown('key', key, known)}")
     choices = []
     for key, default in known.items():
         value = table.get(key, default)
@@ -196,16 +195,17 @@ def table(tasks: Sequence[Task], rows: Mapping[str, dict[str, Any]]) -> list[dic
 
 
 def forecast(tasks: Sequence[Task], journal: Journal, workers: int) -> str:
-    """What a plan takes, for people: from the tasks that are done, how long the others need on so many workers.
+    """Text for people: how long the tasks of a plan that are left need on so many workers, from those that are done.
 
-    Tasks of one unit, or layers on one accelerator, are taken to be alike.
+    Tasks of one unit, or layers on one accelerator, are taken to need equally long. With several workers the time lies
+    between the even share, or the longest task, and the even share and one longest task more.
     """
     groups: dict[str, list[Task]] = {}
     for task in tasks:
         groups.setdefault(str(task.values["unit" if task.kind == "unit" else "accelerator"]), []).append(task)
     rows = [["tasks of", "all", "done", "mean (s)", "longest (s)", "left (s of one core)"]]
     total = longest = 0.0
-    unknown_groups = []
+    unmeasured = []
     for name, group in groups.items():
         each = [journal.seconds[task.key] for task in group if task.key in journal.seconds]
         waiting = len(left(group, journal.rows))
@@ -216,11 +216,11 @@ def forecast(tasks: Sequence[Task], journal: Journal, workers: int) -> str:
             if waiting:
                 total, longest = total + mean * waiting, max(longest, max(each))
         elif waiting:
-            unknown_groups.append(name)
+            unmeasured.append(name)
         rows.append([name, str(len(group)), str(len(group) - waiting), *figures])
-    lines = [table_of_text(rows, right=range(1, 6))]
-    if unknown_groups:
-        lines.append(f"nothing is known yet of {', '.join(unknown_groups)}: run a few of the tasks first")
+    lines = [text.table(rows, right=range(1, 6))]
+    if unmeasured:
+        lines.append(f"nothing is known yet of {', '.join(unmeasured)}: run a few of the tasks first")
     elif total:
         low, high = max(total / workers, longest), total / workers + longest
         lines.append(f"with {workers} workers {low:.3g} to {high:.3g} s, beside {total:.3g} s with one")

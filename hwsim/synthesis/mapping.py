@@ -12,6 +12,7 @@ import contextlib
 import enum
 import functools
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -336,7 +337,7 @@ class _Mapper:
         shares = self._shares(modules)
         with ThreadPoolExecutor(len(shares)) as pool:
             try:
-                list(pool.map(lambda share: self._run_abc(shares[share], ways, share), range(len(shares))))
+                list(pool.map(self._run_abc, shares, itertools.repeat(ways), itertools.count()))
             except KeyboardInterrupt:
                 # Without their children the threads end at once.
                 children.end_all()
@@ -350,7 +351,7 @@ class _Mapper:
                 self.candidates[name].append(self._candidate(read, name))
 
     def _shares(self, modules: list[str]) -> list[list[str]]:
-        """Modules for each of the processes that map them, which take about as long: two, unless there is but one."""
+        """Modules divided among two processes so that both take about as long; one process for a single module."""
         shares: list[list[str]] = [[], []]
         sizes = [0, 0]
         for name in sorted(modules, key=lambda name: -self._prepared.sizes[name]):
@@ -360,7 +361,7 @@ class _Mapper:
         return [share for share in shares if share]
 
     def _run_abc(self, modules: list[str], ways: range, share: int) -> None:
-        """Map modules in each of several ways to the files ``mapped_SHARE_WAY.json``."""
+        """Run ABC on modules in each of several ways; the results are the files ``mapped_SHARE_WAY.json``."""
         script = []
         for way in ways:
             how_to = self.ways[way]

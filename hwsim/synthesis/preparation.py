@@ -38,7 +38,7 @@ class Prepared:
     modules : list of str
         Names of the design's modules.
     sizes : dict of str to int
-        By module, the length of its text, which says about how long mapping takes.
+        By module, the length of its RTLIL text, to which the time of mapping it is about proportional.
     cells : list of str
         Yosys commands that read the library's cells as boxes.
     """

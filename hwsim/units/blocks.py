@@ -128,8 +128,17 @@ class Candidates:
             self._ways.append((half_units(ladder.element), SCALES[scales], rungs))
 
     def decoded(self, magnitudes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Elements as the candidates of smaller and of larger scale decode them, both int64 [blocks, elements], in
-        units of ``2**-(SCALE_BITS + 1)`` times ``amax / full_scale``; of magnitudes, bits [blocks, elements]."""
+        """Elements as the candidates of smaller and of larger scale decode them.
+
+        Parameters
+        ----------
+        magnitudes : int64 [blocks, elements]
+            Bits without signs.
+
+        Returns
+        -------
+        two int64 [blocks, elements], in units of ``2**-(SCALE_BITS + 1) * amax / full_scale``.
+        """
         results = []
         for units, scale, rungs in self._ways:
             codes = sum((magnitudes >= rung[:, None]).astype(np.int64) for rung in rungs.T)
@@ -142,8 +151,8 @@ class Candidates:
 def spread(rng: np.random.Generator, family: Family, amax: float, count: int) -> np.ndarray:
     """BF16 blocks, bits [count, 16], of all scales, the least more often than others, and beyond the largest.
 
-    Elements are spread over a quarter of a binade up to five: where all are large, sums over a block reach their
-    highest bits; where many are small, their lowest count.
+    The elements of a block lie within a quarter of a binade to five binades: where all are large, sums over the block
+    reach their highest bits; where many are small, their lowest bits matter.
     """
     # Binades from blocks of the smallest scale to those that hold the tensor's largest magnitude.
     most = np.log2(family.full_scale / E2M1.max_finite) + SCALE_BITS
@@ -170,22 +179,23 @@ def near_ties(rng: np.random.Generator, family: Family, amax: float, x: np.ndarr
     def value(bits: np.ndarray) -> np.ndarray:
         return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64) / amax
 
-    def advantage(bits: np.ndarray) -> np.ndarray:
-        """By element, how much larger the error of the candidate of larger scale is."""
+    def excess(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """By element, the error of the candidate of larger scale less the other's, and how it grows with the value."""
         small, large = candidates.decoded(bits)
-        return (large - small) * ((large + small) - factor * value(bits))
+        apart = large - small
+        return apart * ((large + small) - factor * value(bits)), -factor * apart
 
     factor = 4 * family.full_scale * 2.0**SCALE_BITS
-    difference = advantage(magnitudes).sum(axis=1)
+    difference = excess(magnitudes)[0].sum(axis=1)
     for _ in range(_MOVES):
         lane = rng.integers(0, x.shape[1], len(rows))
         old = magnitudes[rows, lane]
-        [small], [large] = (u.T for u in candidates.decoded(old[:, None]))
+        [before], [slope] = (each.T for each in excess(old[:, None]))
         # The move that would make the errors equal, as long as codes stay; down or up to a BF16 number.
-        slope = np.where(large == small, np.inf, -factor * (large - small))
-        wanted = np.clip((value(old) - difference / slope) * amax, 0, 3e38).astype(np.float32).view(np.uint32) >> 16
+        step = difference / np.where(slope == 0, np.inf, slope)
+        wanted = np.clip((value(old) - step) * amax, 0, 3e38).astype(np.float32).view(np.uint32) >> 16
         new = np.minimum(wanted.astype(np.int64) + rng.integers(0, 2, len(rows)), largest)
-        moved = difference + (advantage(new[:, None]) - advantage(old[:, None]))[:, 0]
+        moved = difference + (excess(new[:, None])[0][:, 0] - before)
         better = (np.abs(moved) < np.abs(difference)) & (old < largest)
         magnitudes[rows, lane] = np.where(better, new, old)
         difference = np.where(better, moved, difference)

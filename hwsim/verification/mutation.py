@@ -3,9 +3,9 @@
 Yosys puts one small fault after another into the RTL, all of them into one netlist with a port ``mutsel`` that selects
 which is active, so that one simulation tries them all. Those that the testbench does not notice are compared with the
 unmutated netlist by :mod:`hwsim.verification.equivalence`: a mutant that equals it is no fault and does not count. Of
-a unit whose ports are held, such as the thresholds that tell a quantisation engine of its tensor, mutants are compared
-under everything that the testbench holds there. For all other values the comparison would be one of hardware in a use
-that does not exist: thresholds are those of a rule, never arbitrary.
+a unit with ports that are held, such as the thresholds of a tensor at a quantisation engine, mutants are compared under
+the values that the testbench holds there: real thresholds follow from one number, the tensor's largest magnitude, and
+nearly every mutant differs for arbitrary ones. Tensors that the testbench does not have are left out.
 """
 
 from __future__ import annotations
@@ -131,27 +131,26 @@ def score(
 
 
 def _held(design: Design, seed: int, aig: Aig) -> Iterator[dict[str, int]]:
-    """Everything that the testbench holds at the ports of a unit that are held: constants of a graph's inputs.
-
-    Of a unit without such ports one set, which is empty.
-    """
+    """Each set of values that the testbench holds at ports, as constants of a graph's inputs; a single empty set for a
+    unit without such ports."""
     steady = design.unit.steady(design.parameters)
     if not steady:
         yield {}
         return
     stream, component = design.unit.testbench(design.parameters, seed), design.component()
-    fields = [stream[name] for name in steady]
-    ends = np.cumsum([field.shape[1] for field in fields])[:-1]
-    for told in np.unique(np.concatenate([field.astype(np.uint64) for field in fields], axis=1), axis=0):
-        values: dict[str, int] = {}
-        for name, numbers in zip(steady, np.split(told, ends), strict=True):
-            bits = sorted(
-                (int(found[1] or 0), port) for port in aig.inputs
-                if (found := re.fullmatch(rf"{name}(?:\[(\d+)\])?", port))
-            )  # fmt: skip
-            width = len(getattr(component, name)) // len(numbers)
-            values |= {port: TRUE if int(numbers[i // width]) >> i % width & 1 else FALSE for i, port in bits}
-        yield values
+    fields = [stream[name].astype(np.uint64) for name in steady]
+    # For each input bit of the graph, the column of the fields that holds it, and its place there.
+    places: dict[str, tuple[int, int]] = {}
+    first = 0
+    for name, field in zip(steady, fields, strict=True):
+        width = len(getattr(component, name)) // field.shape[1]
+        for port in aig.inputs:
+            base, _, index = port.rstrip("]").partition("[")
+            if base == name:
+                places[port] = first + int(index or 0) // width, int(index or 0) % width
+        first += field.shape[1]
+    for told in np.unique(np.concatenate(fields, axis=1), axis=0).tolist():
+        yield {port: TRUE if told[column] >> bit & 1 else FALSE for port, (column, bit) in places.items()}
 
 
 def _in_flight(aig: Aig) -> dict[str, int]:
