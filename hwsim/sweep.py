@@ -107,7 +107,7 @@ def _gather(client: Any, todo: Sequence[sweep.Task], journal: sweep.Journal, bui
     }
     for done, future in enumerate(distributed.as_completed(futures), 1):
         task = futures[future]
-        seconds = 0.0
+        seconds = None
         try:
             row, seconds = future.result()
         except Exception as error:  # a defect, or workers that died again and again: the rest of the sweep goes on

@@ -167,14 +167,15 @@ class Journal:
                 try:
                     entry = json.loads(line)
                     self.rows[entry["key"]] = entry["row"]
-                    self.seconds[entry["key"]] = entry["seconds"]
+                    if entry.get("seconds") is not None:
+                        self.seconds[entry["key"]] = entry["seconds"]
                 except (ValueError, KeyError, TypeError):
                     # The line that was being written when the program was killed.
                     continue
         self._file: TextIO | None = None
 
-    def add(self, key: str, row: dict[str, Any], seconds: float) -> None:
-        """Append a row and how long it took; it is on the disk when this returns."""
+    def add(self, key: str, row: dict[str, Any], seconds: float | None) -> None:
+        """Append a row and how long it took, None if that is not known; it is on the disk when this returns."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
@@ -184,7 +185,9 @@ class Journal:
         self._file.write(json.dumps({"key": key, "row": row, "seconds": seconds}) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.rows[key], self.seconds[key] = row, seconds
+        self.rows[key] = row
+        if seconds is not None:
+            self.seconds[key] = seconds
 
 
 def table(tasks: Sequence[Task], rows: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
