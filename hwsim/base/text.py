@@ -38,13 +38,15 @@ def markdown(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 
 
-def filled(text: str, width: int = 120) -> str:
+def paragraph(text: str) -> str:
+    """A paragraph broken into lines of at most 120 characters, between words."""
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def filled(text: str) -> str:
     """Markdown whose paragraphs are broken into lines anew; headings and tables stay as they are."""
-    return "\n\n".join(
-        part if part.lstrip().startswith(("#", "|"))
-        else textwrap.fill(part, width, break_long_words=False, break_on_hyphens=False)
-        for part in text.strip("\n").split("\n\n")
-    ) + "\n"  # fmt: skip
+    parts = text.strip("\n").split("\n\n")
+    return "\n\n".join(part if part.startswith(("#", "|")) else paragraph(part) for part in parts) + "\n"
 
 
 def printable(text: str) -> str:

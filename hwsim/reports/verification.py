@@ -97,9 +97,10 @@ Made by `python -m hwsim.report verification`; not edited by hand. All figures: 
   a fault that changes nothing of what is claimed is replaced by another, up to five. Random patterns are tried before
   the solver is asked, and refute most of them.
 - *mutants*: of {mutants} faults in the RTL those that the stream notices; what it does not notice was compared with the
-  RTL for all inputs; of engines that are told of a tensor by ports, under everything that the stream holds there.
+  RTL for all inputs; engines with a tensor's thresholds at ports were compared under those of the stream's tensors.
+- *equivalent*: mutants that such a comparison proved equal; *survive*: all others that the stream missed.
 
-## Bins of the bulk comparison
+{missing}## Bins of the bulk comparison
 
 ### MMA units
 
@@ -179,7 +180,10 @@ def to_text(document: dict[str, Any]) -> str:
     variants = [["unit", "parameters", "dot products", "mismatches"]]
     for v in document["variants"]:
         variants.append([v["unit"], v["settings"], str(v["bulk"]["vectors"]), str(v["bulk"]["mismatches"])])
+    missing = [name for name in units.UNITS if name not in {u["unit"] for u in document["units"]}]
     return _TEXT.format(
+        missing=f"Not in this report, because not all of their checks have been made: {', '.join(missing)}.\n\n"
+        if missing else "",
         made_by=document["made_by"], machine=document["machine"], seed=document["seed"], mutants=MUTANTS,
         technology=document["technology"], units=headline(document),
         bins=markdown(bins, right=range(1, 6)), engines=markdown(engines, right=range(1, 13)),

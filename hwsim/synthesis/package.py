@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import textwrap
 from dataclasses import dataclass
 
-from hwsim.base.text import markdown
+from hwsim.base.text import markdown, paragraph
 from hwsim.golden.formats import Nan
 from hwsim.synthesis import self_checking
 from hwsim.synthesis.emit import files, generator, header, ports
@@ -238,14 +237,14 @@ def data_sheet(design: Design) -> str:
     sections = {
         "Ports": markdown(rows)
         + "\n\n"
-        + _paragraph(
+        + paragraph(
             "In vectors, element, block or row 0 is in the lowest bits; matrices are row-major. An element's sign is "
             "its highest bit."
         ),
-        "Timing": _paragraph(timing),
-        "Reset": _paragraph(reset) if latency else "None.",
-        "Special values": _paragraph(special),
-        "Clock and test": _paragraph(clocks),
+        "Timing": paragraph(timing),
+        "Reset": paragraph(reset) if latency else "None.",
+        "Special values": paragraph(special),
+        "Clock and test": paragraph(clocks),
         "Use": _use(design, bool(latency)),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
@@ -303,7 +302,3 @@ def _use(design: Design, has_assertions: bool) -> str:
         f"and needs no Python. `{name}.f` lists the RTL, `{name}.sdc` has clock and I/O constraints.\n\n"
         f"```sh\n{shell}\n```"
     )
-
-
-def _paragraph(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
